@@ -1,0 +1,190 @@
+#include "config.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <fnmatch.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "text.h"
+
+struct config config;
+
+/* Setters return false for a value they do not understand. */
+
+static bool set_flag(bool *flag, const char *value)
+{
+	*flag = strcmp(value, "1") == 0;
+	return *flag || strcmp(value, "0") == 0;
+}
+
+static bool set_disabled(const char *value)
+{
+	return set_flag(&config.disabled, value);
+}
+
+static bool set_debug(const char *value)
+{
+	return set_flag(&config.debug, value);
+}
+
+static bool set_reuse(const char *value)
+{
+	static const char *const words[] = {"auto", "always", "never"};
+
+	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+		if (strcmp(value, words[i]) != 0)
+			continue;
+		config.reuse = (enum reuse)i;
+		return true;
+	}
+	return false;
+}
+
+static bool set_text(char *to, const char *value)
+{
+	size_t length = strlen(value);
+
+	if (length >= CONFIG_TEXT)
+		return false;
+	memcpy(to, value, length + 1);
+	return true;
+}
+
+static bool set_log(const char *value)
+{
+	static const char *const words[] = {"stderr", "syslog", "none"};
+
+	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+		if (strcmp(value, words[i]) != 0)
+			continue;
+		config.log_to = (enum log_to)i;
+		return true;
+	}
+	if (value[0] != '/' || !set_text(config.log_file, value))
+		return false;
+	config.log_to = LOG_TO_FILE;
+	return true;
+}
+
+/* Each pattern absolute, or it could match no path. */
+static bool set_patterns(char *to, const char *value)
+{
+	for (const char *at = value; at; at = strchr(at, ':')) {
+		at += *at == ':';
+		if (*at != '/' && *at != '*')
+			return false;
+	}
+	return set_text(to, value);
+}
+
+static bool set_only(const char *value)
+{
+	return set_patterns(config.only, value);
+}
+
+static bool set_ignore(const char *value)
+{
+	return set_patterns(config.ignore, value);
+}
+
+/* SOCKGUARD_LOG comes first: complaints about the others go there. */
+static const struct setting {
+	const char *variable;
+	bool (*set)(const char *value);
+	const char *expected;
+} settings[] = {
+	{"SOCKGUARD_LOG", set_log, "stderr, syslog, none or an absolute file name"},
+	{"SOCKGUARD_DEBUG", set_debug, "1 or 0"},
+	{"SOCKGUARD_DISABLE", set_disabled, "1 or 0"},
+	{"SOCKGUARD_REUSE", set_reuse, "auto, always or never"},
+	{"SOCKGUARD_ONLY", set_only, "patterns of absolute paths, separated by colons"},
+	{"SOCKGUARD_IGNORE", set_ignore, "patterns of absolute paths, separated by colons"},
+};
+
+void config_load(void (*complain)(const char *variable, const char *expected))
+{
+	for (size_t i = 0; i < sizeof(settings) / sizeof(settings[0]); i++) {
+		const char *value = secure_getenv(settings[i].variable);
+
+		if (value && value[0] != '\0' && !settings[i].set(value) && complain)
+			complain(settings[i].variable, settings[i].expected);
+	}
+}
+
+/* The directory a relative path starts from, without a NUL; -1 where it cannot be told. */
+static ssize_t start_of(int dirfd, char *start, size_t size)
+{
+	char link[64];
+	struct text name = text_in(link, sizeof(link));
+
+	if (dirfd == AT_FDCWD)
+		return getcwd(start, size) ? (ssize_t)strlen(start) : -1;
+	text_add(&name, "/proc/thread-self/fd/");
+	text_add_number(&name, (uint64_t)dirfd);
+	return readlink(link, start, size);
+}
+
+/* Adds a path's components, leaving out what means nothing: double slashes and single dots. */
+static void add_components(struct text *text, const char *path)
+{
+	while (*path != '\0') {
+		size_t length = strcspn(path, "/");
+
+		if (length > 0 && !(length == 1 && path[0] == '.')) {
+			text_add(text, "/");
+			text_add_n(text, path, length);
+		}
+		path += length + strspn(path + length, "/");
+	}
+}
+
+static bool matches_any(const char *patterns, const char *path)
+{
+	char pattern[CONFIG_TEXT];
+
+	for (;;) {
+		size_t length = strcspn(patterns, ":");
+		struct text text = text_in(pattern, sizeof(pattern));
+
+		text_add_n(&text, patterns, length);
+		if (length > 0 && fnmatch(pattern, path, 0) == 0)
+			return true;
+		if (patterns[length] == '\0')
+			return false;
+		patterns += length + 1;
+	}
+}
+
+static __attribute__((noinline)) bool ignored_by_pattern(int dirfd, const char *path)
+{
+	char start[PATH_MAX];
+	char absolute[2 * PATH_MAX];
+	struct text text = text_in(absolute, sizeof(absolute));
+
+	if (path[0] != '/') {
+		ssize_t length = start_of(dirfd, start, sizeof(start) - 1);
+		if (length > 0) {
+			start[length] = '\0';
+			add_components(&text, start);
+		}
+	}
+	add_components(&text, path);
+	if (config.only[0] != '\0' && !matches_any(config.only, absolute))
+		return true;
+	return config.ignore[0] != '\0' && matches_any(config.ignore, absolute);
+}
+
+bool config_ignores(int dirfd, const char *path)
+{
+	int saved = errno;
+	bool ignores;
+
+	if (config.only[0] == '\0' && config.ignore[0] == '\0')
+		return false;
+	ignores = ignored_by_pattern(dirfd, path);
+	errno = saved;
+	return ignores;
+}

@@ -1,0 +1,64 @@
+/*
+ * inode: what a name leads to, pinned so that it stays what it was while we ask about it.
+ *
+ * All of it is async-signal-safe. Names are never followed when they are symlinks: a symlink is a
+ * name of its own.
+ */
+#ifndef INODE_H
+#define INODE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/stat.h>
+#include <sys/types.h>
+
+/* A file as long as somebody keeps it open: device and number. */
+struct file_id {
+	dev_t dev;
+	ino_t ino;
+};
+
+/*
+ * A socket's inode over time. ext4 gives a freed number to the next file at once, so the birth time
+ * is part of it (zero where the file system or the kernel, before 4.11, does not tell it).
+ */
+struct inode {
+	struct file_id file;
+	int64_t born_sec;
+	uint32_t born_nsec;
+};
+
+/* What a name leads to at this moment. */
+struct pin {
+	int fd; /* O_PATH; keeps the inode and so its number from being reused */
+	struct inode inode;
+};
+
+bool file_same(const struct file_id *a, const struct file_id *b);
+bool inode_same(const struct inode *a, const struct inode *b);
+
+/* The identity in the answer of stat(2). */
+struct file_id file_of(const struct stat *found);
+
+/*
+ * fstatat(2) of the name itself. Returns 0 or -1 with errno as fstatat has it: EFAULT where the
+ * path cannot be read, so that after a success it can.
+ */
+int inode_look(int dirfd, const char *path, struct stat *found);
+
+/*
+ * Tells which socket a name leads to, without holding on to it: needs no descriptor. Returns 0; or
+ * -1 with errno: ENOTSOCK where it leads to something else, otherwise as statx(2) has it.
+ */
+int inode_identify(int dirfd, const char *path, struct inode *inode);
+
+/*
+ * Pins the socket a name leads to. Returns 0, and the caller owes inode_unpin; or -1 with errno:
+ * ENOTSOCK where it leads to something else, otherwise as openat(2) or statx(2) have it.
+ */
+int inode_pin(int dirfd, const char *path, struct pin *pin);
+
+/* Leaves errno alone. */
+void inode_unpin(struct pin *pin);
+
+#endif

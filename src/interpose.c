@@ -1,0 +1,154 @@
+/*
+ * interpose: the door. Every libc name this library exports, and nothing else.
+ *
+ * A call goes to its rule in guard.c, or straight to libc where the guard is disabled.
+ */
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "config.h"
+#include "guard.h"
+#include "libc.h"
+#include "lockfile.h"
+#include "owned.h"
+#include "report.h"
+
+#define EXPORT __attribute__((visibility("default")))
+
+static atomic_bool loaded;
+
+static void load(void)
+{
+	libc_resolve();
+	report_load();
+	config_load(report_setting);
+	if (!config.disabled)
+		owned_adopt_inherited();
+	atomic_store_explicit(&loaded, true, memory_order_release);
+}
+
+/* Constructors of libraries loaded before us may call in earlier; they run one after the other. */
+static bool guarding(void)
+{
+	if (!atomic_load_explicit(&loaded, memory_order_acquire))
+		load();
+	return !config.disabled;
+}
+
+static __attribute__((constructor)) void on_load(void)
+{
+	if (guarding())
+		pthread_atfork(NULL, NULL, lockfile_forked);
+}
+
+EXPORT int bind(int fd, const struct sockaddr *address, socklen_t length)
+{
+	return guarding() ? guard_bind(fd, address, length) : libc.bind(fd, address, length);
+}
+
+static int perform_unlink(const struct call *call)
+{
+	return libc.unlink(call->path);
+}
+
+EXPORT int unlink(const char *path)
+{
+	struct call call = {"unlink", perform_unlink, AT_FDCWD, path, 0, NULL, 0};
+
+	return guarding() ? guard_unlink(&call) : perform_unlink(&call);
+}
+
+static int perform_unlinkat(const struct call *call)
+{
+	return libc.unlinkat(call->dirfd, call->path, (int)call->flags);
+}
+
+EXPORT int unlinkat(int dirfd, const char *path, int flags)
+{
+	struct call call = {
+		"unlinkat", perform_unlinkat, dirfd, path, 0, NULL, (unsigned int)flags};
+
+	/* With AT_REMOVEDIR it takes directories only; other flags are for libc to refuse. */
+	return guarding() && flags == 0 ? guard_unlink(&call) : perform_unlinkat(&call);
+}
+
+static int perform_remove(const struct call *call)
+{
+	return libc.remove(call->path);
+}
+
+EXPORT int remove(const char *path)
+{
+	struct call call = {"remove", perform_remove, AT_FDCWD, path, 0, NULL, 0};
+
+	return guarding() ? guard_unlink(&call) : perform_remove(&call);
+}
+
+static int perform_rename(const struct call *call)
+{
+	return libc.rename(call->path, call->newpath);
+}
+
+EXPORT int rename(const char *path, const char *newpath)
+{
+	struct call call = {"rename", perform_rename, AT_FDCWD, path, AT_FDCWD, newpath, 0};
+
+	return guarding() ? guard_rename(&call) : perform_rename(&call);
+}
+
+static int perform_renameat(const struct call *call)
+{
+	return libc.renameat(call->dirfd, call->path, call->newdir, call->newpath);
+}
+
+EXPORT int renameat(int dirfd, const char *path, int newdir, const char *newpath)
+{
+	struct call call = {"renameat", perform_renameat, dirfd, path, newdir, newpath, 0};
+
+	return guarding() ? guard_rename(&call) : perform_renameat(&call);
+}
+
+#ifdef HAVE_RENAMEAT2
+static int perform_renameat2(const struct call *call)
+{
+	return libc.renameat2(call->dirfd, call->path, call->newdir, call->newpath, call->flags);
+}
+
+EXPORT int renameat2(int dirfd, const char *path, int newdir, const char *newpath,
+	unsigned int flags)
+{
+	struct call call = {"renameat2", perform_renameat2, dirfd, path, newdir, newpath, flags};
+
+	return guarding() ? guard_rename(&call) : perform_renameat2(&call);
+}
+#endif
+
+static int perform_link(const struct call *call)
+{
+	return libc.link(call->path, call->newpath);
+}
+
+EXPORT int link(const char *path, const char *newpath)
+{
+	struct call call = {"link", perform_link, AT_FDCWD, path, AT_FDCWD, newpath, 0};
+
+	return guarding() ? guard_link(&call) : perform_link(&call);
+}
+
+static int perform_linkat(const struct call *call)
+{
+	return libc.linkat(call->dirfd, call->path, call->newdir, call->newpath, (int)call->flags);
+}
+
+EXPORT int linkat(int dirfd, const char *path, int newdir, const char *newpath, int flags)
+{
+	struct call call = {
+		"linkat", perform_linkat, dirfd, path, newdir, newpath, (unsigned int)flags};
+
+	return guarding() ? guard_link(&call) : perform_linkat(&call);
+}

@@ -1,0 +1,35 @@
+#include "libc.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+
+struct libc libc;
+
+static int no_renameat2(int olddir, const char *oldpath, int newdir, const char *newpath,
+	unsigned int flags)
+{
+	(void)olddir, (void)oldpath, (void)newdir, (void)newpath, (void)flags;
+	errno = ENOSYS;
+	return -1;
+}
+
+/* POSIX has dlsym return functions as data pointers; ISO C needs the detour through memory. */
+#define RESOLVE(name) (*(void **)&libc.name = dlsym(RTLD_NEXT, #name))
+
+void libc_resolve(void)
+{
+	int saved = errno;
+
+	RESOLVE(bind);
+	RESOLVE(unlink);
+	RESOLVE(unlinkat);
+	RESOLVE(remove);
+	RESOLVE(rename);
+	RESOLVE(renameat);
+	RESOLVE(renameat2);
+	RESOLVE(link);
+	RESOLVE(linkat);
+	if (!libc.renameat2)
+		libc.renameat2 = no_renameat2;
+	errno = saved;
+}

@@ -1,0 +1,32 @@
+# Every room but the door, once: the library, the command and the unit tests are built from them.
+noinst_LTLIBRARIES += librooms.la
+librooms_la_SOURCES = \
+	src/config.c src/config.h \
+	src/guard.c src/guard.h \
+	src/inode.c src/inode.h \
+	src/libc.c src/libc.h \
+	src/liveness.c src/liveness.h \
+	src/lockfile.c src/lockfile.h \
+	src/owned.c src/owned.h \
+	src/record.c src/record.h \
+	src/report.c src/report.h \
+	src/sockdiag.c src/sockdiag.h \
+	src/text.c src/text.h
+librooms_la_CFLAGS = $(AM_CFLAGS) -fvisibility=hidden
+
+lib_LTLIBRARIES += libsockguard.la
+libsockguard_la_SOURCES = src/interpose.c
+libsockguard_la_CFLAGS = $(AM_CFLAGS) -fvisibility=hidden
+libsockguard_la_LIBADD = librooms.la
+libsockguard_la_LDFLAGS = $(AM_LDFLAGS) -module -avoid-version -shared -Wl,-z,defs
+
+bin_PROGRAMS += sockguard
+sockguard_SOURCES = src/sockguard.c
+sockguard_CPPFLAGS = $(AM_CPPFLAGS) -DLIBRARY_DIR='"$(libdir)"'
+sockguard_LDADD = librooms.la
+
+# LD_PRELOAD names the .so; the libtool archive beside it would serve nobody.
+install-exec-hook:
+	rm -f "$(DESTDIR)$(libdir)/libsockguard.la"
+uninstall-hook:
+	rm -f "$(DESTDIR)$(libdir)/libsockguard.so"

@@ -1,0 +1,102 @@
+/*
+ * lockfile: <socket path>.sockguard, beside the socket, and the two locks on it.
+ *
+ * The mutex (byte 0) makes a look, a probe and the unlink or bind after them one step among guarded
+ * processes. The claim (byte 1) is held shared by an owner, and by its forks with it, for as long
+ * as they live. Both are open file description locks, fcntl(2): the kernel drops them with the last
+ * descriptor, so a crash leaves none, and a descriptor the program closes elsewhere does no harm.
+ *
+ * The file is removed only under its mutex. Who waited for the mutex of a removed file sees by a
+ * fresh look at the name that it is another file now, and starts over.
+ *
+ * All of it is async-signal-safe and leaves errno alone. While a mutex is held signals must be
+ * blocked: a handler on the same thread could wait for it in vain.
+ */
+#ifndef LOCKFILE_H
+#define LOCKFILE_H
+
+#include <stdbool.h>
+
+#include "inode.h"
+#include "record.h"
+
+#define LOCKFILE_SUFFIX ".sockguard"
+
+/* Longer names have no lock file: all this may be on the small stack of a signal handler. */
+#define LOCKFILE_PATH 1024
+
+struct lockfile {
+	int dirfd;
+	int fd; /* -1: not open */
+	struct file_id file;
+	bool named;    /* the name still leads to it, as far as we had a hand in it */
+	bool borrowed; /* fd is somebody else's to close */
+	char path[LOCKFILE_PATH];
+};
+
+enum lockfile_state {
+	LOCKFILE_HELD, /* the mutex is ours; lockfile_leave is owed */
+	LOCKFILE_BUSY, /* somebody else holds it: try again later */
+	LOCKFILE_NONE, /* there is none to be had here: go on without */
+};
+
+/* Names the lock file of a socket path, and opens nothing. Of one too long the name is empty. */
+void lockfile_name(struct lockfile *lock, int dirfd, const char *path);
+
+/* Opens the file, creating it where there is none, and tries for the mutex without waiting. */
+enum lockfile_state lockfile_try(struct lockfile *lock);
+
+/*
+ * Opens the file for reading where there is one, without its mutex and without a trace, to ask
+ * about claim and record. Returns whether there is one to be read; lockfile_leave closes it.
+ */
+bool lockfile_peek(struct lockfile *lock);
+
+/*
+ * As lockfile_try through a descriptor that is open already, a claim's, for when no other can be
+ * had. The caller keeps the descriptor. LOCKFILE_NONE where the name leads to another file.
+ */
+enum lockfile_state lockfile_borrow(struct lockfile *lock, int claim);
+
+/*
+ * Gives the mutex back. A file that nobody claims goes with it: whatever was left by a crash, or
+ * made for this one look.
+ */
+void lockfile_leave(struct lockfile *lock);
+
+/* For a child just forked, pthread_atfork(3): lets go of the mutexes other threads of the parent
+ * hold. */
+void lockfile_forked(void);
+
+/* Removes the file, and voids all claims on it with that: the next owner makes a new one. */
+void lockfile_remove(struct lockfile *lock);
+
+/* The two files change places, or a's takes the place of b's. Returns whether they did. */
+bool lockfile_exchange(struct lockfile *a, struct lockfile *b);
+bool lockfile_move(struct lockfile *a, struct lockfile *b);
+
+/* Does anybody hold a claim on it, this process through another descriptor included? */
+bool lockfile_claimed(const struct lockfile *lock);
+
+/*
+ * Writes the record and takes a claim. Returns its descriptor, high and close-on-exec, which the
+ * caller owns, or -1: there is no claim without a record.
+ */
+int lockfile_claim(struct lockfile *lock, const struct record *record);
+
+/* Joins the claims on a file that exists already, without its mutex. As lockfile_claim. */
+int lockfile_join(struct lockfile *lock);
+
+/* Is this descriptor still a claim on that file? The program may have closed or replaced it. */
+bool lockfile_is(int claim, const struct file_id *file);
+
+/* Is it, and has the file been removed since? Then the claim proves nothing any more. */
+bool lockfile_is_void(int claim, const struct file_id *file);
+
+/* Gives a claim up, for all processes that share the descriptor, and closes it. */
+void lockfile_unclaim(int claim);
+
+/* Returns false, and a record all zero, where there is none that makes sense. */
+bool lockfile_record(const struct lockfile *lock, struct record *record);
+
+#endif

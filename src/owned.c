@@ -1,0 +1,335 @@
+#include "owned.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "sockdiag.h"
+#include "text.h"
+
+#ifndef SIOCUNIXFILE
+#define SIOCUNIXFILE (SIOCPROTOPRIVATE + 0) /* linux/un.h, since Linux 4.13 */
+#endif
+
+/* One name of ours. */
+struct name {
+	struct inode inode;
+	struct file_id lockfile;
+	int claim;
+	int foreign;
+};
+
+/*
+ * A name lies within REACH slots of where its inode number leads, so looking for one that is not
+ * there costs the same however full the table is. Untouched slots cost no memory.
+ */
+#define SLOTS 4096U
+#define REACH 16U
+#define WORDS (sizeof(struct name) / sizeof(unsigned int))
+
+_Static_assert(sizeof(struct name) % sizeof(unsigned int) == 0, "a name is copied by words");
+
+/*
+ * The turn is odd while the slot is being written, and never the same twice: who reads copies the
+ * words and then looks whether the turn is still the one it was. A fork within a write leaves a
+ * slot that is odd for ever in the child, which loses the one slot and nothing else.
+ */
+static struct slot {
+	atomic_uint turn;
+	atomic_uint used;
+	atomic_uint words[WORDS];
+} slots[SLOTS];
+
+static unsigned int home_of(const struct inode *inode)
+{
+	uint64_t mixed = ((uint64_t)inode->file.ino ^ (uint64_t)inode->file.dev << 32) *
+			 UINT64_C(0x9e3779b97f4a7c15);
+
+	return (unsigned int)(mixed >> 52) % SLOTS;
+}
+
+static struct slot *slot_at(unsigned int home, unsigned int step)
+{
+	return &slots[(home + step) % SLOTS];
+}
+
+/* Copies a slot's name; false where there is none, or it is changing right now. */
+static bool read_slot(struct slot *slot, struct name *name, unsigned int *turn)
+{
+	unsigned int words[WORDS];
+
+	*turn = atomic_load_explicit(&slot->turn, memory_order_acquire);
+	if (*turn % 2 == 1 || !atomic_load_explicit(&slot->used, memory_order_relaxed))
+		return false;
+	for (size_t i = 0; i < WORDS; i++)
+		words[i] = atomic_load_explicit(&slot->words[i], memory_order_relaxed);
+	atomic_thread_fence(memory_order_acquire);
+	if (atomic_load_explicit(&slot->turn, memory_order_relaxed) != *turn)
+		return false;
+	memcpy(name, words, sizeof(*name));
+	return true;
+}
+
+/* Writes a slot that was last seen at this turn; NULL empties it. False if it has changed since. */
+static bool write_slot(struct slot *slot, unsigned int turn, const struct name *name)
+{
+	unsigned int words[WORDS] = {0};
+
+	if (!atomic_compare_exchange_strong_explicit(&slot->turn, &turn, turn + 1,
+		    memory_order_acquire, memory_order_relaxed))
+		return false;
+	atomic_thread_fence(memory_order_release);
+	if (name)
+		memcpy(words, name, sizeof(*name));
+	for (size_t i = 0; i < WORDS; i++)
+		atomic_store_explicit(&slot->words[i], words[i], memory_order_relaxed);
+	atomic_store_explicit(&slot->used, name != NULL, memory_order_relaxed);
+	atomic_store_explicit(&slot->turn, turn + 2, memory_order_release);
+	return true;
+}
+
+/* A free slot for a name, or else one whose claim is lost: of all names that is the least sure. */
+static bool add(const struct name *name)
+{
+	unsigned int home = home_of(&name->inode);
+	unsigned int turn;
+	struct name there;
+
+	for (unsigned int step = 0; step < REACH; step++) {
+		struct slot *slot = slot_at(home, step);
+
+		turn = atomic_load_explicit(&slot->turn, memory_order_acquire);
+		if (turn % 2 == 0 && !atomic_load_explicit(&slot->used, memory_order_relaxed) &&
+			write_slot(slot, turn, name))
+			return true;
+	}
+	for (unsigned int step = 0; step < REACH; step++) {
+		struct slot *slot = slot_at(home, step);
+
+		if (read_slot(slot, &there, &turn) && !lockfile_is(there.claim, &there.lockfile) &&
+			write_slot(slot, turn, name))
+			return true;
+	}
+	return false;
+}
+
+/*
+ * A fork of ours may have unlinked a name of ours: its claim is void then, and its descriptor idle.
+ * Each new name has the next few slots looked through for such, so that they do not add up.
+ */
+static void sweep(void)
+{
+	static atomic_uint next;
+	unsigned int first = atomic_fetch_add_explicit(&next, REACH, memory_order_relaxed);
+	unsigned int turn;
+	struct name name;
+
+	for (unsigned int step = 0; step < REACH; step++) {
+		struct slot *slot = slot_at(first, step);
+
+		if (!read_slot(slot, &name, &turn) || !lockfile_is_void(name.claim, &name.lockfile))
+			continue;
+		int claim = name.claim;
+		name.claim = -1;
+		if (write_slot(slot, turn, &name))
+			lockfile_unclaim(claim);
+	}
+}
+
+/* Our claim beside the name proves it ours; somebody else's there proves it theirs. */
+static bool proves(const struct name *name, const struct lockfile *lock)
+{
+	if (!lockfile_is(name->claim, &name->lockfile))
+		return !name->foreign;
+	if (lock->fd >= 0 && file_same(&name->lockfile, &lock->file))
+		return true;
+	return !name->foreign && !lockfile_claimed(lock);
+}
+
+bool owned_is_mine(const struct inode *inode, const struct lockfile *lock)
+{
+	unsigned int home = home_of(inode);
+	unsigned int turn;
+	struct name name;
+
+	for (unsigned int step = 0; step < REACH; step++)
+		if (read_slot(slot_at(home, step), &name, &turn) &&
+			inode_same(&name.inode, inode) && proves(&name, lock))
+			return true;
+	return false;
+}
+
+int owned_claim_on(const struct file_id *file)
+{
+	unsigned int turn;
+	struct name name;
+
+	for (unsigned int i = 0; i < SLOTS; i++)
+		if (read_slot(&slots[i], &name, &turn) && file_same(&name.lockfile, file) &&
+			lockfile_is(name.claim, file))
+			return name.claim;
+	return -1;
+}
+
+void owned_note(const struct inode *inode, const struct lockfile *lock, int claim, bool foreign)
+{
+	struct name name;
+
+	memset(&name, 0, sizeof(name)); /* the padding too, for it is copied by words */
+	name.inode = *inode;
+	name.claim = claim;
+	name.foreign = foreign;
+	if (claim >= 0)
+		name.lockfile = lock->file;
+	sweep();
+	if (!add(&name) && claim >= 0)
+		lockfile_unclaim(claim);
+}
+
+void owned_forget(const struct inode *inode, const struct file_id *lockfile)
+{
+	unsigned int home = home_of(inode);
+
+	for (unsigned int step = 0; step < REACH; step++) {
+		struct slot *slot = slot_at(home, step);
+		unsigned int turn;
+		struct name name;
+
+		if (!read_slot(slot, &name, &turn) || !inode_same(&name.inode, inode))
+			continue;
+		bool intact = lockfile_is(name.claim, &name.lockfile);
+		if (intact && !file_same(&name.lockfile, lockfile))
+			continue;
+		if (write_slot(slot, turn, NULL) && intact)
+			lockfile_unclaim(name.claim);
+	}
+}
+
+/*
+ * Calls back for each open descriptor. Not readdir, which allocates. Descriptors opened meanwhile
+ * by the callback may or may not come up.
+ */
+static bool each_descriptor(bool (*found)(int fd, void *about), void *about)
+{
+	struct entry { /* linux_dirent64, getdents(2) */
+		uint64_t ino;
+		int64_t offset;
+		unsigned short length;
+		unsigned char type;
+		char name[];
+	};
+	_Alignas(struct entry) char list[1024];
+	int dir = open("/proc/thread-self/fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	bool done = false;
+	long filled;
+
+	if (dir < 0)
+		return false;
+	while (!done && (filled = syscall(SYS_getdents64, dir, list, sizeof(list))) > 0) {
+		for (long at = 0; at < filled && !done;) {
+			const struct entry *entry = (const struct entry *)(const void *)(list + at);
+			uint64_t fd;
+
+			at += entry->length;
+			if (text_read_number(entry->name, &fd) && (int)fd != dir)
+				done = found((int)fd, about);
+		}
+	}
+	close(dir);
+	return done;
+}
+
+/*
+ * Does this descriptor hold a socket on the name it tells, and not a connection accepted from one?
+ * Those tell the listener's name too, but have a peer.
+ */
+static bool holds_name(int fd, struct sockaddr_un *address)
+{
+	struct sockaddr_un peer;
+	socklen_t size = sizeof(*address);
+	socklen_t peer_size = sizeof(peer);
+	int type = 0;
+	socklen_t type_size = sizeof(type);
+
+	memset(address, 0, sizeof(*address));
+	if (getsockname(fd, (struct sockaddr *)address, &size) != 0 ||
+		address->sun_family != AF_UNIX || size <= offsetof(struct sockaddr_un, sun_path) ||
+		address->sun_path[0] == '\0')
+		return false;
+	if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &type_size) != 0)
+		return false;
+	return type == SOCK_DGRAM ||
+	       (getpeername(fd, (struct sockaddr *)&peer, &peer_size) != 0 && errno == ENOTCONN);
+}
+
+/* Is it bound to that inode? SIOCUNIXFILE wants CAP_NET_ADMIN, but sees every namespace. */
+static bool is_socket_of(int fd, const struct pin *pin)
+{
+	int file = ioctl(fd, SIOCUNIXFILE);
+	struct stat found;
+
+	if (file >= 0) {
+		struct file_id bound = {0};
+		if (fstat(file, &found) == 0)
+			bound = file_of(&found);
+		close(file);
+		return file_same(&bound, &pin->inode.file);
+	}
+	return fstat(fd, &found) == 0 && sockdiag_bound_by(pin, found.st_ino) == SOCKDIAG_YES;
+}
+
+static bool adopt_inherited(int fd, void *about)
+{
+	struct sockaddr_un address;
+	char path[sizeof(address.sun_path) + 1] = {0};
+	struct lockfile lock;
+	struct pin pin;
+
+	(void)about;
+	if (!holds_name(fd, &address))
+		return false;
+	memcpy(path, address.sun_path, sizeof(address.sun_path)); /* may fill it without a NUL */
+	if (inode_pin(AT_FDCWD, path, &pin) != 0)
+		return false;
+	lockfile_name(&lock, AT_FDCWD, path);
+	if (is_socket_of(fd, &pin))
+		owned_note(&pin.inode, &lock, lockfile_join(&lock), false);
+	inode_unpin(&pin);
+	return false;
+}
+
+void owned_adopt_inherited(void)
+{
+	int saved = errno;
+
+	each_descriptor(adopt_inherited, NULL);
+	errno = saved;
+}
+
+static bool is_held(int fd, void *about)
+{
+	struct sockaddr_un address;
+
+	return holds_name(fd, &address) && is_socket_of(fd, about);
+}
+
+bool owned_adopt_held(const struct pin *pin, struct lockfile *lock)
+{
+	int saved = errno;
+	struct pin held = *pin;
+	bool mine = each_descriptor(is_held, &held);
+
+	if (mine)
+		owned_note(&pin->inode, lock, lockfile_claimed(lock) ? lockfile_join(lock) : -1,
+			false);
+	errno = saved;
+	return mine;
+}

@@ -1,0 +1,48 @@
+/*
+ * owned: which names this process may take away, because it or the process it was forked from gave
+ * them to sockets.
+ *
+ * A name is ours if its inode is in the table and our claim lies on the lock file beside it. The
+ * inode alone would not do: file systems reuse numbers, even within one tick of the clock. Only
+ * where the claim is lost (the program closed it, or there never was a lock file) does it decide.
+ *
+ * The table is of a fixed size and works by atomics alone: it may be used from any thread and from
+ * signal handlers, and a fork at any instant leaves a usable copy. What finds no room is forgotten;
+ * then the descriptors the process holds speak for it. Everything here leaves errno alone.
+ */
+#ifndef OWNED_H
+#define OWNED_H
+
+#include <stdbool.h>
+
+#include "inode.h"
+#include "lockfile.h"
+
+/* Is the name with this inode, and this lock file beside it, ours? The lock file may be missing. */
+bool owned_is_mine(const struct inode *inode, const struct lockfile *lock);
+
+/* Do we hold a claim on this very file? Returns its descriptor, or -1. It stays the table's. */
+int owned_claim_on(const struct file_id *file);
+
+/*
+ * Notes a name of ours and takes over its claim's descriptor (-1: there is none). Of a foreign
+ * socket we own the name and not the inode: then only the claim counts.
+ */
+void owned_note(const struct inode *inode, const struct lockfile *lock, int claim, bool foreign);
+
+/* The name is gone: gives up the claims on it. */
+void owned_forget(const struct inode *inode, const struct file_id *lockfile);
+
+/*
+ * Adopts the listeners and datagram sockets that came with exec, on the names they were bound at.
+ * Creates no lock files: an owner that was never guarded is to stay without a trace.
+ */
+void owned_adopt_inherited(void);
+
+/*
+ * Looks whether the socket bound to this pinned inode is among our descriptors: one received by
+ * SCM_RIGHTS, say. If so the name is noted, with a claim where there is a lock file.
+ */
+bool owned_adopt_held(const struct pin *pin, struct lockfile *lock);
+
+#endif

@@ -1,0 +1,187 @@
+#include "record.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "text.h"
+
+#ifndef SO_COOKIE
+#define SO_COOKIE 57
+#endif
+#ifndef SO_NETNS_COOKIE
+#define SO_NETNS_COOKIE 71
+#endif
+
+#define MAGIC "sockguard 1\n"
+
+static const struct field {
+	const char *name;
+	size_t offset;
+	size_t size; /* of a string; 0: a number */
+} fields[] = {
+	{"pid", offsetof(struct record, pid), 0},
+	{"uid", offsetof(struct record, uid), 0},
+	{"comm", offsetof(struct record, comm), RECORD_COMM},
+	{"time", offsetof(struct record, time), 0},
+	{"boot", offsetof(struct record, boot), RECORD_BOOT},
+	{"socket", offsetof(struct record, socket), 0},
+	{"cookie", offsetof(struct record, cookie), 0},
+	{"netns", offsetof(struct record, netns), 0},
+};
+#define FIELDS (sizeof(fields) / sizeof(fields[0]))
+
+static void read_boot(char boot[RECORD_BOOT])
+{
+	int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
+	ssize_t length = -1;
+
+	if (fd >= 0) {
+		length = read(fd, boot, RECORD_BOOT - 1);
+		close(fd);
+	}
+	boot[length == RECORD_BOOT - 1 ? length : 0] = '\0';
+}
+
+/* Read once in a process: the boot id does not change under it, not even by a fork. */
+static void boot_of_self(char boot[RECORD_BOOT])
+{
+	enum { EMPTY, FILLING, READY };
+	static char known[RECORD_BOOT];
+	static atomic_int state = EMPTY;
+	int empty = EMPTY;
+
+	if (atomic_load_explicit(&state, memory_order_acquire) == READY) {
+		memcpy(boot, known, RECORD_BOOT);
+		return;
+	}
+	read_boot(boot);
+	if (boot[0] == '\0' || !atomic_compare_exchange_strong(&state, &empty, FILLING))
+		return;
+	memcpy(known, boot, RECORD_BOOT);
+	atomic_store_explicit(&state, READY, memory_order_release);
+}
+
+static uint64_t cookie_of(int fd, int option)
+{
+	uint64_t cookie = 0;
+	socklen_t size = sizeof(cookie);
+
+	return getsockopt(fd, SOL_SOCKET, option, &cookie, &size) == 0 ? cookie : 0;
+}
+
+uint64_t record_netns_of(int fd)
+{
+	int saved = errno;
+	uint64_t cookie = cookie_of(fd, SO_NETNS_COOKIE);
+
+	errno = saved;
+	return cookie;
+}
+
+void record_of_self(struct record *record, int fd)
+{
+	int saved = errno;
+	struct timespec now = {0};
+	struct stat found;
+
+	memset(record, 0, sizeof(*record));
+	clock_gettime(CLOCK_REALTIME, &now);
+	record->pid = (uint64_t)getpid();
+	record->uid = geteuid();
+	record->time = (uint64_t)now.tv_sec;
+	boot_of_self(record->boot);
+	prctl(PR_GET_NAME, record->comm);
+	record->comm[RECORD_COMM - 1] = '\0';
+	if (fd >= 0 && fstat(fd, &found) == 0) {
+		record->socket = found.st_ino;
+		record->cookie = cookie_of(fd, SO_COOKIE);
+		record->netns = cookie_of(fd, SO_NETNS_COOKIE);
+	}
+	errno = saved;
+}
+
+/* A name may hold anything, and the record is read by line. */
+static void add_printable(struct text *text, const char *words)
+{
+	for (; *words != '\0'; words++)
+		text_add_n(text, *words > ' ' && *words < 0x7f ? words : "?", 1);
+}
+
+void record_write(const struct record *record, char *out)
+{
+	char buffer[RECORD_SIZE + 1];
+	struct text text = text_in(buffer, sizeof(buffer));
+
+	text_add(&text, MAGIC);
+	for (size_t i = 0; i < FIELDS; i++) {
+		const char *value = (const char *)record + fields[i].offset;
+		text_add(&text, fields[i].name);
+		text_add(&text, " ");
+		if (fields[i].size > 0)
+			add_printable(&text, value);
+		else
+			text_add_number(&text, *(const uint64_t *)(const void *)value);
+		text_add(&text, "\n");
+	}
+	memset(out, ' ', RECORD_SIZE);
+	memcpy(out, buffer, text.used);
+	out[RECORD_SIZE - 1] = '\n';
+}
+
+/* The line's value goes into the field of its name; a line of no known name is passed over. */
+static bool read_line(struct record *record, const char *line, const char *end)
+{
+	for (size_t i = 0; i < FIELDS; i++) {
+		size_t length = strlen(fields[i].name);
+		char *value = (char *)record + fields[i].offset;
+
+		if ((size_t)(end - line) <= length || memcmp(line, fields[i].name, length) != 0 ||
+			line[length] != ' ')
+			continue;
+		line += length + 1;
+		if (fields[i].size == 0)
+			return text_read_number(line, (uint64_t *)(void *)value) == end;
+		if ((size_t)(end - line) >= fields[i].size)
+			return false;
+		memset(value, 0, fields[i].size);
+		memcpy(value, line, (size_t)(end - line));
+		return true;
+	}
+	return true;
+}
+
+bool record_read(struct record *record, const char *text, size_t length)
+{
+	char buffer[RECORD_SIZE + 1] = {0};
+	const char *line = buffer + sizeof(MAGIC) - 1;
+	const char *end;
+
+	memset(record, 0, sizeof(*record));
+	if (length != RECORD_SIZE || memcmp(text, MAGIC, sizeof(MAGIC) - 1) != 0)
+		return false;
+	memcpy(buffer, text, RECORD_SIZE);
+	for (; (end = strchr(line, '\n')); line = end + 1) {
+		if (!read_line(record, line, end)) {
+			memset(record, 0, sizeof(*record));
+			return false;
+		}
+	}
+	return true;
+}
+
+bool record_from_elsewhere(const struct record *record)
+{
+	char boot[RECORD_BOOT];
+	int saved = errno;
+
+	boot_of_self(boot);
+	errno = saved;
+	return boot[0] != '\0' && record->boot[0] != '\0' && strcmp(boot, record->boot) != 0;
+}

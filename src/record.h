@@ -1,0 +1,45 @@
+/*
+ * record: who bound a socket, as the lock file tells it.
+ *
+ * A record is text of a fixed size, for people (cat shows it), for our messages, and for telling an
+ * owner on another host. It is written in one pwrite and never truncated. All of it is
+ * async-signal-safe and leaves errno alone.
+ */
+#ifndef RECORD_H
+#define RECORD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define RECORD_SIZE 256
+#define RECORD_BOOT 37 /* a UUID and its NUL */
+#define RECORD_COMM 16 /* TASK_COMM_LEN */
+
+struct record {
+	uint64_t pid;           /* of the binder, in its own pid namespace */
+	uint64_t uid;           /* effective */
+	uint64_t time;          /* seconds since the epoch */
+	uint64_t socket;        /* st_ino of the bound descriptor; 0: not known */
+	uint64_t cookie;        /* its SO_COOKIE */
+	uint64_t netns;         /* its SO_NETNS_COOKIE; 0: not known (before Linux 5.14) */
+	char boot[RECORD_BOOT]; /* the kernel's boot id; empty: not known */
+	char comm[RECORD_COMM];
+};
+
+/* Describes this process, as the binder of the socket behind fd; -1 where there is none. */
+void record_of_self(struct record *record, int fd);
+
+/* Fills all of text: RECORD_SIZE bytes, not terminated. */
+void record_write(const struct record *record, char *text);
+
+/* Reads what record_write wrote. Returns false for anything else, with the record all zero. */
+bool record_read(struct record *record, const char *text, size_t length);
+
+/* Was it written under another kernel: on another host, or before a reboot? False if not known. */
+bool record_from_elsewhere(const struct record *record);
+
+/* The network namespace a socket belongs to, as in the record; 0: not known. */
+uint64_t record_netns_of(int fd);
+
+#endif

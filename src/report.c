@@ -1,0 +1,265 @@
+#include "report.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "config.h"
+#include "inode.h"
+#include "text.h"
+
+/* POSIX promises that a pipe takes 512 bytes whole; Linux 4096. A path may be longer. */
+#define LINE 2048
+
+static struct {
+	bool open;
+	struct file_id file;
+} stderr_at_load;
+
+void report_load(void)
+{
+	int saved = errno;
+	struct stat found;
+
+	stderr_at_load.open = fstat(STDERR_FILENO, &found) == 0;
+	if (stderr_at_load.open)
+		stderr_at_load.file = file_of(&found);
+	errno = saved;
+}
+
+static bool stderr_is_as_it_was(void)
+{
+	struct stat found;
+	struct file_id now;
+
+	if (!stderr_at_load.open || fstat(STDERR_FILENO, &found) != 0)
+		return false;
+	now = file_of(&found);
+	return file_same(&now, &stderr_at_load.file);
+}
+
+/*
+ * Writes a line unless that would wait, and swallows the SIGPIPE of a pipe nobody reads: blocked
+ * while we write, and taken back if it was not pending before.
+ */
+static void write_quietly(int fd, const struct text *line)
+{
+	struct pollfd ready = {.fd = fd, .events = POLLOUT};
+	const struct timespec at_once = {0};
+	sigset_t pipe_signal, old, pending;
+
+	if (poll(&ready, 1, 0) != 1 || !(ready.revents & POLLOUT))
+		return;
+	sigemptyset(&pipe_signal);
+	sigaddset(&pipe_signal, SIGPIPE);
+	sigemptyset(&pending);
+	sigpending(&pending);
+	sigprocmask(SIG_BLOCK, &pipe_signal, &old);
+	if (write(fd, line->start, line->used) < 0 && errno == EPIPE &&
+		!sigismember(&pending, SIGPIPE))
+		sigtimedwait(&pipe_signal, NULL, &at_once);
+	sigprocmask(SIG_SETMASK, &old, NULL);
+}
+
+/* Not syslog(3), which locks and allocates. The socket is the one it would write to. */
+static void send_to_syslog(const struct text *line)
+{
+	static const struct sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = "/dev/log"};
+	char packet[LINE + 16];
+	struct text text = text_in(packet, sizeof(packet));
+	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	if (fd < 0)
+		return;
+	text_add(&text, "<28>"); /* facility daemon, level warning: 3 * 8 + 4 */
+	text_add_n(&text, line->start, line->used - 1);
+	sendto(fd, packet, text.used, MSG_DONTWAIT | MSG_NOSIGNAL,
+		(const struct sockaddr *)&address, sizeof(address));
+	close(fd);
+}
+
+/* Gregorian date of a day since 1970-01-01. Not gmtime_r(3), which may take a lock. */
+static void add_date(struct text *text, uint64_t day)
+{
+	uint64_t shifted = day + 719468; /* days since 0000-03-01: leap days come last */
+	uint64_t era = shifted / 146097;
+	uint64_t of_era = shifted % 146097;
+	uint64_t year = (of_era - of_era / 1460 + of_era / 36524 - of_era / 146096) / 365;
+	uint64_t of_year = of_era - (365 * year + year / 4 - year / 100);
+	uint64_t month = (5 * of_year + 2) / 153;
+
+	text_add_number(text, era * 400 + year + (month >= 10));
+	text_add(text, "-");
+	text_add_padded(text, month < 10 ? month + 3 : month - 9, 2);
+	text_add(text, "-");
+	text_add_padded(text, of_year - (153 * month + 2) / 5 + 1, 2);
+}
+
+static void add_time(struct text *text)
+{
+	struct timespec now = {0};
+	uint64_t second;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	second = (uint64_t)now.tv_sec % 86400;
+	add_date(text, (uint64_t)now.tv_sec / 86400);
+	text_add(text, "T");
+	text_add_padded(text, second / 3600, 2);
+	text_add(text, ":");
+	text_add_padded(text, second / 60 % 60, 2);
+	text_add(text, ":");
+	text_add_padded(text, second % 60, 2);
+	text_add(text, "Z ");
+}
+
+/* Only a file of our own has no dates from elsewhere. */
+static void append_to_file(const struct text *line)
+{
+	char dated[LINE + 32];
+	struct text text = text_in(dated, sizeof(dated));
+	int fd = open(config.log_file,
+		O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0600);
+
+	if (fd < 0)
+		return;
+	add_time(&text);
+	text_add_n(&text, line->start, line->used);
+	write_quietly(fd, &text);
+	close(fd);
+}
+
+static void send_line(struct text *line)
+{
+	if (line->used + 1 >= line->size) /* cut short, but a line all the same */
+		line->used = line->size - 2;
+	text_add(line, "\n");
+	switch (config.log_to) {
+	case LOG_TO_STDERR:
+		if (stderr_is_as_it_was())
+			write_quietly(STDERR_FILENO, line);
+		break;
+	case LOG_TO_SYSLOG:
+		send_to_syslog(line);
+		break;
+	case LOG_TO_FILE:
+		append_to_file(line);
+		break;
+	case LOG_TO_NONE:
+		break;
+	}
+}
+
+static void add_self(struct text *text)
+{
+	char comm[RECORD_COMM] = "";
+
+	prctl(PR_GET_NAME, comm);
+	comm[RECORD_COMM - 1] = '\0';
+	text_add(text, "sockguard: ");
+	text_add_escaped(text, comm);
+	text_add(text, "[");
+	text_add_number(text, (uint64_t)getpid());
+	text_add(text, "]: ");
+}
+
+static void add_call(struct text *text, const char *verb, const char *path)
+{
+	text_add(text, verb);
+	text_add(text, "(\"");
+	text_add_escaped(text, path);
+	text_add(text, "\") ");
+}
+
+static void add_owner(struct text *text, const struct record *record)
+{
+	text_add_escaped(text, record->comm[0] != '\0' ? record->comm : "a process");
+	text_add(text, " (pid ");
+	text_add_number(text, record->pid);
+	text_add(text, ", uid ");
+	text_add_number(text, record->uid);
+	text_add(text, ")");
+}
+
+static bool is_gone(const struct record *record)
+{
+	return record->pid > 0 && kill((pid_t)record->pid, 0) != 0 && errno == ESRCH;
+}
+
+static void add_rival(struct text *text, enum rival rival, const struct record *record)
+{
+	switch (rival) {
+	case RIVAL_KNOWN:
+		text_add(text, is_gone(record) ? "in use by what is left of " : "in use by ");
+		add_owner(text, record);
+		if (is_gone(record))
+			text_add(text, ", which has ended: a process it started holds the socket");
+		break;
+	case RIVAL_UNKNOWN:
+		text_add(text, "in use by a process that runs unguarded");
+		break;
+	case RIVAL_ABSENT:
+		text_add(text, "the name was removed, but not by its owner ");
+		add_owner(text, record);
+		text_add(text, ", which still holds the socket");
+		break;
+	case RIVAL_REMOTE:
+		text_add(text, "in use on another host by ");
+		add_owner(text, record);
+		break;
+	case RIVAL_BUSY:
+		text_add(text, "its lock file was busy for seconds, look for a stopped process");
+		break;
+	}
+}
+
+void report_refusal(const char *verb, const char *path, enum rival rival,
+	const struct record *record)
+{
+	int saved = errno;
+	char buffer[LINE];
+	struct text text = text_in(buffer, sizeof(buffer));
+
+	add_self(&text);
+	add_call(&text, verb, path);
+	text_add(&text, "refused with EADDRINUSE: ");
+	add_rival(&text, rival, record);
+	send_line(&text);
+	errno = saved;
+}
+
+void report_setting(const char *variable, const char *expected)
+{
+	int saved = errno;
+	char buffer[LINE];
+	struct text text = text_in(buffer, sizeof(buffer));
+
+	add_self(&text);
+	text_add(&text, variable);
+	text_add(&text, " is not understood and left at its default; it takes ");
+	text_add(&text, expected);
+	send_line(&text);
+	errno = saved;
+}
+
+void report_decision(const char *verb, const char *path, const char *decision)
+{
+	int saved = errno;
+	char buffer[LINE];
+	struct text text = text_in(buffer, sizeof(buffer));
+
+	if (!config.debug)
+		return;
+	add_self(&text);
+	add_call(&text, verb, path);
+	text_add(&text, decision);
+	send_line(&text);
+	errno = saved;
+}

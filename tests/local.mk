@@ -1,0 +1,12 @@
+# Every test speaks TAP, so that the totals count cases and not programs.
+LOG_DRIVER = env AM_TAP_AWK='$(AWK)' $(SHELL) $(top_srcdir)/build-aux/tap-driver.sh
+TEST_EXTENSIONS = .py
+PY_LOG_DRIVER = $(LOG_DRIVER)
+PY_LOG_COMPILER = $(PYTHON3)
+AM_PY_LOG_FLAGS = -B
+AM_TESTS_ENVIRONMENT = SOCKGUARD_BUILD='$(abs_top_builddir)'; export SOCKGUARD_BUILD;
+TESTS =
+EXTRA_DIST += tests/integration/harness.py
+
+include tests/unit/local.mk
+include tests/integration/local.mk
