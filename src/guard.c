@@ -299,6 +299,15 @@ static int refuse_busy(const char *verb, const char *path)
 	return refuse(verb, path, &busy);
 }
 
+/* Is it a lock file that a program wants to remove, as it goes through a directory it listed? */
+static bool removes_lockfile(const struct call *call, size_t length)
+{
+	const size_t suffix = sizeof(LOCKFILE_SUFFIX) - 1;
+
+	return !call->newpath && length > suffix &&
+	       strcmp(call->path + length - suffix, LOCKFILE_SUFFIX) == 0;
+}
+
 /*
  * A look at a name failed, with errno: most often there is none. What the program sees is libc's
  * own answer (EROFS comes before ENOENT, for one), but a rival may bind the name before the call
@@ -327,6 +336,11 @@ static __attribute__((noinline)) bool answered_unseen(const struct call *call, i
 	harmless.path = slashed;
 	errno = saved;
 	*result = call->perform(&harmless);
+	if (*result != 0 && errno == ENOENT && removes_lockfile(call, length)) {
+		errno = saved; /* it went with its socket: the program was to remove it, and need
+				  not */
+		*result = 0;
+	}
 	if (*result == 0 || (errno != ENOTDIR && errno != EISDIR))
 		return true;
 	errno = looked == ENOENT ? saved : looked;
@@ -529,7 +543,7 @@ static int look_flags(const struct call *call)
 {
 	int flags = (int)call->flags & AT_EMPTY_PATH;
 
-	return call->flags & AT_SYMLINK_FOLLOW ? flags : flags | AT_SYMLINK_NOFOLLOW;
+	return (call->flags & AT_SYMLINK_FOLLOW) ? flags : flags | AT_SYMLINK_NOFOLLOW;
 }
 
 /* The new name is as ours as the socket is; of a foreign one it is ours to remove again. */

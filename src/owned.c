@@ -206,8 +206,9 @@ void owned_forget(const struct inode *inode, const struct file_id *lockfile)
 		if (!read_slot(slot, &name, &turn) || !inode_same(&name.inode, inode))
 			continue;
 		bool intact = lockfile_is(name.claim, &name.lockfile);
-		if (intact && !file_same(&name.lockfile, lockfile))
-			continue;
+		if (intact && !file_same(&name.lockfile, lockfile) &&
+			!lockfile_is_void(name.claim, &name.lockfile))
+			continue; /* another name of this socket */
 		if (write_slot(slot, turn, NULL) && intact)
 			lockfile_unclaim(name.claim);
 	}

@@ -203,7 +203,7 @@ static void add_rival(struct text *text, enum rival rival, const struct record *
 			text_add(text, ", which has ended: a process it started holds the socket");
 		break;
 	case RIVAL_UNKNOWN:
-		text_add(text, "in use by a process that runs unguarded");
+		text_add(text, "in use by a process that left no record");
 		break;
 	case RIVAL_ABSENT:
 		text_add(text, "the name was removed, but not by its owner ");

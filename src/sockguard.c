@@ -139,19 +139,19 @@ static int show(const char *path)
 {
 	struct lockfile lock;
 	struct record record = {0};
-	struct status status;
+	struct status found;
 	bool claimed;
 
 	lockfile_name(&lock, AT_FDCWD, path);
 	claimed = lockfile_peek(&lock) && lockfile_claimed(&lock);
-	status = status_of(path, claimed);
-	printf("%s: %s", path, status.word);
+	found = status_of(path, claimed);
+	printf("%s: %s", path, found.word);
 	if (claimed && lockfile_record(&lock, &record))
 		printf(", bound by %s (pid %llu, uid %llu)", record.comm,
 			(unsigned long long)record.pid, (unsigned long long)record.uid);
 	putchar('\n');
 	lockfile_leave(&lock);
-	return status.exit_status;
+	return found.exit_status;
 }
 
 static int status(char **paths)
