@@ -72,12 +72,13 @@ static bool set_log(const char *value)
 /* Each pattern absolute, or it could match no path. */
 static bool set_patterns(char *to, const char *value)
 {
-	for (const char *at = value; at; at = strchr(at, ':')) {
-		at += *at == ':';
+	for (const char *at = value;; at++) {
 		if (*at != '/' && *at != '*')
 			return false;
+		at += strcspn(at, ":");
+		if (*at == '\0')
+			return set_text(to, value);
 	}
-	return set_text(to, value);
 }
 
 static bool set_only(const char *value)

@@ -1,9 +1,11 @@
 # Every room but the door, once: the library, the command and the unit tests are built from them.
 noinst_LTLIBRARIES += librooms.la
 librooms_la_SOURCES = \
+	src/address.c src/address.h \
 	src/config.c src/config.h \
 	src/guard.c src/guard.h \
 	src/inode.c src/inode.h \
+	src/judge.c src/judge.h \
 	src/libc.c src/libc.h \
 	src/liveness.c src/liveness.h \
 	src/lockfile.c src/lockfile.h \
@@ -11,6 +13,7 @@ librooms_la_SOURCES = \
 	src/record.c src/record.h \
 	src/report.c src/report.h \
 	src/sockdiag.c src/sockdiag.h \
+	src/step.c src/step.h \
 	src/text.c src/text.h
 librooms_la_CFLAGS = $(AM_CFLAGS) -fvisibility=hidden
 

@@ -2,11 +2,11 @@
  * sockguard: the command. It runs programs under the guard, and tells what a socket path leads to,
  * asking as the library asks.
  */
+#include <err.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
 #include <limits.h>
-#include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -39,22 +39,9 @@ static const char usage[] =
 	"\n"
 	"Example: sockguard run gunicorn --bind unix:/run/app.sock app:application\n";
 
-static __attribute__((noreturn, format(printf, 2, 3))) void fail(int status, const char *format,
-	...)
-{
-	va_list args;
-
-	fputs("sockguard: ", stderr);
-	va_start(args, format);
-	vfprintf(stderr, format, args);
-	va_end(args);
-	fputc('\n', stderr);
-	exit(status);
-}
-
 static __attribute__((noreturn)) void misuse(const char *what)
 {
-	fail(EXIT_USAGE, "%s; see sockguard --help", what);
+	errx(EXIT_USAGE, "%s; see sockguard --help", what);
 }
 
 /* ---- run ---- */
@@ -86,7 +73,7 @@ static void preload(const char *library)
 	if (asprintf(&value, "%s%s%s", library, before && before[0] != '\0' ? ":" : "",
 		    before ? before : "") < 0 ||
 		setenv("LD_PRELOAD", value, 1) != 0)
-		fail(EXIT_NOT_STARTED, "%s", strerror(errno));
+		err(EXIT_NOT_STARTED, NULL);
 	free(value);
 }
 
@@ -98,12 +85,10 @@ static int run(char **argv)
 	if (!argv[0])
 		misuse("run takes a program");
 	if (access(library, R_OK) != 0)
-		fail(EXIT_NOT_STARTED, "%s: %s; is libsockguard installed?", library,
-			strerror(errno));
+		err(EXIT_NOT_STARTED, "is libsockguard installed? %s", library);
 	preload(library);
 	execvp(argv[0], argv);
-	fail(errno == ENOENT ? EXIT_NO_PROGRAM : EXIT_NOT_STARTED, "%s: %s", argv[0],
-		strerror(errno));
+	err(errno == ENOENT ? EXIT_NO_PROGRAM : EXIT_NOT_STARTED, "%s", argv[0]);
 }
 
 /* ---- status ---- */

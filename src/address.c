@@ -1,0 +1,47 @@
+#include "address.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stddef.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/*
+ * Whether the kernel would let these bytes be read: rt_sigprocmask copies a signal set before it
+ * finds that it is not told what to do with it (kernel/signal.c), and so says EFAULT or EINVAL.
+ */
+static bool set_is_readable(const char *bytes)
+{
+	return syscall(SYS_rt_sigprocmask, -1, bytes, NULL, _NSIG / 8) != 0 && errno != EFAULT;
+}
+
+static bool is_readable(const char *bytes, size_t length)
+{
+	size_t set = _NSIG / 8;
+
+	/* A range this short touches two pages at the most. One set covers a shorter one. */
+	if (length < set)
+		return set_is_readable(bytes) || set_is_readable(bytes + length - set);
+	return set_is_readable(bytes) && set_is_readable(bytes + length - set);
+}
+
+bool address_path(int fd, const struct sockaddr *address, socklen_t length, char *path)
+{
+	struct sockaddr_un copy = {0};
+	int domain = 0;
+	socklen_t size = sizeof(domain);
+	const size_t start = offsetof(struct sockaddr_un, sun_path);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size) != 0 || domain != AF_UNIX ||
+		length <= start || length > sizeof(copy) ||
+		!is_readable((const char *)address, length))
+		return false;
+	memcpy(&copy, address, length);
+	if (copy.sun_family != AF_UNIX)
+		return false;
+	/* All of sun_path may be filled, without a NUL: unix_mkname_bsd in net/unix/af_unix.c. */
+	memcpy(path, copy.sun_path, sizeof(copy.sun_path));
+	path[sizeof(copy.sun_path)] = '\0';
+	return path[0] != '\0' && path[strlen(path) - 1] != '/';
+}

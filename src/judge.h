@@ -1,0 +1,48 @@
+/*
+ * judge: whose is a name? Ours, nobody's any more, or somebody else's.
+ *
+ * To be asked under the name's mutex, for the answer to last. Async-signal-safe; leaves errno
+ * alone.
+ */
+#ifndef JUDGE_H
+#define JUDGE_H
+
+#include <stdbool.h>
+
+#include "inode.h"
+#include "lockfile.h"
+#include "record.h"
+#include "report.h"
+
+enum whose {
+	MINE,
+	NOBODYS, /* stale */
+	THEIRS,  /* live, or nobody would tell */
+	ABSENT,
+	NO_SOCKET,
+	UNSEEN, /* the look failed, see error */
+};
+
+/* A name as it was judged, for what follows from it. */
+struct judgement {
+	enum whose whose;
+	int error;        /* why, when ABSENT or UNSEEN */
+	enum rival rival; /* who stands in the way, for a refusal */
+	struct record record;
+	struct inode inode;      /* of a socket */
+	struct file_id lockfile; /* beside it, then */
+};
+
+/* The lock file need not be open. */
+void judge(int dirfd, const char *path, struct lockfile *lock, struct judgement *judgement);
+
+/* Judged to be MINE, NOBODYS or THEIRS. */
+bool judge_is_socket(const struct judgement *judgement);
+
+/* Of an absent name: does an owner claim it all the same? Then rival and record are filled in. */
+bool judge_absent_claimed(const struct lockfile *lock, struct judgement *judgement);
+
+/* Is the socket at this name gone? Our own keeps the name as well as anybody's. */
+bool judge_stale(int dirfd, const char *path, struct lockfile *lock);
+
+#endif

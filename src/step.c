@@ -1,0 +1,125 @@
+#include "step.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <time.h>
+
+#include "config.h"
+#include "owned.h"
+
+/* How long to wait for a mutex, which is held for microseconds unless its holder was stopped. */
+#define PATIENCE_SEC     3
+#define FIRST_PAUSE_NS   20000L
+#define LONGEST_PAUSE_NS 2000000L
+
+static void hold_off(struct step *step)
+{
+	sigset_t all;
+
+	sigfillset(&all);
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &step->cancel);
+	sigprocmask(SIG_SETMASK, &all, &step->signals); /* of this thread alone, on Linux */
+}
+
+static void let_through(const struct step *step)
+{
+	int saved = errno;
+
+	sigprocmask(SIG_SETMASK, &step->signals, NULL);
+	pthread_setcancelstate(step->cancel, NULL);
+	errno = saved;
+}
+
+/* Where no descriptor is to be had, or the file is no longer ours to open, our claim's will do. */
+static enum lockfile_state borrow(struct lockfile *lock)
+{
+	struct stat found;
+	struct file_id file;
+	int claim;
+
+	if (lock->path[0] == '\0' || inode_look(lock->dirfd, lock->path, &found) != 0)
+		return LOCKFILE_NONE;
+	file = file_of(&found);
+	claim = owned_claim_on(&file);
+	return claim < 0 ? LOCKFILE_NONE : lockfile_borrow(lock, claim);
+}
+
+/* All mutexes or none: never wait for one while holding another. */
+static bool try_mutexes(struct step *step)
+{
+	for (int i = 0; i < NAMES; i++) {
+		enum lockfile_state state = LOCKFILE_NONE;
+
+		if (step->guarded[i])
+			state = lockfile_try(&step->lock[i]);
+		if (step->guarded[i] && state == LOCKFILE_NONE)
+			state = borrow(&step->lock[i]);
+		if (state != LOCKFILE_BUSY)
+			continue;
+		while (i-- > 0)
+			lockfile_leave(&step->lock[i]);
+		return false;
+	}
+	return true;
+}
+
+static bool later_than(const struct timespec *deadline)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec > deadline->tv_sec ||
+	       (now.tv_sec == deadline->tv_sec && now.tv_nsec > deadline->tv_nsec);
+}
+
+bool step_enter(struct step *step)
+{
+	int saved = errno;
+	struct timespec deadline;
+	struct timespec pause = {.tv_nsec = FIRST_PAUSE_NS};
+
+	clock_gettime(CLOCK_MONOTONIC, &deadline);
+	deadline.tv_sec += PATIENCE_SEC;
+	for (;;) {
+		hold_off(step);
+		if (try_mutexes(step))
+			break;
+		if (later_than(&deadline)) {
+			let_through(step);
+			errno = saved;
+			return false;
+		}
+		/* Cancellation stays off: nanosleep is a cancellation point, unlink is not. */
+		sigprocmask(SIG_SETMASK, &step->signals, NULL);
+		nanosleep(&pause, NULL);
+		pthread_setcancelstate(step->cancel, NULL);
+		if (pause.tv_nsec < LONGEST_PAUSE_NS)
+			pause.tv_nsec *= 2;
+	}
+	errno = saved;
+	return true;
+}
+
+void step_leave(struct step *step)
+{
+	for (int i = NAMES; i-- > 0;)
+		if (step->guarded[i])
+			lockfile_leave(&step->lock[i]);
+	let_through(step);
+}
+
+void step_begin(struct step *step)
+{
+	for (int i = 0; i < NAMES; i++) {
+		step->guarded[i] = false;
+		step->lock[i].fd = -1;
+		step->lock[i].file = (struct file_id){0};
+	}
+}
+
+void step_add(struct step *step, int which, int dirfd, const char *path)
+{
+	step->guarded[which] = !config_ignores(dirfd, path);
+	if (step->guarded[which])
+		lockfile_name(&step->lock[which], dirfd, path);
+}

@@ -1,0 +1,41 @@
+/*
+ * step: makes a look at one or two names and the act after it one step among guarded processes.
+ *
+ * In between, their mutexes are held, and signals and cancellation are held off: a handler on this
+ * thread could wait for a mutex in vain, and a thread cancelled here would keep it. That is for
+ * microseconds. Async-signal-safe; leaves errno alone.
+ */
+#ifndef STEP_H
+#define STEP_H
+
+#include <signal.h>
+#include <stdbool.h>
+
+#include "lockfile.h"
+
+enum { FROM, TO, NAMES }; /* a call's path and its newpath */
+
+struct step {
+	struct lockfile
+		lock[NAMES]; /* not open where it has no part in the step, or cannot be had */
+	bool guarded[NAMES]; /* false: this name has no part in it */
+	sigset_t signals;
+	int cancel;
+};
+
+/* Starts with no name. */
+void step_begin(struct step *step);
+
+/* Adds a name, unless a setting says to ignore it. */
+void step_add(struct step *step, int which, int dirfd, const char *path);
+
+/*
+ * Takes the mutexes, all of them or none, and waits for them for a few seconds. Returns false,
+ * owing nothing, where somebody held one for longer than anybody should. A name whose lock file
+ * cannot be had goes without.
+ */
+bool step_enter(struct step *step);
+
+void step_leave(struct step *step);
+
+#endif
