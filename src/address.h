@@ -8,8 +8,9 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
-#define ADDRESS_PATH (sizeof(((struct sockaddr_un *)0)->sun_path) + 1) /* with a NUL in any case   \
-									*/
+#define ADDRESS_PATH                                                                               \
+	(sizeof(((struct sockaddr_un *)0)->sun_path) + 1) /* with a NUL in any case                \
+							   */
 
 /*
  * Copies the path that bind(2) would create, of ADDRESS_PATH bytes at most. Returns false where

@@ -271,8 +271,20 @@ static bool holds_name(int fd, struct sockaddr_un *address)
 	       (getpeername(fd, (struct sockaddr *)&peer, &peer_size) != 0 && errno == ENOTCONN);
 }
 
-/* Is it bound to that inode? SIOCUNIXFILE wants CAP_NET_ADMIN, but sees every namespace. */
-static bool is_socket_of(int fd, const struct pin *pin)
+/* What the lock file says, if somebody stands behind it. */
+static bool is_recorded(int fd, const struct lockfile *lock)
+{
+	struct record record;
+
+	return lockfile_claimed(lock) && lockfile_record(lock, &record) &&
+	       record_is_of(&record, fd);
+}
+
+/*
+ * Is it bound to that inode? SIOCUNIXFILE tells by itself, but wants CAP_NET_ADMIN. sock_diag may
+ * be out of reach too: systemd's RestrictAddressFamilies= leaves many services no netlink.
+ */
+static bool is_socket_of(int fd, const struct pin *pin, const struct lockfile *lock)
 {
 	int file = ioctl(fd, SIOCUNIXFILE);
 	struct stat found;
@@ -284,7 +296,17 @@ static bool is_socket_of(int fd, const struct pin *pin)
 		close(file);
 		return file_same(&bound, &pin->inode.file);
 	}
-	return fstat(fd, &found) == 0 && sockdiag_bound_by(pin, found.st_ino) == SOCKDIAG_YES;
+	if (fstat(fd, &found) != 0)
+		return false;
+	switch (sockdiag_bound_by(pin, found.st_ino)) {
+	case SOCKDIAG_YES:
+		return true;
+	case SOCKDIAG_NO:
+		return false;
+	case SOCKDIAG_SILENT:
+		break;
+	}
+	return is_recorded(fd, lock);
 }
 
 static bool adopt_inherited(int fd, void *about)
@@ -293,6 +315,7 @@ static bool adopt_inherited(int fd, void *about)
 	char path[sizeof(address.sun_path) + 1] = {0};
 	struct lockfile lock;
 	struct pin pin;
+	bool mine;
 
 	(void)about;
 	if (!holds_name(fd, &address))
@@ -301,7 +324,10 @@ static bool adopt_inherited(int fd, void *about)
 	if (inode_pin(AT_FDCWD, path, &pin) != 0)
 		return false;
 	lockfile_name(&lock, AT_FDCWD, path);
-	if (is_socket_of(fd, &pin))
+	lockfile_peek(&lock);
+	mine = is_socket_of(fd, &pin, &lock);
+	lockfile_leave(&lock);
+	if (mine)
 		owned_note(&pin.inode, &lock, lockfile_join(&lock), false);
 	inode_unpin(&pin);
 	return false;
@@ -315,18 +341,24 @@ void owned_adopt_inherited(void)
 	errno = saved;
 }
 
+struct sought {
+	const struct pin *pin;
+	const struct lockfile *lock;
+};
+
 static bool is_held(int fd, void *about)
 {
+	const struct sought *sought = about;
 	struct sockaddr_un address;
 
-	return holds_name(fd, &address) && is_socket_of(fd, about);
+	return holds_name(fd, &address) && is_socket_of(fd, sought->pin, sought->lock);
 }
 
 bool owned_adopt_held(const struct pin *pin, struct lockfile *lock)
 {
 	int saved = errno;
-	struct pin held = *pin;
-	bool mine = each_descriptor(is_held, &held);
+	struct sought sought = {.pin = pin, .lock = lock};
+	bool mine = each_descriptor(is_held, &sought);
 
 	if (mine)
 		owned_note(&pin->inode, lock, lockfile_claimed(lock) ? lockfile_join(lock) : -1,

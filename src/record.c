@@ -76,6 +76,15 @@ static uint64_t cookie_of(int fd, int option)
 	return getsockopt(fd, SOL_SOCKET, option, &cookie, &size) == 0 ? cookie : 0;
 }
 
+bool record_is_of(const struct record *record, int fd)
+{
+	int saved = errno;
+	uint64_t cookie = cookie_of(fd, SO_COOKIE);
+
+	errno = saved;
+	return cookie != 0 && cookie == record->cookie && !record_from_elsewhere(record);
+}
+
 uint64_t record_netns_of(int fd)
 {
 	int saved = errno;

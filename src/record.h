@@ -39,6 +39,9 @@ bool record_read(struct record *record, const char *text, size_t length);
 /* Was it written under another kernel: on another host, or before a reboot? False if not known. */
 bool record_from_elsewhere(const struct record *record);
 
+/* Was it written when this very socket was bound? */
+bool record_is_of(const struct record *record, int fd);
+
 /* The network namespace a socket belongs to, as in the record; 0: not known. */
 uint64_t record_netns_of(int fd);
 
