@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -11,12 +12,12 @@
  * Whether the kernel would let these bytes be read: rt_sigprocmask copies a signal set before it
  * finds that it is not told what to do with it (kernel/signal.c), and so says EFAULT or EINVAL.
  */
-static bool set_is_readable(const char *bytes)
+static bool set_is_readable(uintptr_t bytes)
 {
 	return syscall(SYS_rt_sigprocmask, -1, bytes, NULL, _NSIG / 8) != 0 && errno != EFAULT;
 }
 
-static bool is_readable(const char *bytes, size_t length)
+static bool is_readable(uintptr_t bytes, size_t length)
 {
 	size_t set = _NSIG / 8;
 
@@ -35,7 +36,7 @@ bool address_path(int fd, const struct sockaddr *address, socklen_t length, char
 
 	if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size) != 0 || domain != AF_UNIX ||
 		length <= start || length > sizeof(copy) ||
-		!is_readable((const char *)address, length))
+		!is_readable((uintptr_t)address, length))
 		return false;
 	memcpy(&copy, address, length);
 	if (copy.sun_family != AF_UNIX)

@@ -54,24 +54,23 @@ static __attribute__((noinline)) bool answered_unseen(const struct call *call, i
 	char slashed[LOCKFILE_PATH]; /* longer ones are rare, and a handler's stack may be small */
 	struct call harmless = *call;
 	int looked = errno;
-	size_t length;
+	size_t length = 0;
 
-	*result = -1;
-	if (looked == EFAULT) {
-		*result = call->perform(call);
+	if (looked != EFAULT && (length = strlen(call->path)) + 2 > sizeof(slashed)) {
+		*result = -1;
 		return true;
 	}
-	length = strlen(call->path);
-	if (length == 0 || length + 2 > sizeof(slashed))
+	errno = saved;
+	if (looked == EFAULT || length == 0 || call->path[length - 1] == '/') {
+		*result = call->perform(call); /* harmless as it is */
 		return true;
+	}
 	memcpy(slashed, call->path, length);
 	memcpy(slashed + length, "/", 2);
 	harmless.path = slashed;
-	errno = saved;
 	*result = call->perform(&harmless);
 	if (*result != 0 && errno == ENOENT && removes_lockfile(call, length)) {
-		errno = saved; /* it went with its socket: the program was to remove it, and need
-				  not */
+		errno = saved; /* it went with its socket, which is all the same to the program */
 		*result = 0;
 	}
 	if (*result == 0 || (errno != ENOTDIR && errno != EISDIR))
@@ -81,6 +80,20 @@ static __attribute__((noinline)) bool answered_unseen(const struct call *call, i
 }
 
 /* ---- unlink, unlinkat, remove ---- */
+
+/* Has libc take a name away that may be. Who dies on the way out of its own name leaves it free. */
+static int take_away(const struct call *call, struct lockfile *lock,
+	const struct judgement *judgement)
+{
+	int result;
+
+	if (judgement->whose == MINE)
+		lockfile_note_left(lock, true);
+	result = call->perform(call);
+	if (result != 0 && judgement->whose == MINE)
+		lockfile_note_left(lock, false);
+	return result;
+}
 
 static int unlink_judged(const struct call *call, struct step *step, struct judgement *judgement)
 {
@@ -100,7 +113,7 @@ static int unlink_judged(const struct call *call, struct step *step, struct judg
 		break;
 	case MINE:
 	case NOBODYS:
-		result = call->perform(call);
+		result = take_away(call, lock, judgement);
 		if (result == 0)
 			lockfile_remove(lock);
 		break;
@@ -161,8 +174,10 @@ static void settle_renamed(const struct call *call, struct step *step,
 		lockfile_exchange(from, to);
 		return;
 	}
-	if (judgements[FROM].whose == NO_SOCKET || !lockfile_claimed(from) ||
-		!lockfile_move(from, to))
+	if (judgements[FROM].whose != NO_SOCKET && !lockfile_unclaimed(from) &&
+		lockfile_move(from, to))
+		lockfile_note_left(to, false);
+	else
 		lockfile_remove(to);
 	if (judgements[FROM].whose != NO_SOCKET)
 		lockfile_remove(from);
@@ -222,7 +237,10 @@ static int rename_judged(const struct call *call, struct step *step, struct judg
 		errno = judgements[i].error;
 		return -1;
 	}
-	result = call->perform(call);
+	if (same_socket(judgements) || (call->flags & RENAME_EXCHANGE))
+		result = call->perform(call);
+	else
+		result = take_away(call, &step->lock[FROM], &judgements[FROM]);
 	if (result == 0 && !same_socket(judgements))
 		settle_renamed(call, step, judgements);
 	return result;
@@ -310,6 +328,7 @@ static __attribute__((noinline)) int link_socket(const struct call *call)
 	struct step step;
 	struct judgement to = {0};
 	bool claimed;
+	int saved = errno;
 	int result = -1;
 
 	step_begin(&step);
@@ -320,6 +339,7 @@ static __attribute__((noinline)) int link_socket(const struct call *call)
 		return refuse_busy(call->verb, call->newpath);
 	claimed = inode_identify(call->newdir, call->newpath, &to.inode) != 0 && errno == ENOENT &&
 		  judge_absent_claimed(&step.lock[TO], &to);
+	errno = saved;
 	if (!claimed)
 		result = call->perform(call);
 	if (result == 0)
@@ -345,14 +365,27 @@ int guard_link(const struct call *call)
 
 /* ---- bind ---- */
 
+/* Of a socket that is bound already the kernel says EADDRINUSE first, and EINVAL of a free path. */
+static bool is_bound(int fd)
+{
+	struct sockaddr_un name;
+	socklen_t size = sizeof(name);
+
+	return getsockname(fd, (struct sockaddr *)&name, &size) != 0 || size > sizeof(sa_family_t);
+}
+
 static bool wants_reuse(int fd)
 {
-	int on = 0;
+	int saved = errno;
+	int on = config.reuse == REUSE_ALWAYS;
 	socklen_t size = sizeof(on);
 
-	if (config.reuse != REUSE_AUTO)
-		return config.reuse == REUSE_ALWAYS;
-	return getsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, &size) == 0 && on;
+	if (config.reuse == REUSE_AUTO)
+		getsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, &size);
+	if (on && is_bound(fd))
+		on = 0;
+	errno = saved;
+	return on != 0;
 }
 
 static void note_bound(int fd, const char *path, struct lockfile *lock)
@@ -366,7 +399,7 @@ static void note_bound(int fd, const char *path, struct lockfile *lock)
 	owned_note(&inode, lock, lockfile_claim(lock, &record), false);
 }
 
-enum bound { BOUND, FAILED, REFUSED, AGAIN };
+enum bound { UNDECIDED, BOUND, FAILED, REFUSED, AGAIN, NO_ROOM };
 
 /* Removes a stale name, and the claims on it. Returns AGAIN for a bind on the absent path. */
 static enum bound replace_stale(const char *path, struct lockfile *lock)
@@ -383,27 +416,43 @@ static enum bound replace_stale(const char *path, struct lockfile *lock)
 	return AGAIN;
 }
 
+/* Claims of others, for which an owner stands or has stood: they come before libc's bind. */
+static enum bound heed_claims(const char *path, struct lockfile *lock, struct judgement *judgement)
+{
+	struct stat found;
+
+	if (!lockfile_claimed(lock) || owned_claim_on(&lock->file) >= 0)
+		return UNDECIDED;
+	if (inode_look(AT_FDCWD, path, &found) == 0)
+		return FAILED; /* and libc is not asked: the name may go before it gets there */
+	if (errno != ENOENT)
+		return UNDECIDED;
+	if (judge_absent_claimed(lock, judgement))
+		return REFUSED;
+	lockfile_remove(lock); /* its owner closed the socket, or was leaving as it died */
+	return AGAIN;
+}
+
 /* One go under the mutex. */
 static enum bound bind_once(int fd, const struct sockaddr *address, socklen_t length,
 	const char *path, struct lockfile *lock, struct judgement *judgement)
 {
 	int saved = errno;
-	struct stat found;
+	enum bound bound;
 
 	memset(judgement, 0, sizeof(*judgement));
-	if (inode_look(AT_FDCWD, path, &found) != 0 && errno == ENOENT) {
-		if (judge_absent_claimed(lock, judgement))
-			return REFUSED;
-		if (lockfile_claimed(lock) && owned_claim_on(&lock->file) < 0) {
-			lockfile_remove(lock); /* by an owner that closed its socket */
-			return AGAIN;
-		}
-	}
+	bound = heed_claims(path, lock, judgement);
 	errno = saved;
-	if (libc.bind(fd, address, length) == 0) {
+	if (bound == REFUSED || bound == AGAIN)
+		return bound;
+	if (bound == FAILED) {
+		errno = EADDRINUSE;
+	} else if (libc.bind(fd, address, length) == 0) {
 		note_bound(fd, path, lock);
 		return BOUND;
 	}
+	if ((errno == ENOSPC || errno == EDQUOT) && lock->fd >= 0)
+		return NO_ROOM;
 	if (errno == EADDRINUSE && wants_reuse(fd) && judge_stale(AT_FDCWD, path, lock))
 		return replace_stale(path, lock);
 	return FAILED;
@@ -415,6 +464,7 @@ static __attribute__((noinline)) int bind_path(int fd, const struct sockaddr *ad
 	struct step step;
 	struct judgement judgement;
 	enum bound bound = AGAIN;
+	int saved = errno;
 
 	step_begin(&step);
 	step_add(&step, TO, AT_FDCWD, path);
@@ -426,6 +476,12 @@ static __attribute__((noinline)) int bind_path(int fd, const struct sockaddr *ad
 		bound = bind_once(fd, address, length, path, &step.lock[TO], &judgement);
 		step_leave(&step);
 	}
+	if (bound == NO_ROOM && libc.bind(fd, address, length) == 0) {
+		note_bound(fd, path, &step.lock[TO]); /* the lock file had taken the last room */
+		bound = BOUND;
+	}
+	if (bound == BOUND)
+		errno = saved;
 	if (bound == AGAIN) /* others were faster each time */
 		errno = EADDRINUSE;
 	if (bound == REFUSED)

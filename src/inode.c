@@ -14,8 +14,10 @@ bool file_same(const struct file_id *a, const struct file_id *b)
 
 bool inode_same(const struct inode *a, const struct inode *b)
 {
-	return file_same(&a->file, &b->file) && a->born_sec == b->born_sec &&
-	       a->born_nsec == b->born_nsec;
+	bool told = (a->born_sec || a->born_nsec) && (b->born_sec || b->born_nsec);
+
+	return file_same(&a->file, &b->file) &&
+	       (!told || (a->born_sec == b->born_sec && a->born_nsec == b->born_nsec));
 }
 
 struct file_id file_of(const struct stat *found)

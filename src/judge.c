@@ -57,10 +57,9 @@ static enum whose judge_others(int dirfd, const char *path, struct lockfile *loc
 	enum whose whose;
 
 	if (inode_pin(dirfd, path, &pin) != 0) {
-		if (errno != EMFILE && errno != ENFILE)
+		if (errno == ENOENT || errno == ENOTSOCK)
 			return whose_by_error(judgement);
-		name_rival(lock, judgement);
-		return THEIRS; /* nothing can be asked without a descriptor */
+		pin = (struct pin){.fd = -1, .inode = judgement->inode};
 	}
 	whose = ask_kernel(&pin, dirfd, path, lock, judgement);
 	if (whose == THEIRS && owned_adopt_held(&pin, lock))
@@ -112,6 +111,8 @@ bool judge_absent_claimed(const struct lockfile *lock, struct judgement *judgeme
 	judgement->rival = RIVAL_ABSENT;
 	if (!lockfile_record(lock, &judgement->record))
 		return true;
+	if (judgement->record.left)
+		return false;
 	return record_from_elsewhere(&judgement->record) || is_backed(&judgement->record);
 }
 
@@ -119,10 +120,13 @@ bool judge_stale(int dirfd, const char *path, struct lockfile *lock)
 {
 	struct pin pin;
 	struct record record;
+	int saved = errno;
 	bool stale;
 
-	if (inode_pin(dirfd, path, &pin) != 0)
+	if (inode_pin(dirfd, path, &pin) != 0) {
+		errno = saved;
 		return false;
+	}
 	stale = liveness_of(&pin, dirfd, path) == DEAD && !claimed_elsewhere(lock, &record);
 	inode_unpin(&pin);
 	return stale;

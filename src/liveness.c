@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -31,17 +32,30 @@ static int connect_to_pinned(int fd, const struct pin *pin, int dirfd, const cha
 	char name[64];
 	struct text text = text_in(name, sizeof(name));
 
-	text_add(&text, "/proc/thread-self/fd/");
-	text_add_number(&text, (uint64_t)pin->fd);
-	if (connect_to(fd, name) == 0)
-		return 0;
-	if (errno != ENOENT && errno != ENOTDIR)
-		return -1;
+	if (pin->fd >= 0) {
+		text_add(&text, "/proc/thread-self/fd/");
+		text_add_number(&text, (uint64_t)pin->fd);
+		if (connect_to(fd, name) == 0)
+			return 0;
+		if (errno != ENOENT && errno != ENOTDIR)
+			return -1;
+	}
 	if (dirfd != AT_FDCWD && path[0] != '/') {
 		errno = ENOENT;
 		return -1;
 	}
 	return connect_to(fd, path);
+}
+
+/*
+ * The kernel's EPERM means that the owner, a datagram socket, talks to one peer only; a seccomp
+ * filter's means nothing. That one forbids the dissolving of a connection too.
+ */
+static bool forbids_all(int fd)
+{
+	const struct sockaddr nobody = {.sa_family = AF_UNSPEC};
+
+	return connect(fd, &nobody, sizeof(nobody)) != 0;
 }
 
 static enum liveness probe(const struct pin *pin, int dirfd, const char *path)
@@ -51,7 +65,8 @@ static enum liveness probe(const struct pin *pin, int dirfd, const char *path)
 
 	if (fd < 0)
 		return UNKNOWN;
-	if (connect_to_pinned(fd, pin, dirfd, path) == 0 || errno == EPROTOTYPE || errno == EPERM)
+	if (connect_to_pinned(fd, pin, dirfd, path) == 0 || errno == EPROTOTYPE ||
+		(errno == EPERM && !forbids_all(fd)))
 		answer = LIVE;
 	else if (errno == ECONNREFUSED)
 		answer = DEAD;

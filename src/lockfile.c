@@ -68,6 +68,7 @@ void lockfile_name(struct lockfile *lock, int dirfd, const char *path)
 
 	lock->dirfd = dirfd;
 	lock->fd = -1;
+	lock->file = (struct file_id){0};
 	lock->named = false;
 	lock->borrowed = false;
 	lock->path[0] = '\0';
@@ -220,7 +221,7 @@ void lockfile_leave(struct lockfile *lock)
 
 	if (lock->fd < 0)
 		return;
-	if (lock->named && !lock->borrowed && !lockfile_claimed(lock))
+	if (lock->named && !lock->borrowed && lockfile_unclaimed(lock))
 		lockfile_remove(lock);
 	/* Not by close alone: a fork in another thread may hold a copy. */
 	lock_bytes(lock->fd, F_OFD_SETLK, F_UNLCK, MUTEX, 1);
@@ -283,13 +284,26 @@ bool lockfile_move(struct lockfile *a, struct lockfile *b)
 	return done;
 }
 
-bool lockfile_claimed(const struct lockfile *lock)
+/* F_UNLCK, another type of lock that is in the way, or -1 where that cannot be told. */
+static int claim_type(const struct lockfile *lock)
 {
 	int saved = errno;
-	int type = lock->fd < 0 ? F_UNLCK : lock_bytes(lock->fd, F_OFD_GETLK, F_WRLCK, CLAIM, 1);
+	int type = lock->fd < 0 ? -1 : lock_bytes(lock->fd, F_OFD_GETLK, F_WRLCK, CLAIM, 1);
 
 	errno = saved;
+	return type;
+}
+
+bool lockfile_claimed(const struct lockfile *lock)
+{
+	int type = claim_type(lock);
+
 	return type >= 0 && type != F_UNLCK;
+}
+
+bool lockfile_unclaimed(const struct lockfile *lock)
+{
+	return claim_type(lock) == F_UNLCK;
 }
 
 /*
@@ -328,6 +342,15 @@ static int open_claim(struct lockfile *lock)
 	return -1;
 }
 
+/* Beyond RLIMIT_FSIZE a write raises SIGXFSZ, which ends the program. */
+static bool write_record(const struct lockfile *lock, const char *text, size_t size, off_t at)
+{
+	struct rlimit limit;
+
+	return lock->fd >= 0 && lock->named && getrlimit(RLIMIT_FSIZE, &limit) == 0 &&
+	       limit.rlim_cur >= RECORD_SIZE && pwrite(lock->fd, text, size, at) == (ssize_t)size;
+}
+
 int lockfile_claim(struct lockfile *lock, const struct record *record)
 {
 	int saved = errno;
@@ -335,7 +358,7 @@ int lockfile_claim(struct lockfile *lock, const struct record *record)
 	char text[RECORD_SIZE];
 
 	record_write(record, text);
-	if (lock->fd >= 0 && pwrite(lock->fd, text, sizeof(text), 0) == (ssize_t)sizeof(text))
+	if (write_record(lock, text, sizeof(text), 0))
 		fd = open_claim(lock);
 	if (fd >= 0)
 		fd = out_of_the_way(fd);
@@ -379,6 +402,23 @@ bool lockfile_is(int claim, const struct file_id *file)
 	return find_claim(claim, file, &found);
 }
 
+bool lockfile_is_lost(int claim, const struct file_id *file)
+{
+	int saved = errno;
+	struct stat found;
+	struct file_id there;
+	bool lost = claim < 0;
+
+	if (!lost && fstat(claim, &found) != 0) {
+		lost = errno == EBADF;
+	} else if (!lost) {
+		there = file_of(&found);
+		lost = !file_same(&there, file);
+	}
+	errno = saved;
+	return lost;
+}
+
 bool lockfile_is_void(int claim, const struct file_id *file)
 {
 	struct stat found;
@@ -393,6 +433,16 @@ void lockfile_unclaim(int claim)
 	/* The mutex as well: it may have been borrowed. */
 	lock_bytes(claim, F_OFD_SETLK, F_UNLCK, MUTEX, 2);
 	close(claim);
+	errno = saved;
+}
+
+void lockfile_note_left(const struct lockfile *lock, bool left)
+{
+	int saved = errno;
+	const char *word = left ? RECORD_LEFT : RECORD_HELD;
+
+	if (lockfile_claimed(lock))
+		write_record(lock, word, sizeof(RECORD_LEFT) - 1, RECORD_NAME_AT);
 	errno = saved;
 }
 

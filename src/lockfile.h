@@ -75,8 +75,12 @@ void lockfile_remove(struct lockfile *lock);
 bool lockfile_exchange(struct lockfile *a, struct lockfile *b);
 bool lockfile_move(struct lockfile *a, struct lockfile *b);
 
-/* Does anybody hold a claim on it, this process through another descriptor included? */
+/*
+ * Does anybody hold a claim on it, this process through another descriptor included? Where that
+ * cannot be told it is neither claimed nor unclaimed.
+ */
 bool lockfile_claimed(const struct lockfile *lock);
+bool lockfile_unclaimed(const struct lockfile *lock);
 
 /*
  * Writes the record and takes a claim. Returns its descriptor, high and close-on-exec, which the
@@ -90,11 +94,20 @@ int lockfile_join(struct lockfile *lock);
 /* Is this descriptor still a claim on that file? The program may have closed or replaced it. */
 bool lockfile_is(int claim, const struct file_id *file);
 
+/* Is it certain that it is not? */
+bool lockfile_is_lost(int claim, const struct file_id *file);
+
 /* Is it, and has the file been removed since? Then the claim proves nothing any more. */
 bool lockfile_is_void(int claim, const struct file_id *file);
 
 /* Gives a claim up, for all processes that share the descriptor, and closes it. */
 void lockfile_unclaim(int claim);
+
+/*
+ * Notes in the record, if there is one, that the name is about to be taken away by an owner, or
+ * that it was not after all: who dies in between leaves no claim on a free name.
+ */
+void lockfile_note_left(const struct lockfile *lock, bool left);
 
 /* Returns false, and a record all zero, where there is none that makes sense. */
 bool lockfile_record(const struct lockfile *lock, struct record *record);

@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
@@ -18,6 +19,10 @@
 #ifndef SIOCUNIXFILE
 #define SIOCUNIXFILE (SIOCPROTOPRIVATE + 0) /* linux/un.h, since Linux 4.13 */
 #endif
+
+#define NUMBERS 4096 /* of descriptors to try where they cannot be listed */
+
+#define VOID (-2) /* of a claim: given up, since its file was removed */
 
 /* One name of ours. */
 struct name {
@@ -138,7 +143,7 @@ static void sweep(void)
 		if (!read_slot(slot, &name, &turn) || !lockfile_is_void(name.claim, &name.lockfile))
 			continue;
 		int claim = name.claim;
-		name.claim = -1;
+		name.claim = VOID;
 		if (write_slot(slot, turn, &name))
 			lockfile_unclaim(claim);
 	}
@@ -147,9 +152,9 @@ static void sweep(void)
 /* Our claim beside the name proves it ours; somebody else's there proves it theirs. */
 static bool proves(const struct name *name, const struct lockfile *lock)
 {
-	if (!lockfile_is(name->claim, &name->lockfile))
+	if (name->claim != VOID && !lockfile_is(name->claim, &name->lockfile))
 		return !name->foreign;
-	if (lock->fd >= 0 && file_same(&name->lockfile, &lock->file))
+	if (name->claim != VOID && lock->fd >= 0 && file_same(&name->lockfile, &lock->file))
 		return true;
 	return !name->foreign && !lockfile_claimed(lock);
 }
@@ -205,7 +210,7 @@ void owned_forget(const struct inode *inode, const struct file_id *lockfile)
 
 		if (!read_slot(slot, &name, &turn) || !inode_same(&name.inode, inode))
 			continue;
-		bool intact = lockfile_is(name.claim, &name.lockfile);
+		bool intact = !lockfile_is_lost(name.claim, &name.lockfile);
 		if (intact && !file_same(&name.lockfile, lockfile) &&
 			!lockfile_is_void(name.claim, &name.lockfile))
 			continue; /* another name of this socket */
@@ -214,11 +219,8 @@ void owned_forget(const struct inode *inode, const struct file_id *lockfile)
 	}
 }
 
-/*
- * Calls back for each open descriptor. Not readdir, which allocates. Descriptors opened meanwhile
- * by the callback may or may not come up.
- */
-static bool each_descriptor(bool (*found)(int fd, void *about), void *about)
+/* Calls back for each descriptor listed in /proc. Not readdir, which allocates. */
+static bool each_listed(int dir, bool (*found)(int fd, void *about), void *about)
 {
 	struct entry { /* linux_dirent64, getdents(2) */
 		uint64_t ino;
@@ -228,22 +230,43 @@ static bool each_descriptor(bool (*found)(int fd, void *about), void *about)
 		char name[];
 	};
 	_Alignas(struct entry) char list[1024];
-	int dir = open("/proc/thread-self/fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	bool done = false;
 	long filled;
 
-	if (dir < 0)
-		return false;
-	while (!done && (filled = syscall(SYS_getdents64, dir, list, sizeof(list))) > 0) {
-		for (long at = 0; at < filled && !done;) {
+	while ((filled = syscall(SYS_getdents64, dir, list, sizeof(list))) > 0) {
+		for (long at = 0; at < filled;) {
 			const struct entry *entry = (const struct entry *)(const void *)(list + at);
 			uint64_t fd;
 
 			at += entry->length;
-			if (text_read_number(entry->name, &fd) && (int)fd != dir)
-				done = found((int)fd, about);
+			if (text_read_number(entry->name, &fd) && (int)fd != dir &&
+				found((int)fd, about))
+				return true;
 		}
 	}
+	return false;
+}
+
+/* Without /proc, or a descriptor to read it: whatever number there may be. */
+static bool each_number(bool (*found)(int fd, void *about), void *about)
+{
+	struct rlimit limit = {.rlim_cur = NUMBERS};
+
+	getrlimit(RLIMIT_NOFILE, &limit);
+	for (int fd = 0; fd < NUMBERS && (rlim_t)fd < limit.rlim_cur; fd++)
+		if (found(fd, about))
+			return true;
+	return false;
+}
+
+/* Until one of the descriptors is found to be it. */
+static bool each_descriptor(bool (*found)(int fd, void *about), void *about)
+{
+	int dir = open("/proc/thread-self/fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	bool done;
+
+	if (dir < 0)
+		return each_number(found, about);
+	done = each_listed(dir, found, about);
 	close(dir);
 	return done;
 }

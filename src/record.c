@@ -20,6 +20,10 @@
 #endif
 
 #define MAGIC "sockguard 1\n"
+#define NAME  "name "
+
+_Static_assert(sizeof(MAGIC NAME) - 1 == RECORD_NAME_AT, "the words for the name have their place");
+_Static_assert(sizeof(RECORD_HELD) == sizeof(RECORD_LEFT), "one is written over the other");
 
 static const struct field {
 	const char *name;
@@ -128,7 +132,8 @@ void record_write(const struct record *record, char *out)
 	char buffer[RECORD_SIZE + 1];
 	struct text text = text_in(buffer, sizeof(buffer));
 
-	text_add(&text, MAGIC);
+	text_add(&text, MAGIC NAME);
+	text_add(&text, record->left ? RECORD_LEFT "\n" : RECORD_HELD "\n");
 	for (size_t i = 0; i < FIELDS; i++) {
 		const char *value = (const char *)record + fields[i].offset;
 		text_add(&text, fields[i].name);
@@ -173,9 +178,11 @@ bool record_read(struct record *record, const char *text, size_t length)
 	const char *end;
 
 	memset(record, 0, sizeof(*record));
-	if (length != RECORD_SIZE || memcmp(text, MAGIC, sizeof(MAGIC) - 1) != 0)
+	if (length != RECORD_SIZE || memcmp(text, MAGIC, sizeof(MAGIC) - 1) != 0 ||
+		memchr(text, '\0', length))
 		return false;
 	memcpy(buffer, text, RECORD_SIZE);
+	record->left = memcmp(buffer + RECORD_NAME_AT, RECORD_LEFT "\n", sizeof(RECORD_LEFT)) == 0;
 	for (; (end = strchr(line, '\n')); line = end + 1) {
 		if (!read_line(record, line, end)) {
 			memset(record, 0, sizeof(*record));

@@ -25,10 +25,16 @@ struct record {
 	uint64_t netns;         /* its SO_NETNS_COOKIE; 0: not known (before Linux 5.14) */
 	char boot[RECORD_BOOT]; /* the kernel's boot id; empty: not known */
 	char comm[RECORD_COMM];
+	bool left; /* the owner is taking the name away: what is claimed here is to be free */
 };
 
 /* Describes this process, as the binder of the socket behind fd; -1 where there is none. */
 void record_of_self(struct record *record, int fd);
+
+/* Where in the text the name is told to be held or left, and these two words, equally long. */
+#define RECORD_NAME_AT 17
+#define RECORD_HELD    "held"
+#define RECORD_LEFT    "left"
 
 /* Fills all of text: RECORD_SIZE bytes, not terminated. */
 void record_write(const struct record *record, char *text);

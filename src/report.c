@@ -54,18 +54,24 @@ static void write_quietly(int fd, const struct text *line)
 {
 	struct pollfd ready = {.fd = fd, .events = POLLOUT};
 	const struct timespec at_once = {0};
-	sigset_t pipe_signal, old, pending;
+	sigset_t ours, old, pending, raised;
 
 	if (poll(&ready, 1, 0) != 1 || !(ready.revents & POLLOUT))
 		return;
-	sigemptyset(&pipe_signal);
-	sigaddset(&pipe_signal, SIGPIPE);
+	sigemptyset(&ours);
+	sigaddset(&ours, SIGPIPE);
+	sigaddset(&ours, SIGXFSZ);
 	sigemptyset(&pending);
 	sigpending(&pending);
-	sigprocmask(SIG_BLOCK, &pipe_signal, &old);
-	if (write(fd, line->start, line->used) < 0 && errno == EPIPE &&
-		!sigismember(&pending, SIGPIPE))
-		sigtimedwait(&pipe_signal, NULL, &at_once);
+	sigprocmask(SIG_BLOCK, &ours, &old);
+	sigemptyset(&raised);
+	if (write(fd, line->start, line->used) < 0 && (errno == EPIPE || errno == EFBIG)) {
+		int number = errno == EPIPE ? SIGPIPE : SIGXFSZ;
+
+		sigaddset(&raised, number);
+		if (!sigismember(&pending, number))
+			sigtimedwait(&raised, NULL, &at_once);
+	}
 	sigprocmask(SIG_SETMASK, &old, NULL);
 }
 

@@ -1,6 +1,7 @@
 #include "step.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <time.h>
 
@@ -44,6 +45,13 @@ static enum lockfile_state borrow(struct lockfile *lock)
 	return claim < 0 ? LOCKFILE_NONE : lockfile_borrow(lock, claim);
 }
 
+/* Both names may be one: then its mutex is ours already, and nobody else holds it. */
+static bool has_already(const struct step *step, int i)
+{
+	return i == TO && step->lock[FROM].fd >= 0 &&
+	       file_same(&step->lock[TO].file, &step->lock[FROM].file);
+}
+
 /* All mutexes or none: never wait for one while holding another. */
 static bool try_mutexes(struct step *step)
 {
@@ -54,7 +62,7 @@ static bool try_mutexes(struct step *step)
 			state = lockfile_try(&step->lock[i]);
 		if (step->guarded[i] && state == LOCKFILE_NONE)
 			state = borrow(&step->lock[i]);
-		if (state != LOCKFILE_BUSY)
+		if (state != LOCKFILE_BUSY || has_already(step, i))
 			continue;
 		while (i-- > 0)
 			lockfile_leave(&step->lock[i]);
@@ -112,8 +120,7 @@ void step_begin(struct step *step)
 {
 	for (int i = 0; i < NAMES; i++) {
 		step->guarded[i] = false;
-		step->lock[i].fd = -1;
-		step->lock[i].file = (struct file_id){0};
+		lockfile_name(&step->lock[i], AT_FDCWD, "");
 	}
 }
 
