@@ -4,6 +4,7 @@ A test that must hold under the guard has its counterpart without it, so each he
 `guard=True` or `guard=False` and nothing is guarded by default.
 """
 
+import ctypes
 import os
 import shutil
 import signal
@@ -27,6 +28,8 @@ def environment(guard, **settings):
     """The environment of a program under test; settings are SOCKGUARD_* without the prefix."""
     env = {k: v for k, v in os.environ.items() if not k.startswith(("SOCKGUARD_", "LD_"))}
     if guard:
+        if not os.path.exists(LIBRARY):
+            raise FileNotFoundError(f"{LIBRARY} is not built")  # the loader would only warn
         env["LD_PRELOAD"] = LIBRARY
     for name, value in settings.items():
         env["SOCKGUARD_" + name] = value
@@ -45,6 +48,20 @@ def wait_until(condition, what, patience=PATIENCE):
         time.sleep(0.01)
 
 
+def _adopt_orphans():
+    """Makes us the parent of what our programs leave behind, so that it can be waited for."""
+    PR_SET_CHILD_SUBREAPER = 36
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def _reap_group(group):
+    try:
+        while True:
+            os.waitpid(-group, 0)
+    except ChildProcessError:
+        pass
+
+
 class Case(unittest.TestCase):
     """A test with a scratch directory; whatever it started is killed when it ends."""
 
@@ -53,14 +70,16 @@ class Case(unittest.TestCase):
         os.chmod(self.dir, 0o755)
         self.path = os.path.join(self.dir, "app.sock")
         self._started = []
+        self.addCleanup(self._clean_up)  # and not tearDown: a setUp that fails leaves things too
 
-    def tearDown(self):
+    def _clean_up(self):
         for process in self._started:
             try:
                 os.killpg(process.pid, signal.SIGKILL)
             except ProcessLookupError:
                 pass
             process.wait()
+            _reap_group(process.pid)
             for stream in (process.stdin, process.stdout, process.stderr):
                 if stream:
                     stream.close()
@@ -100,7 +119,7 @@ class _Tap(unittest.TestResult):
 
     def _line(self, word, test, tail=""):
         self.count += 1
-        about = test.shortDescription() or test.id().split(".", 1)[-1]
+        about = ": ".join(filter(None, (test.id().split(".", 1)[-1], test.shortDescription())))
         print(f"{word} {self.count} - {about.replace('#', ' ')}{tail}", flush=True)
 
     def _trouble(self, test, err):
@@ -132,6 +151,7 @@ class _Tap(unittest.TestResult):
 
 def main():
     """Runs the calling module's tests; arguments name the tests to run, all of them without."""
+    _adopt_orphans()
     loader = unittest.TestLoader()
     module = sys.modules["__main__"]
     names = sys.argv[1:]

@@ -1,0 +1,1310 @@
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+
+#include "config.h"
+#include "guard.h"
+#include "libc.h"
+#include "lockfile.h"
+#include "owned.h"
+#include "suite.h"
+
+#define FILE_OF(path) path LOCKFILE_SUFFIX
+
+/* ---- the door, as interpose.c has it ---- */
+
+static int performed; /* how often a call went through to libc */
+
+static int perform_unlink(const struct call *call)
+{
+	performed++;
+	return libc.unlinkat(call->dirfd, call->path, 0);
+}
+
+static int g_unlinkat(int dirfd, const char *path)
+{
+	struct call call = {"unlink", perform_unlink, dirfd, path, 0, NULL, 0};
+
+	return guard_unlink(&call);
+}
+
+static int g_unlink(const char *path)
+{
+	return g_unlinkat(AT_FDCWD, path);
+}
+
+static int perform_rename(const struct call *call)
+{
+	performed++;
+	if (call->flags == 0)
+		return libc.renameat(call->dirfd, call->path, call->newdir, call->newpath);
+	return libc.renameat2(call->dirfd, call->path, call->newdir, call->newpath, call->flags);
+}
+
+static int g_rename_with(const char *path, const char *newpath, unsigned int flags)
+{
+	struct call call = {"rename", perform_rename, AT_FDCWD, path, AT_FDCWD, newpath, flags};
+
+	return guard_rename(&call);
+}
+
+static int g_rename(const char *path, const char *newpath)
+{
+	return g_rename_with(path, newpath, 0);
+}
+
+static int perform_link(const struct call *call)
+{
+	performed++;
+	return libc.linkat(call->dirfd, call->path, call->newdir, call->newpath, (int)call->flags);
+}
+
+static int g_link_with(const char *path, const char *newpath, int flags)
+{
+	struct call call = {
+		"link", perform_link, AT_FDCWD, path, AT_FDCWD, newpath, (unsigned int)flags};
+
+	return guard_link(&call);
+}
+
+static int g_link(const char *path, const char *newpath)
+{
+	return g_link_with(path, newpath, 0);
+}
+
+static int g_bind_fd(int fd, const char *path)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+
+	strcpy(address.sun_path, path);
+	return guard_bind(fd, (const struct sockaddr *)&address, sizeof(address));
+}
+
+static int new_socket(bool reuse)
+{
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int on = reuse;
+
+	ck_assert_int_ge(fd, 0);
+	ck_assert_int_eq(setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)), 0);
+	return fd;
+}
+
+/* A guarded listener of this process. */
+static int guarded(const char *path)
+{
+	int fd = new_socket(false);
+
+	ASSERT_WORKS(g_bind_fd(fd, path));
+	ck_assert_int_eq(listen(fd, 8), 0);
+	return fd;
+}
+
+static void own_guarded(const void *path)
+{
+	guarded(path);
+}
+
+/* What a path leads to by now: can a client connect? */
+static bool is_served(const char *path)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	bool served;
+
+	strcpy(address.sun_path, path);
+	served = connect(fd, (const struct sockaddr *)&address, sizeof(address)) == 0;
+	close(fd);
+	return served;
+}
+
+static bool is_claimed(const char *path)
+{
+	struct lockfile lock;
+	bool claimed;
+
+	lockfile_name(&lock, AT_FDCWD, path);
+	claimed = lockfile_peek(&lock) && lockfile_claimed(&lock);
+	lockfile_leave(&lock);
+	return claimed;
+}
+
+/* Somebody else's live socket: unguarded for even cases, guarded for odd ones. */
+static pid_t start_rival(int i, const char *path)
+{
+	return i % 2 ? start(own_guarded, path) : start_owner(path, SOCK_STREAM);
+}
+#define RIVALS 2
+
+/* ---- unlink ---- */
+
+START_TEST(a_live_name_is_not_unlinked)
+{
+	pid_t rival = start_rival(_i, "s");
+	int before = open_descriptors();
+
+	ASSERT_FAILS(g_unlink("s"), EADDRINUSE);
+	ck_assert_int_eq(performed, 0);
+	ck_assert(is_served("s"));
+	ck_assert_int_eq(is_claimed("s"), _i % 2); /* nothing came, nothing went */
+	ck_assert_int_eq(exists(FILE_OF("s")), _i % 2);
+	ck_assert_int_eq(open_descriptors(), before);
+	end(rival);
+	ASSERT_WORKS(g_unlink("s"));
+	ck_assert(!exists("s"));
+	ck_assert(!exists(FILE_OF("s")));
+	ck_assert_int_eq(open_descriptors(), before);
+}
+END_TEST
+
+START_TEST(a_bound_name_is_not_unlinked_before_it_listens)
+{
+	static const int types[] = {SOCK_STREAM, SOCK_SEQPACKET, SOCK_DGRAM};
+	pid_t rival = start_owner("s", types[_i]);
+
+	ASSERT_FAILS(g_unlink("s"), EADDRINUSE);
+	ck_assert(exists("s"));
+	end(rival);
+	ASSERT_WORKS(g_unlink("s"));
+}
+END_TEST
+
+START_TEST(a_stale_name_is_unlinked)
+{
+	make_stale("s");
+	write_file(FILE_OF("s"), "left by a crash");
+	ASSERT_WORKS(g_unlink("s"));
+	ck_assert(!exists("s"));
+	ck_assert(!exists(FILE_OF("s")));
+	ck_assert_int_eq(performed, 1);
+}
+END_TEST
+
+START_TEST(an_own_name_is_unlinked_with_its_lock_file)
+{
+	int before = open_descriptors();
+	int fd = guarded("s");
+
+	ck_assert(is_claimed("s"));
+	ASSERT_WORKS(g_unlink("s"));
+	ck_assert(!exists("s"));
+	ck_assert(!exists(FILE_OF("s")));
+	close(fd);
+	ck_assert_int_eq(open_descriptors(), before);
+}
+END_TEST
+
+/* Servers close the listener first, while their workers hold it. */
+START_TEST(an_own_name_is_unlinked_after_its_listener_is_closed)
+{
+	int fd = guarded("s");
+	pid_t worker = start(own_guarded, "other"); /* a fork of ours */
+
+	close(fd);
+	ck_assert(is_served("s"));
+	ASSERT_WORKS(g_unlink("s"));
+	ck_assert(!exists("s"));
+	end(worker);
+}
+END_TEST
+
+static int unlinks(const void *path)
+{
+	errno = MARK;
+	return g_unlink(path) == 0 && errno == MARK ? 0 : 1;
+}
+
+START_TEST(a_fork_may_unlink_what_its_parent_bound)
+{
+	guarded("s");
+	ck_assert_int_eq(in_child(unlinks, "s"), 0);
+	ck_assert(!exists("s"));
+}
+END_TEST
+
+/* A listener that came by SCM_RIGHTS or with exec is ours as well. */
+START_TEST(a_held_socket_s_name_is_unlinked)
+{
+	int fd = listening("s", SOCK_STREAM); /* past the guard */
+
+	ASSERT_WORKS(g_unlink("s"));
+	ck_assert(!exists("s"));
+	close(fd);
+}
+END_TEST
+
+START_TEST(an_absent_name_is_not_there)
+{
+	ASSERT_FAILS(g_unlink("s"), ENOENT);
+	ASSERT_FAILS(g_unlink("absent/s"), ENOENT);
+	ASSERT_FAILS(g_unlink(""), ENOENT);
+	ASSERT_FAILS(g_unlinkat(-1, "s"), EBADF);
+	write_file("file", "");
+	ASSERT_FAILS(g_unlink("file/s"), ENOTDIR);
+	ck_assert(!exists(FILE_OF("s")));
+}
+END_TEST
+
+/* Between a look and the call a rival may bind the name: the call must not take it then. */
+static int bind_and_unlink(const struct call *call)
+{
+	if (performed++ == 0)
+		bound("s", SOCK_STREAM);
+	return libc.unlinkat(call->dirfd, call->path, 0);
+}
+
+START_TEST(a_name_that_appears_meanwhile_is_not_unlinked)
+{
+	struct call call = {"unlink", bind_and_unlink, AT_FDCWD, "s", 0, NULL, 0};
+
+	guard_unlink(&call);
+	ck_assert_int_ge(performed, 1);
+	if (!exists("s")) /* ours by descriptor, so it may go, but only by a look of its own */
+		ck_assert_int_ge(performed, 2);
+}
+END_TEST
+
+static void listen_at_s(const void *about)
+{
+	(void)about;
+	listening("s", SOCK_STREAM);
+}
+
+static int rival_binds_and_unlink(const struct call *call)
+{
+	if (performed++ == 0)
+		start(listen_at_s, NULL);
+	return libc.unlinkat(call->dirfd, call->path, 0);
+}
+
+START_TEST(a_rival_that_appears_meanwhile_keeps_its_name)
+{
+	struct call call = {"unlink", rival_binds_and_unlink, AT_FDCWD, "s", 0, NULL, 0};
+	int result = guard_unlink(&call);
+
+	ck_assert_int_eq(result, -1);
+	ck_assert(is_served("s"));
+}
+END_TEST
+
+START_TEST(what_is_no_socket_is_libc_s)
+{
+	write_file("file", "");
+	ck_assert_int_eq(mkfifo("fifo", 0600), 0);
+	ck_assert_int_eq(mkdir("dir", 0755), 0);
+	listening("s", SOCK_STREAM);
+	ck_assert_int_eq(symlink("s", "link"), 0);
+	ASSERT_WORKS(g_unlink("file"));
+	ASSERT_WORKS(g_unlink("fifo"));
+	ASSERT_WORKS(g_unlink("link"));
+	ASSERT_FAILS(g_unlink("dir"), EISDIR);
+	ck_assert(exists("s"));
+	ck_assert_int_eq(performed, 4);
+}
+END_TEST
+
+START_TEST(a_slash_behind_a_socket_is_an_error)
+{
+	start_owner("s", SOCK_STREAM);
+	ASSERT_FAILS(g_unlink("s/"), ENOTDIR);
+	ASSERT_FAILS(g_unlink("s/."), ENOTDIR);
+	ck_assert(is_served("s"));
+}
+END_TEST
+
+START_TEST(no_spelling_of_a_live_name_is_unlinked)
+{
+	int dir;
+
+	ck_assert_int_eq(mkdir("dir", 0755), 0);
+	ck_assert_int_eq(symlink("dir", "link"), 0);
+	start_owner("dir/s", SOCK_STREAM);
+	dir = open("dir", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	ASSERT_FAILS(g_unlink("./dir//s"), EADDRINUSE);
+	ASSERT_FAILS(g_unlink("link/s"), EADDRINUSE);
+	ASSERT_FAILS(g_unlink("dir/../dir/s"), EADDRINUSE);
+	ASSERT_FAILS(g_unlink(absolute("dir/s")), EADDRINUSE);
+	ASSERT_FAILS(g_unlinkat(dir, "s"), EADDRINUSE);
+	ck_assert(is_served("dir/s"));
+}
+END_TEST
+
+START_TEST(an_unreadable_path_is_a_fault)
+{
+	const char *volatile null = NULL;
+
+	ASSERT_FAILS(g_unlink(null), EFAULT);
+	ASSERT_FAILS(g_unlink((const char *)1), EFAULT);
+	ASSERT_FAILS(g_rename(null, "t"), EFAULT);
+	make_stale("s");
+	ASSERT_FAILS(g_rename("s", null), EFAULT);
+	ASSERT_FAILS(g_link(null, "t"), EFAULT);
+	ASSERT_FAILS(g_link("s", null), EFAULT);
+	ASSERT_FAILS(guard_bind(new_socket(false), (const struct sockaddr *)null, 110), EFAULT);
+	ck_assert(exists("s"));
+}
+END_TEST
+
+START_TEST(an_ignored_path_is_libc_s)
+{
+	start_owner("s", SOCK_STREAM);
+	strcpy(config.ignore, "*/s");
+	ASSERT_WORKS(g_unlink("s"));
+	ck_assert(!exists("s"));
+	ck_assert(!exists(FILE_OF("s")));
+}
+END_TEST
+
+static int unlinks_as_stranger(const void *path)
+{
+	ASSERT_FAILS(g_unlink(path), EADDRINUSE);
+	return 0;
+}
+
+/* The contender may write the directory and not the socket: umask 022 makes it so. */
+START_TEST(who_may_not_connect_may_not_take_the_name)
+{
+	start_rival(_i, "s");
+	ck_assert_int_eq(chmod("s", 0755), 0);
+	ck_assert_int_eq(chmod(".", 0777), 0);
+	ck_assert_int_eq(as_stranger(unlinks_as_stranger, "s"), 0);
+	ck_assert(is_served("s"));
+}
+END_TEST
+
+START_TEST(who_may_not_connect_may_take_a_stale_name)
+{
+	pid_t rival = start_rival(_i, "s");
+
+	ck_assert_int_eq(chmod("s", 0755), 0);
+	ck_assert_int_eq(chmod(".", 0777), 0);
+	end(rival);
+	ck_assert_int_eq(as_stranger(unlinks, "s"), 0);
+	ck_assert(!exists("s"));
+}
+END_TEST
+
+START_TEST(without_a_directory_to_write_the_kernel_decides)
+{
+	start_owner("s", SOCK_STREAM);
+	ck_assert_int_eq(mkdir(FILE_OF("s"), 0700), 0); /* in the lock file's way */
+	ASSERT_FAILS(g_unlink("s"), EADDRINUSE);
+	make_stale("t");
+	ck_assert_int_eq(mkdir(FILE_OF("t"), 0700), 0);
+	ASSERT_WORKS(g_unlink("t"));
+}
+END_TEST
+
+/* Leaves so many descriptors to be had. */
+static void leave_descriptors(int count)
+{
+	int last = use_up_descriptors();
+
+	while (count-- > 0)
+		close(last--);
+}
+#define FEW 8 /* more than any call uses at a time */
+
+START_TEST(with_few_descriptors_no_live_name_is_taken)
+{
+	start_rival(_i, "s");
+	leave_descriptors(_i / RIVALS);
+	ASSERT_FAILS(g_unlink("s"), EADDRINUSE);
+	ASSERT_FAILS(g_rename("s", "t"), EADDRINUSE);
+	ck_assert(exists("s"));
+}
+END_TEST
+
+START_TEST(with_few_descriptors_an_own_name_is_taken)
+{
+	guarded("s");
+	leave_descriptors(_i);
+	ASSERT_WORKS(g_unlink("s"));
+	ck_assert(!exists("s"));
+	ck_assert(!exists(FILE_OF("s")));
+}
+END_TEST
+
+static void hold_mutex(const void *path)
+{
+	struct lockfile *lock = malloc(sizeof(*lock));
+
+	lockfile_name(lock, AT_FDCWD, path);
+	ck_assert_int_eq(lockfile_try(lock), LOCKFILE_HELD);
+}
+
+static double now(void)
+{
+	struct timespec time;
+
+	clock_gettime(CLOCK_MONOTONIC, &time);
+	return (double)time.tv_sec + (double)time.tv_nsec / 1e9;
+}
+
+START_TEST(a_mutex_held_for_ever_is_waited_for_with_a_bound)
+{
+	pid_t holder;
+	double start_time = now();
+
+	make_stale("s");
+	holder = start(hold_mutex, "s");
+	ASSERT_FAILS(g_unlink("s"), EADDRINUSE);
+	ck_assert(now() - start_time > 0.5);
+	ck_assert(exists("s"));
+	end(holder);
+	ASSERT_WORKS(g_unlink("s"));
+}
+END_TEST
+
+static void *let_go_later(void *lock)
+{
+	usleep(200000);
+	lockfile_leave(lock);
+	return NULL;
+}
+
+START_TEST(a_mutex_held_for_a_moment_is_waited_for)
+{
+	struct lockfile lock;
+	pthread_t thread;
+
+	make_stale("s");
+	lockfile_name(&lock, AT_FDCWD, "s");
+	ck_assert_int_eq(lockfile_try(&lock), LOCKFILE_HELD);
+	ck_assert_int_eq(pthread_create(&thread, NULL, let_go_later, &lock), 0);
+	ASSERT_WORKS(g_unlink("s"));
+	ck_assert(!exists("s"));
+	ck_assert_int_eq(pthread_join(thread, NULL), 0);
+}
+END_TEST
+
+/* While the mutex is held no handler may run, and afterwards all is as it was. */
+static sigset_t mask_within;
+static int cancel_within;
+
+static int look_within(const struct call *call)
+{
+	sigprocmask(SIG_BLOCK, NULL, &mask_within);
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_within);
+	pthread_setcancelstate(cancel_within, NULL);
+	return libc.unlinkat(call->dirfd, call->path, 0);
+}
+
+START_TEST(signals_and_cancellation_are_held_off_within)
+{
+	struct call call = {"unlink", look_within, AT_FDCWD, "s", 0, NULL, 0};
+	sigset_t before, after;
+	int cancel;
+
+	make_stale("s");
+	sigemptyset(&before);
+	sigaddset(&before, SIGUSR2);
+	ck_assert_int_eq(sigprocmask(SIG_SETMASK, &before, NULL), 0);
+	ASSERT_WORKS(guard_unlink(&call));
+	ck_assert(sigismember(&mask_within, SIGTERM) && sigismember(&mask_within, SIGUSR1));
+	ck_assert_int_eq(cancel_within, PTHREAD_CANCEL_DISABLE);
+	ck_assert_int_eq(sigprocmask(SIG_BLOCK, NULL, &after), 0);
+	for (int i = 1; i < SIGRTMAX; i++)
+		ck_assert_int_eq(sigismember(&before, i), sigismember(&after, i));
+	pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, &cancel);
+	ck_assert_int_eq(cancel, PTHREAD_CANCEL_ENABLE);
+}
+END_TEST
+
+/* ---- bind ---- */
+
+START_TEST(a_bind_claims_the_name)
+{
+	int fd = guarded("s");
+
+	ck_assert(exists("s"));
+	ck_assert(is_claimed("s"));
+	ck_assert(is_served("s"));
+	close(fd);
+}
+END_TEST
+
+static void close_and_live_on(const void *path)
+{
+	close(guarded(path));
+}
+
+START_TEST(a_bound_name_is_in_use)
+{
+	start_rival(_i, "s");
+	ASSERT_FAILS(g_bind_fd(new_socket(false), "s"), EADDRINUSE);
+	ASSERT_FAILS(g_bind_fd(new_socket(true), "s"), EADDRINUSE);
+	config.reuse = REUSE_ALWAYS;
+	ASSERT_FAILS(g_bind_fd(new_socket(true), "s"), EADDRINUSE);
+	ck_assert(is_served("s"));
+}
+END_TEST
+
+START_TEST(an_own_bound_name_is_in_use_as_well)
+{
+	guarded("s");
+	ASSERT_FAILS(g_bind_fd(new_socket(true), "s"), EADDRINUSE);
+	ck_assert(is_served("s"));
+	ck_assert(is_claimed("s"));
+}
+END_TEST
+
+START_TEST(a_stale_name_is_in_use_as_without_the_guard)
+{
+	make_stale("s");
+	ASSERT_FAILS(g_bind_fd(new_socket(false), "s"), EADDRINUSE);
+	config.reuse = REUSE_NEVER;
+	ASSERT_FAILS(g_bind_fd(new_socket(true), "s"), EADDRINUSE);
+	ck_assert(exists("s"));
+	ck_assert(!exists(FILE_OF("s")));
+}
+END_TEST
+
+START_TEST(so_reuseaddr_replaces_a_stale_name)
+{
+	int fd = new_socket(true);
+
+	make_stale("s");
+	ASSERT_WORKS(g_bind_fd(fd, "s"));
+	ck_assert_int_eq(listen(fd, 1), 0);
+	ck_assert(is_served("s"));
+	ck_assert(is_claimed("s"));
+	ASSERT_WORKS(g_unlink("s"));
+}
+END_TEST
+
+START_TEST(a_setting_replaces_a_stale_name)
+{
+	make_stale("s");
+	config.reuse = REUSE_ALWAYS;
+	ASSERT_WORKS(g_bind_fd(new_socket(false), "s"));
+}
+END_TEST
+
+/* A helper of a crashed server may hold the claim on: the kernel's answer beats it. */
+START_TEST(a_leftover_claim_does_not_keep_a_stale_name)
+{
+	pid_t helper = start(close_and_live_on, "s");
+
+	ck_assert(is_claimed("s"));
+	ASSERT_WORKS(g_bind_fd(new_socket(true), "s"));
+	ck_assert(is_claimed("s"));
+	end(helper);
+	ck_assert(is_claimed("s")); /* ours, on a file of our own */
+	ASSERT_WORKS(g_unlink("s"));
+	ck_assert(!exists(FILE_OF("s")));
+}
+END_TEST
+
+static void claim_of_no_known_socket(const void *path)
+{
+	struct record record;
+	struct lockfile lock;
+
+	record_of_self(&record, -1);
+	lockfile_name(&lock, AT_FDCWD, path);
+	ck_assert_int_eq(lockfile_try(&lock), LOCKFILE_HELD);
+	ck_assert_int_ge(lockfile_claim(&lock, &record), 0);
+	lockfile_leave(&lock);
+}
+
+/* Whatever the claim says of itself: the socket that is there is dead. */
+START_TEST(a_claim_of_no_known_socket_does_not_keep_a_stale_name)
+{
+	make_stale("s");
+	start(claim_of_no_known_socket, "s");
+	ASSERT_WORKS(g_bind_fd(new_socket(true), "s"));
+	ASSERT_WORKS(g_unlink("s"));
+	ck_assert(!exists(FILE_OF("s")));
+}
+END_TEST
+
+START_TEST(own_stale_names_are_replaced_too)
+{
+	int before = open_descriptors();
+
+	for (int i = 0; i < 5; i++) {
+		int fd = new_socket(true);
+
+		ASSERT_WORKS(g_bind_fd(fd, "s"));
+		ck_assert(is_claimed("s"));
+		close(fd);
+	}
+	ASSERT_WORKS(g_unlink("s"));
+	ck_assert(!exists(FILE_OF("s")));
+	ck_assert_int_eq(open_descriptors(), before);
+}
+END_TEST
+
+START_TEST(so_reuseaddr_replaces_no_other_files)
+{
+	write_file("s", "content");
+	ASSERT_FAILS(g_bind_fd(new_socket(true), "s"), EADDRINUSE);
+	make_stale("stale");
+	ck_assert_int_eq(symlink("stale", "link"), 0);
+	ASSERT_FAILS(g_bind_fd(new_socket(true), "link"), EADDRINUSE);
+	ck_assert(exists("s") && exists("link") && exists("stale"));
+}
+END_TEST
+
+/* Somebody unguarded removed the name; its owner lives, and claims it. */
+START_TEST(an_absent_name_that_is_claimed_is_in_use)
+{
+	pid_t rival = start(own_guarded, "s");
+
+	ck_assert_int_eq(unlink("s"), 0);
+	ASSERT_FAILS(g_bind_fd(new_socket(true), "s"), EADDRINUSE);
+	ck_assert(!exists("s"));
+	ck_assert(is_claimed("s"));
+	end(rival);
+	ASSERT_WORKS(g_bind_fd(new_socket(false), "s"));
+}
+END_TEST
+
+START_TEST(an_absent_name_claimed_by_an_owner_without_socket_is_free)
+{
+	pid_t rival = start(close_and_live_on, "s");
+
+	ck_assert_int_eq(unlink("s"), 0);
+	ck_assert(is_claimed("s"));
+	ASSERT_WORKS(g_bind_fd(new_socket(false), "s"));
+	end(rival);
+	ck_assert(is_claimed("s"));
+}
+END_TEST
+
+START_TEST(an_absent_name_of_our_own_is_bound_anew)
+{
+	guarded("s");
+	ck_assert_int_eq(unlink("s"), 0); /* past the guard */
+	guarded("s");
+	ck_assert(is_claimed("s"));
+	ASSERT_WORKS(g_unlink("s"));
+	ck_assert(!exists(FILE_OF("s")));
+}
+END_TEST
+
+/* A home directory by NFS: the local kernel knows nothing of the other host's sockets. */
+START_TEST(another_host_s_claim_keeps_the_name)
+{
+	struct record record;
+	struct lockfile lock;
+	int claim;
+
+	make_stale("s");
+	record_of_self(&record, -1);
+	record.boot[0] = record.boot[0] == '0' ? '1' : '0';
+	lockfile_name(&lock, AT_FDCWD, "s");
+	ck_assert_int_eq(lockfile_try(&lock), LOCKFILE_HELD);
+	claim = lockfile_claim(&lock, &record);
+	lockfile_leave(&lock);
+	ASSERT_FAILS(g_unlink("s"), EADDRINUSE);
+	ASSERT_FAILS(g_bind_fd(new_socket(true), "s"), EADDRINUSE);
+	ASSERT_FAILS(g_rename("s", "t"), EADDRINUSE);
+	ck_assert(exists("s"));
+	lockfile_unclaim(claim);
+	ASSERT_WORKS(g_unlink("s"));
+}
+END_TEST
+
+START_TEST(a_bind_that_fails_leaves_no_trace)
+{
+	int fd = guarded("s");
+	int before;
+
+	write_file("file", "");
+	before = open_descriptors();
+	ASSERT_FAILS(g_bind_fd(fd, "t"), EINVAL); /* bound already */
+	ck_assert_int_eq(open_descriptors(), before);
+	fd = new_socket(false);
+	ASSERT_FAILS(g_bind_fd(fd, "absent/t"), ENOENT);
+	ASSERT_FAILS(g_bind_fd(fd, "file/t"), ENOTDIR);
+	ASSERT_FAILS(g_bind_fd(-1, "t"), EBADF);
+	ck_assert(!exists("t") && !exists(FILE_OF("t")));
+	ck_assert_int_eq(open_descriptors(), before + 1);
+}
+END_TEST
+
+START_TEST(other_addresses_are_libc_s)
+{
+	struct sockaddr_un abstract = {.sun_family = AF_UNIX, .sun_path = "\0sockguard-check"};
+	struct sockaddr_un path = {.sun_family = AF_UNIX, .sun_path = "s"};
+	const struct sockaddr *address = (const struct sockaddr *)&path;
+
+	ASSERT_WORKS(guard_bind(new_socket(false), (const struct sockaddr *)&abstract,
+		offsetof(struct sockaddr_un, sun_path) + 16));
+	ASSERT_WORKS(guard_bind(new_socket(false), address, sizeof(sa_family_t))); /* autobind */
+	ASSERT_FAILS(guard_bind(new_socket(false), address, 1), EINVAL);
+	ASSERT_FAILS(guard_bind(new_socket(false), address, sizeof(path) + 1), EINVAL);
+	path.sun_family = AF_INET;
+	ASSERT_FAILS(guard_bind(new_socket(false), address, sizeof(path)), EINVAL);
+	ASSERT_FAILS(guard_bind(0, address, sizeof(path)), ENOTSOCK);
+	ck_assert(!exists("s") && !exists(FILE_OF("s")));
+}
+END_TEST
+
+/* The length counts, not a NUL. */
+START_TEST(an_address_may_be_cut_short_or_filled)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	char name[sizeof(address.sun_path) + 1] = {0};
+
+	memset(name, 'n', sizeof(address.sun_path));
+	memcpy(address.sun_path, name, sizeof(address.sun_path));
+	ASSERT_WORKS(guard_bind(new_socket(false), (const struct sockaddr *)&address,
+		sizeof(address)));
+	ck_assert(exists(name));
+	ck_assert(is_claimed(name));
+	ASSERT_WORKS(guard_bind(new_socket(false), (const struct sockaddr *)&address,
+		offsetof(struct sockaddr_un, sun_path) + 3));
+	ck_assert(exists("nnn"));
+	ck_assert(is_claimed("nnn"));
+}
+END_TEST
+
+/* An address at the end of a page, and none behind it. */
+START_TEST(nothing_behind_an_address_is_read)
+{
+	size_t page = (size_t)sysconf(_SC_PAGESIZE);
+	char *pages =
+		mmap(NULL, 2 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	struct sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = "s"};
+	socklen_t length = offsetof(struct sockaddr_un, sun_path) + 1;
+	char *at;
+
+	ck_assert_ptr_ne(pages, MAP_FAILED);
+	at = pages + page - length;
+	memcpy(at, &address, length);
+	ck_assert_int_eq(mprotect(pages + page, page, PROT_NONE), 0);
+	ASSERT_WORKS(guard_bind(new_socket(false), (const struct sockaddr *)(void *)at, length));
+	ck_assert(exists("s"));
+	ASSERT_FAILS(guard_bind(new_socket(false), (const struct sockaddr *)(void *)at,
+			     sizeof(address)),
+		EFAULT);
+}
+END_TEST
+
+static int binds_without_files(const void *about)
+{
+	const struct rlimit none = {.rlim_cur = 0, .rlim_max = RLIM_INFINITY};
+	int fd = new_socket(false);
+
+	(void)about;
+	/* From here on Check cannot write its notes either: no assertions. */
+	if (setrlimit(RLIMIT_FSIZE, &none) != 0)
+		return 1;
+	errno = MARK;
+	return g_bind_fd(fd, "s") == 0 && errno == MARK ? 0 : 2;
+}
+
+/* A service that may write no files is not to be ended by the record's SIGXFSZ. */
+START_TEST(a_bind_where_no_file_may_be_written_works)
+{
+	ck_assert_int_eq(in_child(binds_without_files, NULL), 0);
+	ck_assert(exists("s"));
+	ck_assert(!exists(FILE_OF("s")));
+}
+END_TEST
+
+START_TEST(a_bind_without_a_lock_file_works)
+{
+	ck_assert_int_eq(mkdir(FILE_OF("s"), 0700), 0);
+	guarded("s");
+	ASSERT_WORKS(g_unlink("s"));
+	ck_assert(!exists("s"));
+	ck_assert(exists(FILE_OF("s")));
+}
+END_TEST
+
+START_TEST(a_bind_works_with_few_descriptors)
+{
+	int fd = new_socket(false);
+
+	leave_descriptors(_i);
+	ASSERT_WORKS(g_bind_fd(fd, "s"));
+	ck_assert(exists("s"));
+	ASSERT_WORKS(g_unlink("s"));
+}
+END_TEST
+
+START_TEST(an_ignored_bind_leaves_no_trace)
+{
+	strcpy(config.only, "/nowhere/*");
+	ASSERT_WORKS(g_bind_fd(new_socket(false), "s"));
+	ck_assert(!exists(FILE_OF("s")));
+}
+END_TEST
+
+/* ---- rename ---- */
+
+START_TEST(a_live_name_is_not_renamed_over)
+{
+	start_rival(_i, "s");
+	write_file("file", "");
+	guarded("mine");
+	ASSERT_FAILS(g_rename("file", "s"), EADDRINUSE);
+	ASSERT_FAILS(g_rename("mine", "s"), EADDRINUSE);
+	ASSERT_FAILS(g_rename_with("mine", "s", RENAME_EXCHANGE), EADDRINUSE);
+	ASSERT_FAILS(g_rename_with("file", "s", RENAME_EXCHANGE), EADDRINUSE);
+	ck_assert_int_eq(performed, 0);
+	ck_assert(is_served("s") && is_served("mine") && exists("file"));
+	ck_assert(is_claimed("mine"));
+	ck_assert_int_eq(is_claimed("s"), _i % 2);
+}
+END_TEST
+
+START_TEST(a_live_name_is_not_renamed_away)
+{
+	start_rival(_i, "s");
+	write_file("file", "");
+	ASSERT_FAILS(g_rename("s", "t"), EADDRINUSE);
+	ASSERT_FAILS(g_rename("s", "file"), EADDRINUSE);
+	ASSERT_FAILS(g_rename_with("s", "file", RENAME_EXCHANGE), EADDRINUSE);
+	ASSERT_FAILS(g_rename_with("s", "t", RENAME_NOREPLACE), EADDRINUSE);
+	ck_assert_int_eq(performed, 0);
+	ck_assert(is_served("s"));
+	ck_assert(!exists("t") && !exists(FILE_OF("t")));
+}
+END_TEST
+
+/* That would take nothing away, and says so itself. */
+START_TEST(a_rename_that_replaces_nothing_is_libc_s_to_refuse)
+{
+	start_rival(_i, "s");
+	guarded("mine");
+	ASSERT_FAILS(g_rename_with("mine", "s", RENAME_NOREPLACE), EEXIST);
+	ck_assert(is_served("s") && is_served("mine"));
+	ck_assert(is_claimed("mine"));
+}
+END_TEST
+
+START_TEST(an_own_name_moves_with_its_claim)
+{
+	guarded("s");
+	ASSERT_WORKS(g_rename("s", "t"));
+	ck_assert(is_served("t") && !exists("s"));
+	ck_assert(is_claimed("t") && !exists(FILE_OF("s")));
+	ASSERT_WORKS(g_unlink("t"));
+	ck_assert(!exists("t") && !exists(FILE_OF("t")));
+}
+END_TEST
+
+START_TEST(an_own_name_replaces_a_stale_one)
+{
+	pid_t rival = start_rival(_i, "t");
+
+	end(rival);
+	guarded("s");
+	ASSERT_WORKS(g_rename("s", "t"));
+	ck_assert(is_served("t") && !exists("s"));
+	ck_assert(is_claimed("t") && !exists(FILE_OF("s")));
+	ASSERT_WORKS(g_unlink("t"));
+	ck_assert(!exists(FILE_OF("t")));
+}
+END_TEST
+
+START_TEST(an_own_name_replaces_another_of_ours)
+{
+	int before = open_descriptors();
+	int a = guarded("a");
+	int b = guarded("b");
+
+	ASSERT_WORKS(g_rename("a", "b"));
+	ck_assert(is_served("b") && !exists("a"));
+	ck_assert(is_claimed("b") && !exists(FILE_OF("a")));
+	close(b);
+	ck_assert(is_served("b"));
+	ASSERT_WORKS(g_unlink("b"));
+	close(a);
+	ck_assert(!exists(FILE_OF("b")));
+	ck_assert_int_eq(open_descriptors(), before);
+}
+END_TEST
+
+START_TEST(exchanged_names_of_ours_stay_ours)
+{
+	guarded("a");
+	make_stale("b");
+	ASSERT_WORKS(g_rename_with("a", "b", RENAME_EXCHANGE));
+	ck_assert(is_served("b") && !is_served("a"));
+	ck_assert(is_claimed("b") && !is_claimed("a"));
+	ASSERT_WORKS(g_unlink("b"));
+	ASSERT_WORKS(g_unlink("a"));
+	ck_assert(!exists(FILE_OF("a")) && !exists(FILE_OF("b")));
+}
+END_TEST
+
+START_TEST(a_file_replaces_an_own_name)
+{
+	guarded("s");
+	write_file("file", "");
+	ASSERT_WORKS(g_rename("file", "s"));
+	ck_assert(!exists("file") && !exists(FILE_OF("s")) && !exists(FILE_OF("file")));
+	ASSERT_WORKS(g_unlink("s"));
+}
+END_TEST
+
+START_TEST(a_stale_name_is_renamed)
+{
+	make_stale("s");
+	ASSERT_WORKS(g_rename("s", "t"));
+	ck_assert(exists("t") && !exists("s"));
+	ck_assert(!exists(FILE_OF("s")) && !exists(FILE_OF("t")));
+}
+END_TEST
+
+START_TEST(a_name_is_not_renamed_to_an_absent_one_that_is_claimed)
+{
+	pid_t rival = start(own_guarded, "t");
+
+	ck_assert_int_eq(unlink("t"), 0);
+	guarded("s");
+	ASSERT_FAILS(g_rename("s", "t"), EADDRINUSE);
+	ck_assert(is_served("s") && !exists("t"));
+	ck_assert(is_claimed("s") && is_claimed("t"));
+	write_file("file", "");
+	ASSERT_WORKS(g_rename("file", "t")); /* no socket, no owner */
+	ASSERT_WORKS(g_unlink("t"));
+	end(rival);
+	ASSERT_WORKS(g_rename("s", "t"));
+}
+END_TEST
+
+START_TEST(two_names_of_one_socket_stay_when_renamed)
+{
+	start_owner("s", SOCK_STREAM);
+	ck_assert_int_eq(link("s", "t"), 0);
+	ASSERT_WORKS(g_rename("s", "t"));
+	ck_assert(exists("s") && exists("t"));
+}
+END_TEST
+
+/* It has one lock file, and must not wait for itself. */
+START_TEST(a_name_is_renamed_to_itself)
+{
+	guarded("s");
+	make_stale("stale");
+	ASSERT_WORKS(g_rename("s", "s"));
+	ASSERT_WORKS(g_rename("s", "./s"));
+	ASSERT_WORKS(g_rename_with("s", "s", RENAME_EXCHANGE));
+	ck_assert(is_served("s") && is_claimed("s"));
+	ASSERT_WORKS(g_rename("stale", "stale"));
+	start_owner("theirs", SOCK_STREAM);
+	ASSERT_WORKS(g_rename("theirs", "theirs"));
+	ck_assert(is_served("theirs"));
+}
+END_TEST
+
+START_TEST(renaming_an_absent_name_fails_as_ever)
+{
+	start_owner("s", SOCK_STREAM);
+	ASSERT_FAILS(g_rename("absent", "s"), ENOENT);
+	ASSERT_FAILS(g_rename("absent", "t"), ENOENT);
+	ASSERT_FAILS(g_rename("", "t"), ENOENT);
+	ck_assert(is_served("s"));
+}
+END_TEST
+
+START_TEST(a_failed_rename_keeps_the_claim)
+{
+	guarded("s");
+	ck_assert_int_eq(mkdir("dir", 0755), 0);
+	ASSERT_FAILS(g_rename("s", "dir"), EISDIR);
+	ASSERT_FAILS(g_rename("s", "absent/t"), ENOENT);
+	ASSERT_FAILS(g_rename_with("s", "dir", 0x80), EINVAL);
+	ck_assert(is_served("s") && is_claimed("s"));
+	ASSERT_WORKS(g_unlink("s"));
+}
+END_TEST
+
+/* What a claim's record says of the name: see lockfile_note_left. */
+static bool is_left(const char *path)
+{
+	struct lockfile lock;
+	struct record record = {0};
+
+	lockfile_name(&lock, AT_FDCWD, path);
+	ck_assert(lockfile_peek(&lock));
+	ck_assert(lockfile_record(&lock, &record));
+	lockfile_leave(&lock);
+	return record.left;
+}
+
+static int end_within(const struct call *call)
+{
+	libc.unlinkat(call->dirfd, call->path, 0);
+	_exit(0);
+}
+
+static int ends_within(const void *path)
+{
+	struct call call = {"unlink", end_within, AT_FDCWD, path, 0, NULL, 0};
+
+	return guard_unlink(&call);
+}
+
+START_TEST(who_ends_on_the_way_out_leaves_the_name_free)
+{
+	start(own_guarded, "s"); /* as a worker that holds the claim on */
+	guarded("t");
+	ck_assert_int_eq(in_child(ends_within, "t"), 0);
+	ck_assert(!exists("t") && is_claimed("t"));
+	ck_assert(is_left("t"));
+	ck_assert(!is_left("s"));
+}
+END_TEST
+
+START_TEST(a_name_that_stays_is_not_left)
+{
+	guarded("s");
+	ck_assert_int_eq(mkdir("dir", 0755), 0);
+	ASSERT_FAILS(g_rename("s", "dir"), EISDIR);
+	ck_assert(!is_left("s"));
+	ASSERT_WORKS(g_rename("s", "t"));
+	ck_assert(!is_left("t"));
+	make_stale("u");
+	ASSERT_WORKS(g_rename_with("t", "u", RENAME_EXCHANGE));
+	ck_assert(!is_left("u"));
+}
+END_TEST
+
+START_TEST(files_and_directories_are_libc_s_to_rename)
+{
+	write_file("a", "");
+	ck_assert_int_eq(mkdir("dir", 0755), 0);
+	ASSERT_WORKS(g_rename("a", "b"));
+	ASSERT_WORKS(g_rename("dir", "rid"));
+	ASSERT_WORKS(g_rename_with("b", "rid", RENAME_EXCHANGE));
+	ASSERT_FAILS(g_rename("b", "rid"), ENOTDIR);
+	ck_assert(!exists(FILE_OF("a")) && !exists(FILE_OF("b")));
+}
+END_TEST
+
+/* ---- link ---- */
+
+START_TEST(a_linked_name_is_as_ours_as_the_socket)
+{
+	guarded("p.1");
+	ASSERT_WORKS(g_link("p.1", "p"));
+	ck_assert(is_claimed("p") && is_claimed("p.1"));
+	ASSERT_WORKS(g_unlink("p.1"));
+	ck_assert(!exists(FILE_OF("p.1")));
+	ck_assert(is_served("p") && is_claimed("p"));
+	ASSERT_WORKS(g_unlink("p"));
+	ck_assert(!exists("p") && !exists(FILE_OF("p")));
+}
+END_TEST
+
+START_TEST(a_name_we_gave_a_foreign_socket_is_ours_to_remove)
+{
+	start_rival(_i, "p");
+	ASSERT_WORKS(g_link("p", "p.bak"));
+	ASSERT_FAILS(g_unlink("p"), EADDRINUSE);
+	ck_assert(is_served("p"));
+	ASSERT_WORKS(g_unlink("p.bak"));
+	ck_assert(!exists("p.bak") && !exists(FILE_OF("p.bak")));
+	ck_assert(is_served("p"));
+	ck_assert_int_eq(is_claimed("p"), _i % 2);
+}
+END_TEST
+
+START_TEST(another_s_link_is_not_ours)
+{
+	start_owner("p", SOCK_STREAM);
+	ck_assert_int_eq(link("p", "p.bak"), 0); /* past the guard */
+	ASSERT_FAILS(g_unlink("p.bak"), EADDRINUSE);
+}
+END_TEST
+
+START_TEST(an_absent_name_that_is_claimed_is_not_linked)
+{
+	start(own_guarded, "p");
+	ck_assert_int_eq(unlink("p"), 0);
+	guarded("p.1");
+	ASSERT_FAILS(g_link("p.1", "p"), EADDRINUSE);
+	ck_assert(!exists("p"));
+	ck_assert(is_claimed("p"));
+}
+END_TEST
+
+START_TEST(a_link_that_fails_leaves_no_trace)
+{
+	guarded("s");
+	write_file("file", "");
+	ASSERT_FAILS(g_link("s", "file"), EEXIST);
+	ASSERT_FAILS(g_link("s", "s"), EEXIST);
+	ASSERT_FAILS(g_link("s", "absent/t"), ENOENT);
+	ASSERT_FAILS(g_link("absent", "t"), ENOENT);
+	ASSERT_WORKS(g_link("file", "other"));
+	ck_assert(!exists(FILE_OF("file")) && !exists(FILE_OF("t")) && !exists(FILE_OF("other")));
+	ck_assert(is_claimed("s"));
+}
+END_TEST
+
+START_TEST(a_symlink_to_a_socket_is_linked_as_told)
+{
+	guarded("s");
+	ck_assert_int_eq(symlink("s", "link"), 0);
+	ASSERT_WORKS(g_link_with("link", "a", 0)); /* a second symlink */
+	ck_assert(!exists(FILE_OF("a")));
+	ASSERT_WORKS(g_link_with("link", "b", AT_SYMLINK_FOLLOW));
+	ck_assert(is_claimed("b"));
+	ASSERT_WORKS(g_unlink("b"));
+	ASSERT_WORKS(g_unlink("a"));
+	ck_assert(is_served("s") && is_claimed("s"));
+}
+END_TEST
+
+/* ---- together ---- */
+
+/* As a server starts: unlink, bind, serve. Says whether it came to own the name. */
+static int start_up(const void *path)
+{
+	int fd = new_socket(false);
+
+	if (g_unlink(path) != 0 && errno != ENOENT)
+		return 1;
+	if (g_bind_fd(fd, path) != 0)
+		return 1;
+	ck_assert_int_eq(listen(fd, 8), 0);
+	usleep(20000); /* for the others to try it on */
+	if (!is_served(path))
+		return 2; /* stolen */
+	return 0;
+}
+
+static int compete(const void *path)
+{
+	pid_t pids[4];
+	int winners = 0;
+	int status;
+
+	for (int i = 0; i < 4; i++) {
+		pids[i] = fork();
+		if (pids[i] == 0)
+			_exit(start_up(path));
+	}
+	for (int i = 0; i < 4; i++) {
+		ck_assert_int_eq(waitpid(pids[i], &status, 0), pids[i]);
+		ck_assert(WIFEXITED(status));
+		if (WEXITSTATUS(status) == 2)
+			return 2;
+		winners += WEXITSTATUS(status) == 0;
+	}
+	return winners > 0 ? 0 : 1;
+}
+
+START_TEST(of_many_that_start_at_once_none_is_robbed)
+{
+	for (int i = 0; i < 50; i++)
+		ck_assert_int_eq(in_child(compete, "s"), 0);
+}
+END_TEST
+
+static void add_unlink(TCase *cases)
+{
+	tcase_add_loop_test(cases, a_live_name_is_not_unlinked, 0, RIVALS);
+	tcase_add_loop_test(cases, a_bound_name_is_not_unlinked_before_it_listens, 0, 3);
+	tcase_add_test(cases, a_stale_name_is_unlinked);
+	tcase_add_test(cases, an_own_name_is_unlinked_with_its_lock_file);
+	tcase_add_test(cases, an_own_name_is_unlinked_after_its_listener_is_closed);
+	tcase_add_test(cases, a_fork_may_unlink_what_its_parent_bound);
+	tcase_add_test(cases, a_held_socket_s_name_is_unlinked);
+	tcase_add_test(cases, an_absent_name_is_not_there);
+	tcase_add_test(cases, a_name_that_appears_meanwhile_is_not_unlinked);
+	tcase_add_test(cases, a_rival_that_appears_meanwhile_keeps_its_name);
+	tcase_add_test(cases, what_is_no_socket_is_libc_s);
+	tcase_add_test(cases, a_slash_behind_a_socket_is_an_error);
+	tcase_add_test(cases, no_spelling_of_a_live_name_is_unlinked);
+	tcase_add_test(cases, an_unreadable_path_is_a_fault);
+	tcase_add_test(cases, an_ignored_path_is_libc_s);
+	if (suite_is_root("who_may_not_connect_may_not_take_the_name"))
+		tcase_add_loop_test(cases, who_may_not_connect_may_not_take_the_name, 0, RIVALS);
+	if (suite_is_root("who_may_not_connect_may_take_a_stale_name"))
+		tcase_add_loop_test(cases, who_may_not_connect_may_take_a_stale_name, 0, RIVALS);
+	tcase_add_test(cases, without_a_directory_to_write_the_kernel_decides);
+	tcase_add_loop_test(cases, with_few_descriptors_no_live_name_is_taken, 0, RIVALS * FEW);
+	tcase_add_loop_test(cases, with_few_descriptors_an_own_name_is_taken, 0, FEW);
+	tcase_add_test(cases, a_mutex_held_for_ever_is_waited_for_with_a_bound);
+	tcase_add_test(cases, a_mutex_held_for_a_moment_is_waited_for);
+	tcase_add_test(cases, signals_and_cancellation_are_held_off_within);
+}
+
+static void add_bind(TCase *cases)
+{
+	tcase_add_test(cases, a_bind_claims_the_name);
+	tcase_add_loop_test(cases, a_bound_name_is_in_use, 0, RIVALS);
+	tcase_add_test(cases, an_own_bound_name_is_in_use_as_well);
+	tcase_add_test(cases, a_stale_name_is_in_use_as_without_the_guard);
+	tcase_add_test(cases, so_reuseaddr_replaces_a_stale_name);
+	tcase_add_test(cases, a_setting_replaces_a_stale_name);
+	tcase_add_test(cases, a_leftover_claim_does_not_keep_a_stale_name);
+	tcase_add_test(cases, a_claim_of_no_known_socket_does_not_keep_a_stale_name);
+	tcase_add_test(cases, own_stale_names_are_replaced_too);
+	tcase_add_test(cases, so_reuseaddr_replaces_no_other_files);
+	tcase_add_test(cases, an_absent_name_that_is_claimed_is_in_use);
+	tcase_add_test(cases, an_absent_name_claimed_by_an_owner_without_socket_is_free);
+	tcase_add_test(cases, an_absent_name_of_our_own_is_bound_anew);
+	tcase_add_test(cases, another_host_s_claim_keeps_the_name);
+	tcase_add_test(cases, a_bind_that_fails_leaves_no_trace);
+	tcase_add_test(cases, other_addresses_are_libc_s);
+	tcase_add_test(cases, an_address_may_be_cut_short_or_filled);
+	tcase_add_test(cases, nothing_behind_an_address_is_read);
+	tcase_add_test(cases, a_bind_where_no_file_may_be_written_works);
+	tcase_add_test(cases, a_bind_without_a_lock_file_works);
+	tcase_add_loop_test(cases, a_bind_works_with_few_descriptors, 0, FEW);
+	tcase_add_test(cases, an_ignored_bind_leaves_no_trace);
+}
+
+static void add_rename(TCase *cases)
+{
+	tcase_add_loop_test(cases, a_live_name_is_not_renamed_over, 0, RIVALS);
+	tcase_add_loop_test(cases, a_live_name_is_not_renamed_away, 0, RIVALS);
+	tcase_add_loop_test(cases, a_rename_that_replaces_nothing_is_libc_s_to_refuse, 0, RIVALS);
+	tcase_add_test(cases, an_own_name_moves_with_its_claim);
+	tcase_add_loop_test(cases, an_own_name_replaces_a_stale_one, 0, RIVALS);
+	tcase_add_test(cases, an_own_name_replaces_another_of_ours);
+	tcase_add_test(cases, exchanged_names_of_ours_stay_ours);
+	tcase_add_test(cases, a_file_replaces_an_own_name);
+	tcase_add_test(cases, a_stale_name_is_renamed);
+	tcase_add_test(cases, a_name_is_not_renamed_to_an_absent_one_that_is_claimed);
+	tcase_add_test(cases, two_names_of_one_socket_stay_when_renamed);
+	tcase_add_test(cases, a_name_is_renamed_to_itself);
+	tcase_add_test(cases, renaming_an_absent_name_fails_as_ever);
+	tcase_add_test(cases, a_failed_rename_keeps_the_claim);
+	tcase_add_test(cases, who_ends_on_the_way_out_leaves_the_name_free);
+	tcase_add_test(cases, a_name_that_stays_is_not_left);
+	tcase_add_test(cases, files_and_directories_are_libc_s_to_rename);
+}
+
+static void add_link(TCase *cases)
+{
+	tcase_add_test(cases, a_linked_name_is_as_ours_as_the_socket);
+	tcase_add_loop_test(cases, a_name_we_gave_a_foreign_socket_is_ours_to_remove, 0, RIVALS);
+	tcase_add_test(cases, another_s_link_is_not_ours);
+	tcase_add_test(cases, an_absent_name_that_is_claimed_is_not_linked);
+	tcase_add_test(cases, a_link_that_fails_leaves_no_trace);
+	tcase_add_test(cases, a_symlink_to_a_socket_is_linked_as_told);
+}
+
+Suite *suite_of_room(void)
+{
+	Suite *suite = suite_create("guard");
+
+	add_unlink(suite_cases(suite, "unlink"));
+	add_bind(suite_cases(suite, "bind"));
+	add_rename(suite_cases(suite, "rename"));
+	add_link(suite_cases(suite, "link"));
+	tcase_add_test(suite_cases(suite, "together"), of_many_that_start_at_once_none_is_robbed);
+	return suite;
+}

@@ -1,0 +1,364 @@
+#include <fcntl.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+
+#include "judge.h"
+#include "owned.h"
+#include "suite.h"
+
+static struct lockfile lock; /* of the name judged last */
+
+static struct judgement judged(const char *path)
+{
+	struct judgement judgement;
+	int before = open_descriptors();
+
+	memset(&judgement, 0xff, sizeof(judgement));
+	lockfile_name(&lock, AT_FDCWD, path);
+	lockfile_peek(&lock);
+	lock.file = (struct file_id){0};
+	KEEPS_ERRNO_VOID(judge(AT_FDCWD, path, &lock, &judgement));
+	lockfile_leave(&lock);
+	ck_assert_int_eq(open_descriptors(), before);
+	return judgement;
+}
+
+static bool is_stale(const char *path)
+{
+	bool stale;
+
+	lockfile_name(&lock, AT_FDCWD, path);
+	lockfile_peek(&lock);
+	stale = KEEPS_ERRNO(judge_stale(AT_FDCWD, path, &lock));
+	lockfile_leave(&lock);
+	return stale;
+}
+
+/* A claim with this record, in whatever process. */
+static void claim_as(const char *path, const struct record *record)
+{
+	struct lockfile taken;
+
+	lockfile_name(&taken, AT_FDCWD, path);
+	ck_assert_int_eq(lockfile_try(&taken), LOCKFILE_HELD);
+	ck_assert_int_ge(lockfile_claim(&taken, record), 0);
+	lockfile_leave(&taken);
+}
+
+static void own(const void *path)
+{
+	struct record record;
+
+	record_of_self(&record, listening(path, SOCK_STREAM));
+	claim_as(path, &record);
+}
+
+static void claim_without_socket(const void *path)
+{
+	struct record record;
+	int fd = listening(path, SOCK_STREAM);
+
+	record_of_self(&record, fd);
+	close(fd);
+	claim_as(path, &record);
+}
+
+static bool is_absent_but_claimed(const char *path, struct judgement *judgement)
+{
+	bool claimed;
+
+	memset(judgement, 0, sizeof(*judgement));
+	lockfile_name(&lock, AT_FDCWD, path);
+	ck_assert_int_eq(lockfile_try(&lock), LOCKFILE_HELD);
+	claimed = KEEPS_ERRNO(judge_absent_claimed(&lock, judgement));
+	lockfile_leave(&lock);
+	return claimed;
+}
+
+START_TEST(what_is_not_there_is_absent)
+{
+	struct judgement judgement = judged("s");
+
+	ck_assert_int_eq(judgement.whose, ABSENT);
+	ck_assert_int_eq(judgement.error, ENOENT);
+	ck_assert(!judge_is_socket(&judgement));
+	ck_assert(!is_stale("s"));
+}
+END_TEST
+
+START_TEST(what_is_no_socket_is_none)
+{
+	struct judgement judgement;
+
+	write_file("file", "");
+	make_stale("stale");
+	ck_assert_int_eq(symlink("stale", "link"), 0);
+	judgement = judged("file");
+	ck_assert_int_eq(judgement.whose, NO_SOCKET);
+	ck_assert(!judge_is_socket(&judgement));
+	judgement = judged("link");
+	ck_assert_int_eq(judgement.whose, NO_SOCKET);
+	ck_assert(!is_stale("file"));
+	ck_assert(!is_stale("link"));
+}
+END_TEST
+
+START_TEST(what_cannot_be_seen_says_why)
+{
+	struct judgement judgement;
+
+	write_file("file", "");
+	judgement = judged("file/s");
+	ck_assert_int_eq(judgement.whose, UNSEEN);
+	ck_assert_int_eq(judgement.error, ENOTDIR);
+	ck_assert(!judge_is_socket(&judgement));
+}
+END_TEST
+
+START_TEST(what_is_stale_is_nobodys)
+{
+	struct judgement judgement;
+
+	make_stale("s");
+	judgement = judged("s");
+	ck_assert_int_eq(judgement.whose, NOBODYS);
+	ck_assert(judge_is_socket(&judgement));
+	ck_assert(is_stale("s"));
+}
+END_TEST
+
+START_TEST(an_unguarded_owner_s_is_theirs)
+{
+	pid_t owner = start_owner("s", SOCK_STREAM);
+	struct judgement judgement = judged("s");
+
+	ck_assert_int_eq(judgement.whose, THEIRS);
+	ck_assert_int_eq(judgement.rival, RIVAL_UNKNOWN);
+	ck_assert(judge_is_socket(&judgement));
+	ck_assert(!is_stale("s"));
+	end(owner);
+	judgement = judged("s");
+	ck_assert_int_eq(judgement.whose, NOBODYS);
+}
+END_TEST
+
+START_TEST(a_guarded_owner_s_is_theirs_by_name)
+{
+	pid_t owner = start(own, "s");
+	struct judgement judgement = judged("s");
+
+	ck_assert_int_eq(judgement.whose, THEIRS);
+	ck_assert_int_eq(judgement.rival, RIVAL_KNOWN);
+	ck_assert_uint_eq(judgement.record.pid, (uint64_t)owner);
+	ck_assert(!is_stale("s"));
+	end(owner);
+	judgement = judged("s"); /* the file is left, and its claim is not */
+	ck_assert_int_eq(judgement.whose, NOBODYS);
+	ck_assert(is_stale("s"));
+}
+END_TEST
+
+START_TEST(a_claim_without_a_socket_is_no_owner)
+{
+	struct judgement judgement;
+
+	start(claim_without_socket, "s");
+	judgement = judged("s");
+	ck_assert_int_eq(judgement.whose, NOBODYS);
+	ck_assert(is_stale("s"));
+}
+END_TEST
+
+START_TEST(what_we_hold_is_ours)
+{
+	struct judgement judgement;
+
+	listening("s", SOCK_STREAM);
+	judgement = judged("s");
+	ck_assert_int_eq(judgement.whose, MINE);
+	ck_assert(judge_is_socket(&judgement));
+	ck_assert(!is_stale("s")); /* it keeps the name as well as anybody's */
+}
+END_TEST
+
+START_TEST(what_we_noted_is_ours)
+{
+	struct judgement judgement;
+	struct inode inode;
+
+	start_owner("s", SOCK_STREAM);
+	ck_assert_int_eq(inode_identify(AT_FDCWD, "s", &inode), 0);
+	lockfile_name(&lock, AT_FDCWD, "s");
+	owned_note(&inode, &lock, -1, false);
+	judgement = judged("s");
+	ck_assert_int_eq(judgement.whose, MINE);
+	ck_assert(inode_same(&judgement.inode, &inode));
+}
+END_TEST
+
+static struct record from_elsewhere(void)
+{
+	struct record record;
+
+	record_of_self(&record, -1);
+	record.boot[0] = record.boot[0] == '0' ? '1' : '0';
+	return record;
+}
+
+START_TEST(another_host_s_claim_is_theirs)
+{
+	struct record record = from_elsewhere();
+	struct judgement judgement;
+
+	make_stale("s");
+	claim_as("s", &record);
+	judgement = judged("s");
+	ck_assert_int_eq(judgement.whose, THEIRS);
+	ck_assert_int_eq(judgement.rival, RIVAL_REMOTE);
+	ck_assert_str_eq(judgement.record.boot, record.boot);
+	ck_assert(!is_stale("s"));
+	ck_assert(is_absent_but_claimed("s", &judgement));
+}
+END_TEST
+
+/* Left by a crash before the last boot: a record, and nobody's claim. */
+START_TEST(another_boot_s_record_alone_is_nobodys)
+{
+	struct record record = from_elsewhere();
+	char text[RECORD_SIZE + 1] = {0};
+	struct judgement judgement;
+
+	make_stale("s");
+	record_write(&record, text);
+	write_file("s" LOCKFILE_SUFFIX, text);
+	judgement = judged("s");
+	ck_assert_int_eq(judgement.whose, NOBODYS);
+	ck_assert(is_stale("s"));
+	ck_assert(!is_absent_but_claimed("s", &judgement));
+}
+END_TEST
+
+START_TEST(an_owner_s_claim_outlives_its_name)
+{
+	pid_t owner = start(own, "s");
+	struct judgement judgement;
+
+	ck_assert_int_eq(unlink("s"), 0);
+	ck_assert(is_absent_but_claimed("s", &judgement));
+	ck_assert_int_eq(judgement.rival, RIVAL_ABSENT);
+	ck_assert_uint_eq(judgement.record.pid, (uint64_t)owner);
+	end(owner);
+	ck_assert(!is_absent_but_claimed("s", &judgement));
+}
+END_TEST
+
+START_TEST(a_claim_without_a_socket_does_not_keep_an_absent_name)
+{
+	struct judgement judgement;
+
+	start(claim_without_socket, "s");
+	ck_assert_int_eq(unlink("s"), 0);
+	ck_assert(!is_absent_but_claimed("s", &judgement));
+}
+END_TEST
+
+/* Its owner was ended while it removed the name, and a fork of it lives on. */
+START_TEST(a_name_that_was_left_is_free)
+{
+	struct lockfile taken;
+	struct judgement judgement;
+
+	start(own, "s");
+	ck_assert_int_eq(unlink("s"), 0);
+	lockfile_name(&taken, AT_FDCWD, "s");
+	ck_assert_int_eq(lockfile_try(&taken), LOCKFILE_HELD);
+	lockfile_note_left(&taken, true);
+	lockfile_leave(&taken);
+	ck_assert(!is_absent_but_claimed("s", &judgement));
+}
+END_TEST
+
+/* What is not known of a record counts for its owner. */
+START_TEST(a_claim_that_does_not_tell_its_socket_keeps_an_absent_name)
+{
+	struct record record;
+	struct judgement judgement;
+
+	record_of_self(&record, -1);
+	claim_as("s", &record);
+	ck_assert(is_absent_but_claimed("s", &judgement));
+}
+END_TEST
+
+START_TEST(a_claim_in_another_network_namespace_keeps_an_absent_name)
+{
+	struct record record;
+	struct judgement judgement;
+	int fd = listening("t", SOCK_STREAM);
+
+	record_of_self(&record, fd);
+	close(fd);
+	if (record.netns == 0) /* before Linux 5.14 */
+		return;
+	record.netns++;
+	claim_as("s", &record);
+	ck_assert(is_absent_but_claimed("s", &judgement));
+}
+END_TEST
+
+START_TEST(without_descriptors_nobody_s_is_theirs)
+{
+	struct judgement judgement;
+
+	make_stale("s");
+	lockfile_name(&lock, AT_FDCWD, "s");
+	lock.file = (struct file_id){0};
+	use_up_descriptors();
+	KEEPS_ERRNO_VOID(judge(AT_FDCWD, "s", &lock, &judgement));
+	ck_assert_int_eq(judgement.whose, THEIRS);
+	ck_assert_int_eq(judgement.rival, RIVAL_UNKNOWN);
+	ck_assert(!KEEPS_ERRNO(judge_stale(AT_FDCWD, "s", &lock)));
+}
+END_TEST
+
+/* Enough to pin the name, and not to ask. */
+START_TEST(what_nobody_would_tell_counts_as_live)
+{
+	struct judgement judgement;
+
+	make_stale("s");
+	lockfile_name(&lock, AT_FDCWD, "s");
+	lock.file = (struct file_id){0};
+	close(use_up_descriptors());
+	KEEPS_ERRNO_VOID(judge(AT_FDCWD, "s", &lock, &judgement));
+	ck_assert_int_eq(judgement.whose, THEIRS);
+	ck_assert(!KEEPS_ERRNO(judge_stale(AT_FDCWD, "s", &lock)));
+}
+END_TEST
+
+Suite *suite_of_room(void)
+{
+	Suite *suite = suite_create("judge");
+	TCase *cases = suite_cases(suite, "judge");
+
+	tcase_add_test(cases, what_is_not_there_is_absent);
+	tcase_add_test(cases, what_is_no_socket_is_none);
+	tcase_add_test(cases, what_cannot_be_seen_says_why);
+	tcase_add_test(cases, what_is_stale_is_nobodys);
+	tcase_add_test(cases, an_unguarded_owner_s_is_theirs);
+	tcase_add_test(cases, a_guarded_owner_s_is_theirs_by_name);
+	tcase_add_test(cases, a_claim_without_a_socket_is_no_owner);
+	tcase_add_test(cases, what_we_hold_is_ours);
+	tcase_add_test(cases, what_we_noted_is_ours);
+	tcase_add_test(cases, another_host_s_claim_is_theirs);
+	tcase_add_test(cases, another_boot_s_record_alone_is_nobodys);
+	tcase_add_test(cases, an_owner_s_claim_outlives_its_name);
+	tcase_add_test(cases, a_claim_without_a_socket_does_not_keep_an_absent_name);
+	tcase_add_test(cases, a_name_that_was_left_is_free);
+	tcase_add_test(cases, a_claim_that_does_not_tell_its_socket_keeps_an_absent_name);
+	tcase_add_test(cases, a_claim_in_another_network_namespace_keeps_an_absent_name);
+	tcase_add_test(cases, without_descriptors_nobody_s_is_theirs);
+	tcase_add_test(cases, what_nobody_would_tell_counts_as_live);
+	return suite;
+}
