@@ -1,4 +1,5 @@
 EXTRA_DIST += \
+	.clang-tidy \
 	scripts/build.sh \
 	scripts/check \
 	scripts/demo \
