@@ -2,7 +2,7 @@
 check_PROGRAMS += tests/actor
 tests_actor_SOURCES = tests/actor.c
 
-TESTS += \
+integration_tests = \
 	tests/integration/test_liveness.py \
 	tests/integration/test_verbs.py \
 	tests/integration/test_claim.py \
@@ -12,18 +12,12 @@ TESTS += \
 	tests/integration/test_lockfile.py \
 	tests/integration/test_settings.py \
 	tests/integration/test_exports.py \
-	tests/integration/test_hardened.py
-EXTRA_DIST += \
-	tests/integration/actor.py \
-	tests/integration/test_liveness.py \
-	tests/integration/test_verbs.py \
-	tests/integration/test_claim.py \
-	tests/integration/test_reuse.py \
-	tests/integration/test_ownership.py \
-	tests/integration/test_plain.py \
-	tests/integration/test_lockfile.py \
-	tests/integration/test_settings.py \
-	tests/integration/test_exports.py \
-	tests/integration/test_hardened.py
+	tests/integration/test_hardened.py \
+	tests/integration/test_command.py \
+	tests/integration/test_gunicorn.py
 
-include tests/integration/gunicorn.mk
+TESTS += $(integration_tests)
+EXTRA_DIST += $(integration_tests) \
+	tests/integration/actor.py \
+	tests/integration/gunicorn_gate.py \
+	tests/integration/wsgi_app.py

@@ -1,4 +1,4 @@
-"""A quick part of the compatibility matrix: some servers and units of systemd, in each situation."""
+"""A quick part of the compatibility matrix: some servers, and units of systemd."""
 
 import concurrent.futures
 import os
