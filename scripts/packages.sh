@@ -22,16 +22,34 @@ require_packages() {
 	fi
 	printf 'Installing %s ... ' "$*" >&2
 	packages_log=$(mktemp)
+	packages_hold_back_services
 	if packages_apt_get update >"$packages_log" 2>&1 &&
 		packages_apt_get install --no-install-recommends "$@" >"$packages_log" 2>&1; then
-		rm -f "$packages_log"
+		packages_installed=yes
 		echo "done" >&2
 	else
+		packages_installed=
 		echo "failed" >&2
 		cat "$packages_log" >&2
-		rm -f "$packages_log"
-		packages_give_up "apt-get failed"
 	fi
+	packages_let_go_services
+	rm -f "$packages_log"
+	[ -n "$packages_installed" ] || packages_give_up "apt-get failed"
+}
+
+# Packages of servers start them, unless this file says no.
+packages_policy=/usr/sbin/policy-rc.d
+
+packages_hold_back_services() {
+	packages_holding=
+	[ ! -e "$packages_policy" ] || return 0
+	printf '#!/bin/sh\nexit 101\n' | $packages_as_root tee "$packages_policy" >/dev/null
+	$packages_as_root chmod 755 "$packages_policy"
+	packages_holding=yes
+}
+
+packages_let_go_services() {
+	[ -z "$packages_holding" ] || $packages_as_root rm -f "$packages_policy"
 }
 
 list_missing_packages() {

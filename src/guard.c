@@ -32,13 +32,31 @@ static int refuse_busy(const char *verb, const char *path)
 	return refuse(verb, path, &busy);
 }
 
-/* Is it a lock file that a program wants to remove, as it goes through a directory it listed? */
-static bool removes_lockfile(const struct call *call, size_t length)
+static bool names_lockfile(const char *path)
 {
 	const size_t suffix = sizeof(LOCKFILE_SUFFIX) - 1;
+	size_t length = strlen(path);
 
-	return !call->newpath && length > suffix &&
-	       strcmp(call->path + length - suffix, LOCKFILE_SUFFIX) == 0;
+	return length > suffix && strcmp(path + length - suffix, LOCKFILE_SUFFIX) == 0;
+}
+
+/*
+ * A lock file goes with its socket. A program that goes through a directory it listed was to remove
+ * it next, and must not fail where it does not without the guard.
+ */
+static bool went_with_its_socket(const struct call *call)
+{
+	char directory[LOCKFILE_PATH];
+	size_t length = strlen(call->path);
+	struct stat found;
+
+	if (call->newpath || !names_lockfile(call->path) || length >= sizeof(directory))
+		return false;
+	while (length > 0 && call->path[length - 1] != '/')
+		length--;
+	memcpy(directory, call->path, length);
+	memcpy(directory + length, ".", 2);
+	return inode_look(call->dirfd, directory, &found) == 0;
 }
 
 /*
@@ -69,9 +87,9 @@ static __attribute__((noinline)) bool answered_unseen(const struct call *call, i
 	memcpy(slashed + length, "/", 2);
 	harmless.path = slashed;
 	*result = call->perform(&harmless);
-	if (*result != 0 && errno == ENOENT && removes_lockfile(call, length)) {
-		errno = saved; /* it went with its socket, which is all the same to the program */
-		*result = 0;
+	if (*result != 0 && errno == ENOENT) {
+		*result = went_with_its_socket(call) ? 0 : -1;
+		errno = *result == 0 ? saved : ENOENT;
 	}
 	if (*result == 0 || (errno != ENOTDIR && errno != EISDIR))
 		return true;
@@ -81,17 +99,21 @@ static __attribute__((noinline)) bool answered_unseen(const struct call *call, i
 
 /* ---- unlink, unlinkat, remove ---- */
 
-/* Has libc take a name away that may be. Who dies on the way out of its own name leaves it free. */
-static int take_away(const struct call *call, struct lockfile *lock,
-	const struct judgement *judgement)
+/*
+ * Has libc take away names that may be. Whoever dies between that and the removal of the lock file
+ * is to leave the name free, even where a fork or an orphan still holds a claim on it.
+ */
+static int take_away(const struct call *call, struct step *step)
 {
 	int result;
 
-	if (judgement->whose == MINE)
-		lockfile_note_left(lock, true);
+	lockfile_note_left(&step->lock[FROM], true);
+	lockfile_note_left(&step->lock[TO], true);
 	result = call->perform(call);
-	if (result != 0 && judgement->whose == MINE)
-		lockfile_note_left(lock, false);
+	if (result == 0)
+		return result;
+	lockfile_note_left(&step->lock[FROM], false);
+	lockfile_note_left(&step->lock[TO], false);
 	return result;
 }
 
@@ -113,7 +135,7 @@ static int unlink_judged(const struct call *call, struct step *step, struct judg
 		break;
 	case MINE:
 	case NOBODYS:
-		result = take_away(call, lock, judgement);
+		result = take_away(call, step);
 		if (result == 0)
 			lockfile_remove(lock);
 		break;
@@ -121,27 +143,65 @@ static int unlink_judged(const struct call *call, struct step *step, struct judg
 	return result;
 }
 
-static __attribute__((noinline)) int unlink_socket(const struct call *call)
+static int unlink_in_step(const struct call *call, struct step *step)
 {
-	struct step step;
 	struct judgement judgement;
 	int result;
 
-	step_begin(&step);
-	step_add(&step, FROM, call->dirfd, call->path);
-	if (!step.guarded[FROM])
+	step_add(step, FROM, call->dirfd, call->path);
+	if (!step->guarded[FROM])
 		return call->perform(call);
-	if (!step_enter(&step))
+	if (!step_enter(step))
 		return refuse_busy(call->verb, call->path);
-	result = unlink_judged(call, &step, &judgement);
-	step_leave(&step);
+	result = unlink_judged(call, step, &judgement);
+	step_leave(step);
 	if (judgement.whose == THEIRS)
 		return refuse(call->verb, call->path, &judgement);
 	if (judgement.whose == MINE && result == 0)
 		owned_forget(&judgement.inode, &judgement.lockfile);
-	report_decision(call->verb, call->path,
-		judgement.whose == MINE ? "allowed: own socket"
-					: "allowed: no socket is bound there any more");
+	if (judgement.whose == MINE || judgement.whose == NOBODYS)
+		report_decision(call->verb, call->path,
+			judgement.whose == MINE ? "left to libc: its own socket"
+						: "left to libc: a stale name");
+	return result;
+}
+
+static __attribute__((noinline)) int unlink_socket(const struct call *call)
+{
+	struct step step;
+	int result;
+
+	step_begin(&step);
+	result = unlink_in_step(call, &step);
+	step_end(&step);
+	return result;
+}
+
+/*
+ * A lock file that the program removes itself, as it goes through a directory: under its mutex like
+ * anybody, or two processes would each hold one.
+ */
+static __attribute__((noinline)) int unlink_lockfile(const struct call *call)
+{
+	struct step step;
+	char path[LOCKFILE_PATH];
+	size_t length = strlen(call->path) - (sizeof(LOCKFILE_SUFFIX) - 1);
+	int result;
+
+	if (length >= sizeof(path))
+		return call->perform(call);
+	memcpy(path, call->path, length);
+	path[length] = '\0';
+	step_begin(&step);
+	step_add(&step, FROM, call->dirfd, path);
+	if (step_enter(&step)) {
+		result = call->perform(call);
+		step.lock[FROM].named = false;
+		step_leave(&step);
+	} else {
+		result = refuse_busy(call->verb, call->path);
+	}
+	step_end(&step);
 	return result;
 }
 
@@ -152,8 +212,13 @@ int guard_unlink(const struct call *call)
 	int result;
 
 	for (int i = 0; i < LOOKS; i++) {
-		if (inode_look(call->dirfd, call->path, &found) == 0)
-			return S_ISSOCK(found.st_mode) ? unlink_socket(call) : call->perform(call);
+		if (inode_look(call->dirfd, call->path, &found) == 0) {
+			if (S_ISSOCK(found.st_mode))
+				return unlink_socket(call);
+			return S_ISREG(found.st_mode) && names_lockfile(call->path)
+				       ? unlink_lockfile(call)
+				       : call->perform(call);
+		}
 		if (answered_unseen(call, saved, &result))
 			return result;
 	}
@@ -240,34 +305,43 @@ static int rename_judged(const struct call *call, struct step *step, struct judg
 	if (same_socket(judgements) || (call->flags & RENAME_EXCHANGE))
 		result = call->perform(call);
 	else
-		result = take_away(call, &step->lock[FROM], &judgements[FROM]);
+		result = take_away(call, step);
 	if (result == 0 && !same_socket(judgements))
 		settle_renamed(call, step, judgements);
 	return result;
 }
 
-static __attribute__((noinline)) int rename_sockets(const struct call *call, bool from_socket)
+static int rename_in_step(const struct call *call, struct step *step, bool from_socket)
 {
-	struct step step;
 	struct judgement judgements[NAMES];
 	int obstacle;
 	int result;
 
-	step_begin(&step);
 	if (from_socket || (call->flags & RENAME_EXCHANGE))
-		step_add(&step, FROM, call->dirfd, call->path);
-	step_add(&step, TO, call->newdir, call->newpath);
-	if (!step_enter(&step))
+		step_add(step, FROM, call->dirfd, call->path);
+	step_add(step, TO, call->newdir, call->newpath);
+	if (!step_enter(step))
 		return refuse_busy(call->verb, call->newpath);
-	result = rename_judged(call, &step, judgements, &obstacle);
-	step_leave(&step);
+	result = rename_judged(call, step, judgements, &obstacle);
+	step_leave(step);
 	if (obstacle != NAMES)
 		return refuse(call->verb, obstacle == FROM ? call->path : call->newpath,
 			&judgements[obstacle]);
 	if (result == 0 && judgements[TO].whose == MINE && !(call->flags & RENAME_EXCHANGE) &&
 		!same_socket(judgements))
 		owned_forget(&judgements[TO].inode, &judgements[TO].lockfile);
-	report_decision(call->verb, call->newpath, "allowed: no live owner loses a name");
+	report_decision(call->verb, call->newpath, "left to libc: no live owner loses a name");
+	return result;
+}
+
+static __attribute__((noinline)) int rename_sockets(const struct call *call, bool from_socket)
+{
+	struct step step;
+	int result;
+
+	step_begin(&step);
+	result = rename_in_step(call, &step, from_socket);
+	step_end(&step);
 	return result;
 }
 
@@ -323,29 +397,40 @@ static void note_linked(const struct call *call, struct step *step)
 		owned_note(&inode, to, claim, !mine);
 }
 
+static int link_in_step(const struct call *call, struct step *step)
+{
+	struct judgement to = {0};
+	int saved = errno;
+	bool claimed;
+	int result;
+
+	if (!(call->flags & (AT_EMPTY_PATH | AT_SYMLINK_FOLLOW)))
+		step_add(step, FROM, call->dirfd, call->path);
+	step_add(step, TO, call->newdir, call->newpath);
+	if (!step_enter(step))
+		return refuse_busy(call->verb, call->newpath);
+	claimed = inode_identify(call->newdir, call->newpath, &to.inode) != 0 && errno == ENOENT &&
+		  judge_absent_claimed(&step->lock[TO], &to);
+	errno = saved;
+	result = claimed ? -1 : call->perform(call);
+	if (result == 0)
+		note_linked(call, step);
+	step_leave(step);
+	if (claimed)
+		return refuse(call->verb, call->newpath, &to);
+	report_decision(call->verb, call->newpath, "left to libc: no live owner claims the name");
+	return result;
+}
+
 static __attribute__((noinline)) int link_socket(const struct call *call)
 {
 	struct step step;
-	struct judgement to = {0};
-	bool claimed;
-	int saved = errno;
-	int result = -1;
+	int result;
 
 	step_begin(&step);
-	if (!(call->flags & (AT_EMPTY_PATH | AT_SYMLINK_FOLLOW)))
-		step_add(&step, FROM, call->dirfd, call->path);
-	step_add(&step, TO, call->newdir, call->newpath);
-	if (!step_enter(&step))
-		return refuse_busy(call->verb, call->newpath);
-	claimed = inode_identify(call->newdir, call->newpath, &to.inode) != 0 && errno == ENOENT &&
-		  judge_absent_claimed(&step.lock[TO], &to);
-	errno = saved;
-	if (!claimed)
-		result = call->perform(call);
-	if (result == 0)
-		note_linked(call, &step);
-	step_leave(&step);
-	return claimed ? refuse(call->verb, call->newpath, &to) : result;
+	result = link_in_step(call, &step);
+	step_end(&step);
+	return result;
 }
 
 int guard_link(const struct call *call)
@@ -406,7 +491,13 @@ static enum bound replace_stale(const char *path, struct lockfile *lock)
 {
 	struct inode inode;
 
-	if (inode_identify(AT_FDCWD, path, &inode) != 0 || libc.unlink(path) != 0) {
+	if (inode_identify(AT_FDCWD, path, &inode) != 0) {
+		errno = EADDRINUSE;
+		return FAILED;
+	}
+	lockfile_note_left(lock, true);
+	if (libc.unlink(path) != 0) {
+		lockfile_note_left(lock, false);
 		errno = EADDRINUSE;
 		return FAILED;
 	}
@@ -458,35 +549,46 @@ static enum bound bind_once(int fd, const struct sockaddr *address, socklen_t le
 	return FAILED;
 }
 
+static int bind_in_step(int fd, const struct sockaddr *address, socklen_t length, const char *path,
+	struct step *step)
+{
+	struct judgement judgement;
+	enum bound bound = AGAIN;
+
+	step_add(step, TO, AT_FDCWD, path);
+	if (!step->guarded[TO])
+		return libc.bind(fd, address, length);
+	for (int i = 0; i < LOOKS && bound == AGAIN; i++) {
+		if (!step_enter(step))
+			return refuse_busy("bind", path);
+		bound = bind_once(fd, address, length, path, &step->lock[TO], &judgement);
+		step_leave(step);
+	}
+	if (bound == REFUSED)
+		return refuse("bind", path, &judgement);
+	if (bound == NO_ROOM && libc.bind(fd, address, length) == 0) {
+		note_bound(fd, path, &step->lock[TO]); /* the lock file had taken the last room */
+		bound = BOUND;
+	}
+	if (bound == AGAIN) /* others were faster each time */
+		errno = EADDRINUSE;
+	report_decision("bind", path, "left to libc: no live owner claims the name");
+	return bound == BOUND ? 0 : -1;
+}
+
 static __attribute__((noinline)) int bind_path(int fd, const struct sockaddr *address,
 	socklen_t length, const char *path)
 {
 	struct step step;
-	struct judgement judgement;
-	enum bound bound = AGAIN;
 	int saved = errno;
+	int result;
 
 	step_begin(&step);
-	step_add(&step, TO, AT_FDCWD, path);
-	if (!step.guarded[TO])
-		return libc.bind(fd, address, length);
-	for (int i = 0; i < LOOKS && bound == AGAIN; i++) {
-		if (!step_enter(&step))
-			return refuse_busy("bind", path);
-		bound = bind_once(fd, address, length, path, &step.lock[TO], &judgement);
-		step_leave(&step);
-	}
-	if (bound == NO_ROOM && libc.bind(fd, address, length) == 0) {
-		note_bound(fd, path, &step.lock[TO]); /* the lock file had taken the last room */
-		bound = BOUND;
-	}
-	if (bound == BOUND)
+	result = bind_in_step(fd, address, length, path, &step);
+	step_end(&step);
+	if (result == 0)
 		errno = saved;
-	if (bound == AGAIN) /* others were faster each time */
-		errno = EADDRINUSE;
-	if (bound == REFUSED)
-		return refuse("bind", path, &judgement);
-	return bound == BOUND ? 0 : -1;
+	return result;
 }
 
 int guard_bind(int fd, const struct sockaddr *address, socklen_t length)

@@ -36,6 +36,7 @@ int inode_look(int dirfd, const char *path, struct stat *found)
  */
 static int identify(int dirfd, const char *path, int flags, struct inode *inode)
 {
+	int saved = errno;
 	struct statx found;
 	struct stat plain;
 	mode_t mode;
@@ -54,10 +55,8 @@ static int identify(int dirfd, const char *path, int flags, struct inode *inode)
 		mode = plain.st_mode;
 		inode->file = file_of(&plain);
 	}
-	if (S_ISSOCK(mode))
-		return 0;
-	errno = ENOTSOCK;
-	return -1;
+	errno = S_ISSOCK(mode) ? saved : ENOTSOCK;
+	return S_ISSOCK(mode) ? 0 : -1;
 }
 
 int inode_identify(int dirfd, const char *path, struct inode *inode)

@@ -114,6 +114,8 @@ EXPORT int renameat(int dirfd, const char *path, int newdir, const char *newpath
 }
 
 #ifdef HAVE_RENAMEAT2
+#define RENAME_FLAGS ((unsigned int)(RENAME_NOREPLACE | RENAME_EXCHANGE | RENAME_WHITEOUT))
+
 static int perform_renameat2(const struct call *call)
 {
 	return libc.renameat2(call->dirfd, call->path, call->newdir, call->newpath, call->flags);
@@ -124,7 +126,9 @@ EXPORT int renameat2(int dirfd, const char *path, int newdir, const char *newpat
 {
 	struct call call = {"renameat2", perform_renameat2, dirfd, path, newdir, newpath, flags};
 
-	return guarding() ? guard_rename(&call) : perform_renameat2(&call);
+	/* Flags we do not know are for libc to refuse. */
+	return guarding() && (flags & ~RENAME_FLAGS) == 0 ? guard_rename(&call)
+							  : perform_renameat2(&call);
 }
 #endif
 

@@ -33,8 +33,12 @@ static void name_rival(const struct lockfile *lock, struct judgement *judgement)
 static enum whose ask_kernel(const struct pin *pin, int dirfd, const char *path,
 	struct lockfile *lock, struct judgement *judgement)
 {
-	if (liveness_of(pin, dirfd, path) != DEAD) {
+	enum liveness liveness = liveness_of(pin, dirfd, path);
+
+	if (liveness != DEAD) {
 		name_rival(lock, judgement);
+		if (liveness == UNKNOWN && judgement->rival == RIVAL_UNKNOWN)
+			judgement->rival = RIVAL_UNTOLD;
 		return THEIRS;
 	}
 	if (claimed_elsewhere(lock, &judgement->record)) {

@@ -66,7 +66,8 @@ static enum liveness probe(const struct pin *pin, int dirfd, const char *path)
 	if (fd < 0)
 		return UNKNOWN;
 	if (connect_to_pinned(fd, pin, dirfd, path) == 0 || errno == EPROTOTYPE ||
-		(errno == EPERM && !forbids_all(fd)))
+		(errno == EPERM && !forbids_all(fd) &&
+			(connect_to_pinned(fd, pin, dirfd, path) == 0 || errno == EPERM)))
 		answer = LIVE;
 	else if (errno == ECONNREFUSED)
 		answer = DEAD;

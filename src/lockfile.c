@@ -101,12 +101,35 @@ static int open_or_create(const struct lockfile *lock)
 	return fd;
 }
 
+/*
+ * In a sticky directory anybody may put a file at any name, and hold its mutex for ever or tell
+ * what he likes in its record: there a file counts only if it is ours or the directory's owner's,
+ * as for fs.protected_regular, proc_sys_fs(5).
+ */
+static bool is_planted(struct lockfile *lock, const struct stat *found)
+{
+	struct stat directory;
+	char *base = strrchr(lock->path, '/');
+	char *end = base ? base + 1 : lock->path;
+	char first = *end;
+	bool planted;
+
+	if (found->st_uid == geteuid())
+		return false;
+	*end = '\0'; /* what is left names the directory, for as long as we look */
+	planted = inode_look(lock->dirfd, base ? lock->path : ".", &directory) == 0 &&
+		  (directory.st_mode & S_ISVTX) && found->st_uid != directory.st_uid;
+	*end = first;
+	return planted;
+}
+
 /* A regular file of one name only: anything else was put there to have us write elsewhere. */
 static bool adopt(struct lockfile *lock, int fd)
 {
 	struct stat found;
 
-	if (fstat(fd, &found) != 0 || !S_ISREG(found.st_mode) || found.st_nlink > 1) {
+	if (fstat(fd, &found) != 0 || !S_ISREG(found.st_mode) || found.st_nlink > 1 ||
+		is_planted(lock, &found)) {
 		errno = EINVAL;
 		return false;
 	}
@@ -135,7 +158,7 @@ static bool name_leads_to(const struct lockfile *lock, const struct file_id *fil
 static enum lockfile_state take_mutex(struct lockfile *lock, int fd)
 {
 	if (lock_bytes(fd, F_OFD_SETLK, F_WRLCK, MUTEX, 1) < 0)
-		return errno == EAGAIN || errno == EACCES ? LOCKFILE_BUSY : LOCKFILE_NONE;
+		return errno == EAGAIN ? LOCKFILE_BUSY : LOCKFILE_NONE;
 	if (!name_leads_to(lock, &lock->file)) {
 		lock_bytes(fd, F_OFD_SETLK, F_UNLCK, MUTEX, 1);
 		errno = EAGAIN;
@@ -143,8 +166,6 @@ static enum lockfile_state take_mutex(struct lockfile *lock, int fd)
 	}
 	lock->fd = fd;
 	lock->named = true;
-	if (!lock->borrowed)
-		note_held(fd);
 	return LOCKFILE_HELD;
 }
 
@@ -157,10 +178,12 @@ static enum lockfile_state try_once(struct lockfile *lock)
 
 	if (fd < 0)
 		return LOCKFILE_NONE;
+	note_held(fd); /* before it is */
 	if (adopt(lock, fd))
 		state = take_mutex(lock, fd);
 	if (state != LOCKFILE_HELD) {
 		saved = errno;
+		note_given_back(fd);
 		close(fd);
 		errno = saved;
 	}
@@ -237,7 +260,8 @@ void lockfile_remove(struct lockfile *lock)
 {
 	int saved = errno;
 
-	if (lock->fd >= 0 && lock->named)
+	/* A borrowed mutex is shared with forks, and may have been given back by one of them. */
+	if (lock->fd >= 0 && lock->named && (!lock->borrowed || name_leads_to(lock, &lock->file)))
 		libc.unlinkat(lock->dirfd, lock->path, 0);
 	lock->named = false;
 	errno = saved;

@@ -23,7 +23,7 @@
 #define LOCKFILE_SUFFIX ".sockguard"
 
 /* Longer names have no lock file: all this may be on the small stack of a signal handler. */
-#define LOCKFILE_PATH 1024
+#define LOCKFILE_PATH 512
 
 struct lockfile {
 	int dirfd;

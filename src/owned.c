@@ -28,6 +28,7 @@
 struct name {
 	struct inode inode;
 	struct file_id lockfile;
+	uint64_t cookie; /* of the socket, by the record; 0: not known */
 	int claim;
 	int foreign;
 };
@@ -149,11 +150,20 @@ static void sweep(void)
 	}
 }
 
+/* Where there is a claim beside the name, is it one on our socket? A fork of ours may hold it. */
+static bool claimed_for_us(const struct name *name, const struct lockfile *lock)
+{
+	struct record record;
+
+	return !lockfile_claimed(lock) || name->cookie == 0 || !lockfile_record(lock, &record) ||
+	       record.cookie == name->cookie;
+}
+
 /* Our claim beside the name proves it ours; somebody else's there proves it theirs. */
 static bool proves(const struct name *name, const struct lockfile *lock)
 {
 	if (name->claim != VOID && !lockfile_is(name->claim, &name->lockfile))
-		return !name->foreign;
+		return !name->foreign && claimed_for_us(name, lock);
 	if (name->claim != VOID && lock->fd >= 0 && file_same(&name->lockfile, &lock->file))
 		return true;
 	return !name->foreign && !lockfile_claimed(lock);
@@ -187,8 +197,11 @@ int owned_claim_on(const struct file_id *file)
 void owned_note(const struct inode *inode, const struct lockfile *lock, int claim, bool foreign)
 {
 	struct name name;
+	struct record record;
 
 	memset(&name, 0, sizeof(name)); /* the padding too, for it is copied by words */
+	lockfile_record(lock, &record);
+	name.cookie = record.cookie;
 	name.inode = *inode;
 	name.claim = claim;
 	name.foreign = foreign;
@@ -332,13 +345,22 @@ static bool is_socket_of(int fd, const struct pin *pin, const struct lockfile *l
 	return is_recorded(fd, lock);
 }
 
+/* The claim is taken through a description of its own: this one is open for a look only. */
+static void note_joined(const struct inode *inode, const struct lockfile *lock)
+{
+	struct lockfile joined = *lock;
+	int claim = lockfile_join(&joined);
+
+	joined.fd = lock->fd;
+	owned_note(inode, &joined, claim, false);
+}
+
 static bool adopt_inherited(int fd, void *about)
 {
 	struct sockaddr_un address;
 	char path[sizeof(address.sun_path) + 1] = {0};
 	struct lockfile lock;
 	struct pin pin;
-	bool mine;
 
 	(void)about;
 	if (!holds_name(fd, &address))
@@ -348,10 +370,9 @@ static bool adopt_inherited(int fd, void *about)
 		return false;
 	lockfile_name(&lock, AT_FDCWD, path);
 	lockfile_peek(&lock);
-	mine = is_socket_of(fd, &pin, &lock);
+	if (is_socket_of(fd, &pin, &lock))
+		note_joined(&pin.inode, &lock);
 	lockfile_leave(&lock);
-	if (mine)
-		owned_note(&pin.inode, &lock, lockfile_join(&lock), false);
 	inode_unpin(&pin);
 	return false;
 }
@@ -383,9 +404,10 @@ bool owned_adopt_held(const struct pin *pin, struct lockfile *lock)
 	struct sought sought = {.pin = pin, .lock = lock};
 	bool mine = each_descriptor(is_held, &sought);
 
-	if (mine)
-		owned_note(&pin->inode, lock, lockfile_claimed(lock) ? lockfile_join(lock) : -1,
-			false);
+	if (mine && lockfile_claimed(lock))
+		note_joined(&pin->inode, lock);
+	else if (mine)
+		owned_note(&pin->inode, lock, -1, false);
 	errno = saved;
 	return mine;
 }

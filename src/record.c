@@ -164,6 +164,9 @@ static bool read_line(struct record *record, const char *line, const char *end)
 			return text_read_number(line, (uint64_t *)(void *)value) == end;
 		if ((size_t)(end - line) >= fields[i].size)
 			return false;
+		for (const char *byte = line; byte < end; byte++)
+			if (*byte <= ' ' || *byte >= 0x7f)
+				return false;
 		memset(value, 0, fields[i].size);
 		memcpy(value, line, (size_t)(end - line));
 		return true;

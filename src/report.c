@@ -17,7 +17,7 @@
 #include "text.h"
 
 /* POSIX promises that a pipe takes 512 bytes whole; Linux 4096. A path may be longer. */
-#define LINE 2048
+#define LINE 1024
 
 static struct {
 	bool open;
@@ -61,6 +61,7 @@ static void write_quietly(int fd, const struct text *line)
 	sigemptyset(&ours);
 	sigaddset(&ours, SIGPIPE);
 	sigaddset(&ours, SIGXFSZ);
+	sigaddset(&ours, SIGTTOU); /* blocked it does not stop a job in the background */
 	sigemptyset(&pending);
 	sigpending(&pending);
 	sigprocmask(SIG_BLOCK, &ours, &old);
@@ -210,6 +211,10 @@ static void add_rival(struct text *text, enum rival rival, const struct record *
 		break;
 	case RIVAL_UNKNOWN:
 		text_add(text, "in use by a process that left no record");
+		break;
+	case RIVAL_UNTOLD:
+		text_add(text,
+			"whether it is in use could not be told, for lack of permission or memory");
 		break;
 	case RIVAL_ABSENT:
 		text_add(text, "the name was removed, but not by its owner ");

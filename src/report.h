@@ -16,6 +16,7 @@ void report_load(void);
 enum rival {
 	RIVAL_KNOWN,   /* the record tells who */
 	RIVAL_UNKNOWN, /* a socket is bound there, and no record tells by whom */
+	RIVAL_UNTOLD,  /* whether one is could not be found out */
 	RIVAL_ABSENT,  /* the name is gone, and its owner still claims it, see the record */
 	RIVAL_REMOTE,  /* the claim is another host's, see the record */
 	RIVAL_BUSY,    /* the mutex could not be had in time */

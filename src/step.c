@@ -13,22 +13,33 @@
 #define FIRST_PAUSE_NS   20000L
 #define LONGEST_PAUSE_NS 2000000L
 
-static void hold_off(struct step *step)
+void step_begin(struct step *step)
 {
 	sigset_t all;
 
+	for (int i = 0; i < NAMES; i++) {
+		step->guarded[i] = false;
+		lockfile_name(&step->lock[i], AT_FDCWD, "");
+	}
 	sigfillset(&all);
-	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &step->cancel);
 	sigprocmask(SIG_SETMASK, &all, &step->signals); /* of this thread alone, on Linux */
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &step->cancel);
 }
 
-static void let_through(const struct step *step)
+void step_end(struct step *step)
 {
 	int saved = errno;
 
-	sigprocmask(SIG_SETMASK, &step->signals, NULL);
 	pthread_setcancelstate(step->cancel, NULL);
+	sigprocmask(SIG_SETMASK, &step->signals, NULL);
 	errno = saved;
+}
+
+void step_add(struct step *step, int which, int dirfd, const char *path)
+{
+	step->guarded[which] = !config_ignores(dirfd, path);
+	if (step->guarded[which])
+		lockfile_name(&step->lock[which], dirfd, path);
 }
 
 /* Where no descriptor is to be had, or the file is no longer ours to open, our claim's will do. */
@@ -85,22 +96,19 @@ bool step_enter(struct step *step)
 	int saved = errno;
 	struct timespec deadline;
 	struct timespec pause = {.tv_nsec = FIRST_PAUSE_NS};
+	sigset_t all;
 
+	sigfillset(&all);
 	clock_gettime(CLOCK_MONOTONIC, &deadline);
 	deadline.tv_sec += PATIENCE_SEC;
-	for (;;) {
-		hold_off(step);
-		if (try_mutexes(step))
-			break;
+	while (!try_mutexes(step)) {
 		if (later_than(&deadline)) {
-			let_through(step);
 			errno = saved;
 			return false;
 		}
-		/* Cancellation stays off: nanosleep is a cancellation point, unlink is not. */
 		sigprocmask(SIG_SETMASK, &step->signals, NULL);
 		nanosleep(&pause, NULL);
-		pthread_setcancelstate(step->cancel, NULL);
+		sigprocmask(SIG_SETMASK, &all, NULL);
 		if (pause.tv_nsec < LONGEST_PAUSE_NS)
 			pause.tv_nsec *= 2;
 	}
@@ -113,20 +121,4 @@ void step_leave(struct step *step)
 	for (int i = NAMES; i-- > 0;)
 		if (step->guarded[i])
 			lockfile_leave(&step->lock[i]);
-	let_through(step);
-}
-
-void step_begin(struct step *step)
-{
-	for (int i = 0; i < NAMES; i++) {
-		step->guarded[i] = false;
-		lockfile_name(&step->lock[i], AT_FDCWD, "");
-	}
-}
-
-void step_add(struct step *step, int which, int dirfd, const char *path)
-{
-	step->guarded[which] = !config_ignores(dirfd, path);
-	if (step->guarded[which])
-		lockfile_name(&step->lock[which], dirfd, path);
 }

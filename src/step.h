@@ -1,9 +1,11 @@
 /*
  * step: makes a look at one or two names and the act after it one step among guarded processes.
  *
- * In between, their mutexes are held, and signals and cancellation are held off: a handler on this
- * thread could wait for a mutex in vain, and a thread cancelled here would keep it. That is for
- * microseconds. Async-signal-safe; leaves errno alone.
+ * In between their mutexes are held. Signals and cancellation are held off from begin to end: a
+ * handler on this thread could wait for a mutex in vain, a thread cancelled here would keep it, and
+ * what is closed or told afterwards must not become a cancellation point, which unlink is not. That
+ * is for microseconds; while a mutex is waited for, signals come through. Async-signal-safe; leaves
+ * errno alone.
  */
 #ifndef STEP_H
 #define STEP_H
@@ -23,8 +25,9 @@ struct step {
 	int cancel;
 };
 
-/* Starts with no name. */
+/* Starts with no name, and holds signals and cancellation off until step_end. */
 void step_begin(struct step *step);
+void step_end(struct step *step);
 
 /* Adds a name, unless a setting says to ignore it. */
 void step_add(struct step *step, int which, int dirfd, const char *path);
@@ -36,6 +39,7 @@ void step_add(struct step *step, int which, int dirfd, const char *path);
  */
 bool step_enter(struct step *step);
 
+/* Gives the mutexes back. */
 void step_leave(struct step *step);
 
 #endif

@@ -10,3 +10,5 @@ EXTRA_DIST += tests/integration/harness.py
 
 include tests/unit/local.mk
 include tests/integration/local.mk
+include tests/campaign/local.mk
+include tests/matrix/local.mk

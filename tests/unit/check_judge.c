@@ -317,7 +317,7 @@ START_TEST(without_descriptors_nobody_s_is_theirs)
 	use_up_descriptors();
 	KEEPS_ERRNO_VOID(judge(AT_FDCWD, "s", &lock, &judgement));
 	ck_assert_int_eq(judgement.whose, THEIRS);
-	ck_assert_int_eq(judgement.rival, RIVAL_UNKNOWN);
+	ck_assert_int_eq(judgement.rival, RIVAL_UNTOLD);
 	ck_assert(!KEEPS_ERRNO(judge_stale(AT_FDCWD, "s", &lock)));
 }
 END_TEST

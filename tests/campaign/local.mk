@@ -1,0 +1,17 @@
+# The reliability campaigns: the storm, death and faults at every step.
+check_PROGRAMS += tests/campaign/storm tests/campaign/victim
+tests_campaign_storm_SOURCES = \
+	tests/campaign/referee.c \
+	tests/campaign/referee.h \
+	tests/campaign/server.c \
+	tests/campaign/server.h \
+	tests/campaign/storm.c
+tests_campaign_victim_SOURCES = tests/campaign/victim.c
+CAMPAIGNS = \
+	tests/campaign/test_death.py \
+	tests/campaign/test_faults.py \
+	tests/campaign/test_storm.py
+EXTRA_DIST += $(CAMPAIGNS) tests/campaign/injection.py
+if HAVE_PYTHON3
+TESTS += $(CAMPAIGNS)
+endif

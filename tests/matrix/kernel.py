@@ -1,0 +1,137 @@
+"""What the kernel says of a socket path: who holds its socket, and is the guard in there."""
+
+import os
+import socket
+import stat
+import struct
+
+AT_SECURE = 23
+SOCK_DIAG_BY_FAMILY = 20
+NLM_F_REQUEST_DUMP = 0x301
+NLMSG_ERROR, NLMSG_DONE = 2, 3
+ESTABLISHED = 1
+UDIAG_SHOW_VFS = 2
+UNIX_DIAG_VFS = 1
+
+
+def identity(path):
+    """Device and inode of a name, None where there is none."""
+    try:
+        found = os.lstat(path)
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+class Pin:
+    """The socket a path leads to now. Its inode number is not used again while it is pinned."""
+
+    def __init__(self, path):
+        self.path = path
+        self._fd = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+        found = os.fstat(self._fd)
+        self._identity = found.st_dev, found.st_ino
+
+    def still_there(self):
+        """Whether the path still leads to it."""
+        return identity(self.path) == self._identity
+
+    def bound(self):
+        """Whether a socket is still bound to it."""
+        return bool(sockets_of(self._identity[1]))
+
+    def close(self):
+        os.close(self._fd)
+
+
+def _messages(data):
+    while len(data) >= 16:
+        length, kind = struct.unpack_from("=IH", data)
+        yield kind, data[16:length]
+        data = data[(length + 3) & ~3:]
+
+
+def _attributes(data):
+    while len(data) >= 4:
+        length, kind = struct.unpack_from("=HH", data)
+        yield kind, data[4:length]
+        data = data[(length + 3) & ~3:]
+
+
+def sockets_of(inode):
+    """Numbers of the sockets bound to an inode, accepted connections left out (sock_diag)."""
+    request = struct.pack("=BBHIIIII", socket.AF_UNIX, 0, 0, 0xffffffff, 0, UDIAG_SHOW_VFS,
+                          0xffffffff, 0xffffffff)
+    header = struct.pack("=IHHII", 16 + len(request), SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST_DUMP, 1, 0)
+    found = set()
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 4) as diag:
+        diag.sendall(header + request)
+        while True:
+            for message, body in _messages(diag.recv(1 << 16)):
+                if message in (NLMSG_ERROR, NLMSG_DONE):
+                    return found
+                _, kind, state, _, number = struct.unpack_from("=BBBBI", body)
+                if state == ESTABLISHED and kind != socket.SOCK_DGRAM:
+                    continue
+                for attribute, value in _attributes(body[16:]):
+                    if attribute == UNIX_DIAG_VFS and \
+                            struct.unpack_from("=I", value)[0] == inode & 0xffffffff:
+                        found.add(number)
+
+
+def holders(path):
+    """The processes that hold a socket bound to what the path leads to."""
+    found = identity(path)
+    links = {f"socket:[{number}]" for number in sockets_of(found[1])} if found else set()
+    pids = []
+    for entry in os.listdir("/proc"):
+        if entry.isdigit() and links:
+            try:
+                for fd in os.listdir(f"/proc/{entry}/fd"):
+                    if os.readlink(f"/proc/{entry}/fd/{fd}") in links:
+                        pids.append(int(entry))
+                        break
+            except OSError:
+                pass  # it, or its descriptor, is gone meanwhile
+    return pids
+
+
+def comm(pid):
+    """The name of a process, None if it has ended."""
+    try:
+        with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as file:
+            return file.read().rstrip("\n")
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+
+
+def mapped(pid):
+    """The files mapped into a process; none if it has ended."""
+    try:
+        with open(f"/proc/{pid}/maps", encoding="utf-8", errors="replace") as maps:
+            return {line.split(None, 5)[5].rstrip("\n") for line in maps if len(line.split()) > 5}
+    except (FileNotFoundError, ProcessLookupError):
+        return set()
+
+
+def _secure(pid):
+    with open(f"/proc/{pid}/auxv", "rb") as auxv:
+        words = auxv.read()
+    pairs = struct.iter_unpack("@LL", words[:len(words) // 16 * 16])
+    return any(kind == AT_SECURE and value for kind, value in pairs)
+
+
+def why_not_mapped(pid):
+    """Why a process started with LD_PRELOAD has not the library in it, by what the kernel tells."""
+    program = os.readlink(f"/proc/{pid}/exe")
+    name = comm(pid)
+    if _secure(pid):
+        mode = os.stat(program).st_mode
+        if mode & stat.S_ISUID:
+            return f"{name} is set-user-ID"
+        if mode & stat.S_ISGID:
+            return f"{name} is set-group-ID"
+        return f"{name} has file capabilities"
+    if not any("/ld-" in file for file in mapped(pid)):
+        return f"{name} is linked statically"
+    return f"{name} was started without LD_PRELOAD in its environment"

@@ -1,0 +1,146 @@
+"""Mail: delivery, filters, policies."""
+
+import signal
+
+import clients
+from server import Server, wait_until
+
+
+class Dovecot(Server):
+    name = "dovecot"
+    packages = ("dovecot-lmtpd",)
+    as_root = True
+    files = {"dovecot.conf": '''
+protocols = lmtp
+base_dir = {dir}/base
+state_dir = {dir}/state
+log_path = {dir}/dovecot.log
+ssl = no
+mail_location = maildir:{dir}/mail
+service lmtp {
+    unix_listener {sock} {
+        mode = 0666
+    }
+}
+'''}
+    command = "dovecot -F -c {dir}/dovecot.conf"
+    client = clients.lmtp
+    how_reloaded = "HUP"
+
+    def reload(self, instance):
+        instance.signal(signal.SIGHUP)
+        instance.wait_log("SIGHUP received")
+
+
+class Clamd(Server):
+    name = "clamd"
+    packages = ("clamav-daemon",)
+    user = "clamav"
+    files = {"db/matrix.hdb": "44d88612fea8a8f36de82e1278abb02f:68:Matrix.Eicar\n",
+             "clamd.conf": '''
+DatabaseDirectory {dir}/db
+LocalSocket {sock}
+LogFile {dir}/clamd.log
+Foreground yes
+'''}
+    command = "clamd --config-file={dir}/clamd.conf"
+    client = clients.clamd
+    how_reloaded = "USR2"
+
+    def reload(self, instance):
+        instance.signal(signal.SIGUSR2)
+        instance.wait_log("Reading databases|Database correctly reloaded|status OK")
+
+
+class Spamd(Server):
+    name = "spamd"
+    language = "Perl"
+    packages = ("spamd",)
+    as_root = True
+    files = {"rules/matrix.cf": "body MATRIX /matrix/\n", "site/local.cf": "use_bayes 0\n",
+             "site/init.pre": "loadplugin Mail::SpamAssassin::Plugin::Check\n"}
+    command = ("spamd --socketpath={sock} --socketmode=666 --configpath={dir}/rules "
+               "--siteconfigpath={dir}/site --local --nouser-config --username=debian-spamd "
+               "--max-children=2 --syslog=stderr --pidfile={dir}/pid")
+    client = clients.spamd
+    how_reloaded = "HUP"
+
+    def ready(self, instance):
+        instance.wait_log("server successfully spawned child process")
+
+    def reload(self, instance):
+        instance.signal(signal.SIGHUP)
+        instance.wait_log("server started on", 2)
+
+
+class Opendkim(Server):
+    name = "opendkim"
+    packages = ("opendkim",)
+    user = "opendkim"
+    files = {"opendkim.conf": "Mode v\nUMask 007\nSyslog no\n"}
+    command = "opendkim -f -x {dir}/opendkim.conf -p local:{sock}"
+    client = clients.milter
+    how_reloaded = "USR1"
+
+    def reload(self, instance):
+        instance.signal(signal.SIGUSR1)
+
+
+class Postgrey(Server):
+    name = "postgrey"
+    language = "Perl"
+    packages = ("postgrey",)
+    as_root = True
+    drops_to = "postgrey"
+    files = {"db/.keep": ""}
+    command = "postgrey --unix={sock} --user=postgrey --group=postgrey --dbdir={dir}/db --pidfile={dir}/pid"
+    client = clients.postfix_policy
+    how_reloaded = "HUP"
+
+    def reload(self, instance):
+        instance.signal(signal.SIGHUP)
+
+
+class Saslauthd(Server):
+    name = "saslauthd"
+    packages = ("sasl2-bin",)
+    as_root = True
+    socket = "{run}/mux"
+    command = "saslauthd -a getpwent -m {run} -n 2"
+    pidfile = "{run}/saslauthd.pid"
+    client = clients.saslauthd
+
+
+class Rspamd(Server):
+    name = "rspamd"
+    packages = ("rspamd",)
+    as_root = True
+    drops_to = "_rspamd"
+    files = {"rspamd.conf": '''
+options {
+    pidfile = "{dir}/pid";
+    rundir = "{dir}";
+    dynamic_conf = "{dir}/dynamic";
+    control_socket = "{dir}/control.sock";
+    filters = "";
+    dns { nameserver = "127.0.0.1"; }
+}
+logging { type = "console"; level = "notice"; }
+worker "controller" {
+    bind_socket = "{sock} mode=0666";
+    count = 1;
+    password = "q1";
+}
+'''}
+    command = "rspamd -f -c {dir}/rspamd.conf -u _rspamd -g _rspamd"
+    how_reloaded = "HUP"
+
+    @staticmethod
+    def client(path):
+        """Asks the controller whether it is there."""
+        clients.http_get(path, "/ping")
+
+    def reload(self, instance):
+        before = set(instance.pids())
+        instance.signal(signal.SIGHUP)
+        wait_until(lambda: len(set(instance.pids()) - before) >= 1, "a new worker")

@@ -1,0 +1,249 @@
+"""Web servers, proxies and what they talk to."""
+
+import glob
+import os
+import signal
+
+import clients
+from server import Server, wait_until
+
+
+class Nginx(Server):
+    name = "nginx"
+    packages = ("nginx-light",)
+    as_root = True
+    files = {"nginx.conf": '''
+user www-data;
+env LD_PRELOAD;
+worker_processes 2;
+pid {dir}/pid;
+error_log {dir}/error.log notice;
+events { worker_connections 64; }
+http {
+    access_log off;
+    client_body_temp_path {dir}/body;
+    proxy_temp_path {dir}/proxy;
+    fastcgi_temp_path {dir}/fastcgi;
+    uwsgi_temp_path {dir}/uwsgi;
+    scgi_temp_path {dir}/scgi;
+    server {
+        listen unix:{sock};
+        return 200 "{name}";
+    }
+}
+'''}
+    command = "/usr/sbin/nginx -e {dir}/error.log -c {dir}/nginx.conf"
+    pidfile = "{dir}/pid"
+    client = clients.http_get
+    stop = signal.SIGQUIT
+    how_reloaded = "HUP, then USR2 and QUIT to the old"
+    note = ("nginx clears its environment: without `env LD_PRELOAD;` in its configuration the new "
+            "master of an upgrade is not guarded")
+
+    def reload(self, instance):
+        instance.signal(signal.SIGHUP)
+        instance.wait_log("gracefully shutting down", 2)
+        old = instance.main()
+        instance.signal(signal.SIGUSR2)
+        wait_until(lambda: instance.main() != old, "the new master")
+        instance.wait_log("start worker process ", 6)
+        instance.signal(signal.SIGQUIT, old)
+        wait_until(lambda: old not in instance.pids(), "the end of the old master")
+
+
+class Haproxy(Server):
+    packages = ("haproxy",)
+    as_root = True
+    drops_to = "haproxy"
+    files = {"haproxy.cfg": '''
+global
+    user haproxy
+    group haproxy
+    stats socket {dir}/admin.sock level admin expose-fd listeners
+defaults
+    mode http
+    timeout client 10s
+    timeout connect 10s
+    timeout server 10s
+frontend matrix
+    bind unix@{sock} mode 666
+    http-request return status 200 content-type text/plain string "{name}"
+'''}
+    pidfile = "{dir}/pid"
+    client = clients.http_get
+
+
+class HaproxySingle(Haproxy):
+    name = "haproxy"
+    stop = signal.SIGUSR1
+    command = "haproxy -D -f haproxy.cfg -p {dir}/pid"
+    how_reloaded = "-x -sf"
+
+    def reload(self, instance):
+        old = instance.main()
+        new = instance.place.instance(
+            "first", f"haproxy -D -f haproxy.cfg -p {{dir}}/pid -x {{dir}}/admin.sock -sf {old}",
+            again=True)
+        wait_until(instance.ended, "the end of the old process")
+        return new
+
+
+class HaproxyMaster(Haproxy):
+    name = "haproxy -W"
+    command = "haproxy -W -f haproxy.cfg -p {dir}/pid"
+    how_reloaded = "USR2"
+
+    def ready(self, instance):
+        instance.wait_log("Loading success")
+
+    def reload(self, instance):
+        instance.signal(signal.SIGUSR2)
+        instance.wait_log("Loading success", 2)
+        instance.wait_log("Former worker .* exited")
+
+
+class PhpFpm(Server):
+    name = "php-fpm"
+    packages = ("php-fpm",)
+    version_of = "php[0-9]*-fpm"
+    as_root = True
+    files = {"fpm.conf": '''
+[global]
+pid = {dir}/pid
+error_log = {dir}/error.log
+daemonize = no
+[www]
+user = www-data
+group = www-data
+listen = {sock}
+listen.owner = www-data
+listen.group = www-data
+pm = static
+pm.max_children = 2
+ping.path = /ping
+'''}
+    pidfile = "{dir}/pid"
+    client = clients.fastcgi(REQUEST_METHOD="GET", SCRIPT_NAME="/ping", SCRIPT_FILENAME="/ping")
+    stop = signal.SIGQUIT
+    how_reloaded = "USR2"
+
+    @property
+    def command(self):
+        return (sorted(glob.glob("/usr/sbin/php-fpm[0-9]*")) or ["php-fpm"])[-1] + \
+            " --nodaemonize --fpm-config {dir}/fpm.conf"
+
+    def reload(self, instance):
+        instance.signal(signal.SIGUSR2)
+        instance.wait_log("ready to handle connections", 2)
+
+
+class Lighttpd(Server):
+    name = "lighttpd"
+    packages = ("lighttpd",)
+    as_root = True
+    drops_to = "www-data"
+    files = {"hello.txt": "hello\n", "lighttpd.conf": '''
+server.bind = "{sock}"
+server.document-root = "{dir}"
+server.username = "www-data"
+server.groupname = "www-data"
+server.pid-file = "{dir}/pid"
+'''}
+    command = "lighttpd -D -f lighttpd.conf"
+    stop = signal.SIGINT
+    how_reloaded = "USR1"
+
+    @staticmethod
+    def client(path):
+        """Gets a file."""
+        clients.http_get(path, "/hello.txt")
+
+    def reload(self, instance):
+        instance.signal(signal.SIGUSR1)
+        instance.wait_log("server started", 2)
+
+
+class Varnish(Server):
+    name = "varnish"
+    packages = ("varnish",)
+    as_root = True
+    command = ("varnishd -j unix,user=vcache -F -n {dir}/work -a {sock},mode=666 -b none -T none "
+               "-s malloc,16m")
+
+    @staticmethod
+    def client(path):
+        """There is no backend: varnish itself says so."""
+        clients.http_get(path, okay=(503,))
+
+
+class Fcgiwrap(Server):
+    name = "fcgiwrap"
+    packages = ("fcgiwrap",)
+    user = "www-data"
+    command = "fcgiwrap -s unix:{sock}"
+
+    @staticmethod
+    def client(path):
+        """Runs a CGI program."""
+        program = os.path.join(os.path.dirname(os.path.dirname(path)), "first", "hello.cgi")
+        clients.fastcgi(REQUEST_METHOD="GET", SCRIPT_FILENAME=program)(path)
+
+    def prepare(self, instance):
+        instance.write("hello.cgi", "#!/bin/sh\nprintf 'Content-Type: text/plain\\n\\nhello\\n'\n",
+                       0o755)
+
+
+class Cups(Server):
+    name = "cupsd"
+    packages = ("cups-daemon",)
+    as_root = True
+    files = {"cupsd.conf": '''
+Listen {sock}
+LogLevel info
+WebInterface no
+Browsing no
+''', "cups-files.conf": '''
+ServerRoot {dir}
+StateDir {dir}/state
+CacheDir {dir}/cache
+RequestRoot {dir}/spool
+TempDir {dir}/spool/tmp
+DataDir /usr/share/cups
+ServerBin /usr/lib/cups
+AccessLog {dir}/access.log
+ErrorLog {dir}/error.log
+PageLog {dir}/page.log
+'''}
+    command = "cupsd -f -c {dir}/cupsd.conf -s {dir}/cups-files.conf"
+    how_reloaded = "HUP"
+
+    def prepare(self, instance):
+        instance.run("mkdir state cache spool spool/tmp")
+
+    @staticmethod
+    def client(path):
+        """Asks for the start page, which there may not be."""
+        clients.http_get(path, okay=(200, 403, 404))
+
+    def reload(self, instance):
+        instance.signal(signal.SIGHUP)
+        instance.wait_log("(?i)Loaded configuration file", 2)
+
+
+class Caddy(Server):
+    name = "caddy"
+    language = "Go"
+    packages = ("caddy",)
+    user = "www-data"
+    files = {"Caddyfile": '''{
+    admin off
+    auto_https off
+}
+http:// {
+    bind unix/{sock}
+    respond "hello"
+}
+'''}
+    command = "caddy run --config {dir}/Caddyfile --adapter caddyfile"
+    client = clients.http_get
+    guardable = False
