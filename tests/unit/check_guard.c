@@ -488,6 +488,64 @@ START_TEST(a_mutex_held_for_a_moment_is_waited_for)
 }
 END_TEST
 
+/* A program that goes through a directory takes lock files as it finds them, but not from under us.
+ */
+START_TEST(a_lock_file_is_removed_under_its_own_mutex)
+{
+	struct lockfile lock;
+	pthread_t thread;
+	double start_time = now();
+
+	lockfile_name(&lock, AT_FDCWD, "s");
+	ck_assert_int_eq(lockfile_try(&lock), LOCKFILE_HELD);
+	ck_assert_int_eq(lockfile_claimed(&lock), false);
+	ck_assert_int_eq(pthread_create(&thread, NULL, let_go_later, &lock), 0);
+	ASSERT_WORKS(g_unlink("s" LOCKFILE_SUFFIX));
+	ck_assert(now() - start_time > 0.1);
+	ck_assert(!exists("s" LOCKFILE_SUFFIX));
+	ck_assert_int_eq(pthread_join(thread, NULL), 0);
+}
+END_TEST
+
+START_TEST(a_lock_file_that_went_with_its_socket_is_removed_all_the_same)
+{
+	ASSERT_WORKS(g_unlink("s" LOCKFILE_SUFFIX));
+	ASSERT_FAILS(g_unlink("absent/s" LOCKFILE_SUFFIX), ENOENT);
+	ASSERT_FAILS(g_unlink("s"), ENOENT);
+}
+END_TEST
+
+static void *unlink_with_cancellation_pending(void *refused)
+{
+	static int worked;
+	int state;
+
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);
+	pthread_cancel(pthread_self());
+	pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, &state);
+	worked = g_unlink(refused) + 1; /* 1: it has worked; 0: it was refused */
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);
+	return &worked;
+}
+
+/* unlink is none in glibc, nor in musl; closing a claim or telling a refusal must not make it one.
+ */
+START_TEST(no_call_becomes_a_cancellation_point)
+{
+	static char *const names[] = {"ours", "theirs"};
+	pthread_t thread;
+	void *worked;
+
+	guarded("ours");
+	start_owner("theirs", SOCK_STREAM);
+	ck_assert_int_eq(pthread_create(&thread, NULL, unlink_with_cancellation_pending, names[_i]),
+		0);
+	ck_assert_int_eq(pthread_join(thread, &worked), 0);
+	ck_assert_ptr_ne(worked, PTHREAD_CANCELED);
+	ck_assert_int_eq(*(int *)worked, _i == 0);
+}
+END_TEST
+
 /* While the mutex is held no handler may run, and afterwards all is as it was. */
 static sigset_t mask_within;
 static int cancel_within;
@@ -1237,6 +1295,9 @@ static void add_unlink(TCase *cases)
 	tcase_add_loop_test(cases, with_few_descriptors_an_own_name_is_taken, 0, FEW);
 	tcase_add_test(cases, a_mutex_held_for_ever_is_waited_for_with_a_bound);
 	tcase_add_test(cases, a_mutex_held_for_a_moment_is_waited_for);
+	tcase_add_test(cases, a_lock_file_is_removed_under_its_own_mutex);
+	tcase_add_test(cases, a_lock_file_that_went_with_its_socket_is_removed_all_the_same);
+	tcase_add_loop_test(cases, no_call_becomes_a_cancellation_point, 0, 2);
 	tcase_add_test(cases, signals_and_cancellation_are_held_off_within);
 }
 

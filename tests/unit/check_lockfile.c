@@ -450,14 +450,36 @@ START_TEST(who_may_not_write_goes_without)
 }
 END_TEST
 
-/* There O_CREAT on a third one's file is refused, where fs.protected_regular says so. */
-START_TEST(a_sticky_directory_hinders_nobody)
+static void put_into_sticky_directory(uid_t owner)
 {
-	ck_assert_int_eq(mkdir("sticky", 01777), 0);
+	mkdir("sticky", 01777);
 	ck_assert_int_eq(chmod("sticky", 01777), 0);
 	write_file("sticky/" FILE_OF_S, "x");
 	ck_assert_int_eq(chmod("sticky/" FILE_OF_S, 0666), 0);
-	ck_assert_int_eq(chown("sticky/" FILE_OF_S, STRANGER + 1, STRANGER + 1), 0);
+	ck_assert_int_eq(chown("sticky/" FILE_OF_S, owner, owner), 0);
+}
+
+/* Anybody could have put it there, to hold its mutex or to tell lies in its record. */
+START_TEST(a_third_one_s_file_in_a_sticky_directory_does_not_count)
+{
+	put_into_sticky_directory(STRANGER + 1);
+	ck_assert_int_eq(as_stranger(try_for, "sticky/s"), LOCKFILE_NONE);
+	ck_assert_int_eq(try_for("sticky/s"), LOCKFILE_NONE); /* nor for root */
+	ck_assert(exists("sticky/" FILE_OF_S));
+}
+END_TEST
+
+/* There O_CREAT on another's file is refused, where fs.protected_regular says so. */
+START_TEST(the_directory_owner_s_file_in_a_sticky_directory_counts)
+{
+	put_into_sticky_directory(0);
+	ck_assert_int_eq(as_stranger(try_for, "sticky/s"), LOCKFILE_HELD);
+}
+END_TEST
+
+START_TEST(one_s_own_file_in_a_sticky_directory_counts)
+{
+	put_into_sticky_directory(STRANGER);
 	ck_assert_int_eq(as_stranger(try_for, "sticky/s"), LOCKFILE_HELD);
 }
 END_TEST
@@ -1071,7 +1093,9 @@ static void add_none(TCase *cases)
 	tcase_add_test(cases, no_directory_no_file);
 	tcase_add_test(cases, no_descriptor_no_file);
 	ADD_ROOT_TEST(cases, who_may_not_write_goes_without);
-	ADD_ROOT_TEST(cases, a_sticky_directory_hinders_nobody);
+	ADD_ROOT_TEST(cases, a_third_one_s_file_in_a_sticky_directory_does_not_count);
+	ADD_ROOT_TEST(cases, the_directory_owner_s_file_in_a_sticky_directory_counts);
+	ADD_ROOT_TEST(cases, one_s_own_file_in_a_sticky_directory_counts);
 }
 
 static void add_claims(TCase *cases)

@@ -23,7 +23,8 @@
 static const int types[] = {SOCK_STREAM, SOCK_SEQPACKET, SOCK_DGRAM};
 #define TYPES 3
 
-static const struct record sample = {.pid = 790, .uid = 33, .time = 1, .comm = "gunicorn"};
+static const struct record sample = {
+	.pid = 790, .uid = 33, .time = 1, .cookie = 4711, .comm = "gunicorn"};
 
 /* An inode there is not. */
 static struct inode made_up(uint64_t number)
@@ -100,6 +101,17 @@ static void claim_in_child(const void *path)
 	struct lockfile lock = taken(path);
 
 	ck_assert_int_ge(lockfile_claim(&lock, &sample), 0);
+	lockfile_leave(&lock);
+}
+
+/* As by the owner of another socket. */
+static void claim_another_in_child(const void *path)
+{
+	struct lockfile lock = taken(path);
+	struct record another = sample;
+
+	another.cookie++;
+	ck_assert_int_ge(lockfile_claim(&lock, &another), 0);
 	lockfile_leave(&lock);
 }
 
@@ -432,6 +444,29 @@ START_TEST(void_claims_do_not_add_up)
 	ck_assert(!is_open(claim));
 	ck_assert(is_open(intact));
 	ck_assert(is_mine(&other, "t"));
+}
+END_TEST
+
+/* The program closed our claim, and the rival's inode has the number of ours. */
+START_TEST(a_rival_s_record_counts_after_ours_is_lost)
+{
+	struct inode inode = made_up(1);
+
+	close(note(&inode, "s", false, NULL));
+	ck_assert(is_mine(&inode, "s"));
+	start(claim_another_in_child, "s");
+	ck_assert(!is_mine(&inode, "s"));
+}
+END_TEST
+
+/* A fork of ours may hold on to what we have lost. */
+START_TEST(a_record_of_our_socket_is_no_rival_s)
+{
+	struct inode inode = made_up(1);
+
+	close(note(&inode, "s", false, NULL));
+	start(claim_in_child, "s");
+	ck_assert(is_mine(&inode, "s"));
 }
 END_TEST
 
@@ -885,6 +920,8 @@ static void add_table(TCase *cases)
 	tcase_add_test(cases, more_names_than_slots_do_no_harm);
 	tcase_add_test(cases, void_claims_do_not_add_up);
 	tcase_add_test(cases, a_rival_s_claim_counts_after_ours_is_void);
+	tcase_add_test(cases, a_rival_s_record_counts_after_ours_is_lost);
+	tcase_add_test(cases, a_record_of_our_socket_is_no_rival_s);
 	tcase_add_test(cases, threads_do_not_disturb_each_other);
 	tcase_add_test(cases, a_name_half_written_is_not_seen);
 	tcase_add_test(cases, a_fork_at_any_instant_has_a_usable_table);
