@@ -12,3 +12,4 @@ include tests/unit/local.mk
 include tests/integration/local.mk
 include tests/campaign/local.mk
 include tests/matrix/local.mk
+include tests/model/local.mk
