@@ -29,9 +29,9 @@
  *     and bind; with two paths also rename.
  *
  * Left out: link, adoption by exec, the borrowed mutex, records of other hosts, calls that fail for
- * want of something (EMFILE, ENOSPC, EACCES), what is no socket, RENAME_EXCHANGE, and more than one
- * socket and one table entry for a process. To wait for the mutex is to try again; how long, is left
- * open: at any time the call may be refused, if it is not alone.
+ * want of something (EMFILE, ENOSPC, EACCES), what is no socket, RENAME_EXCHANGE, a third process
+ * at work, and more than one socket and one table entry for a process. To wait for the mutex is to
+ * try again; how long is left open: at any time the call may be refused, if it is not alone.
  *
  * Switches
  *   PATHS=2         there is a second path, and rename: with TAKEOVER, AWAY or TAKEOVERS
@@ -106,7 +106,7 @@ bool rec_left[LOCKS + 1]; /* its owner is about to take the name away */
 byte sock[ALL];  /* the socket it has open, if any, by its inode */
 byte eino[ALL];  /* its table of owned names has one entry: the socket's inode */
 byte elock[ALL]; /* and the claim's lock file; the claim's descriptor keeps that inode from reuse */
-bool egone[ALL]; /* that inode's socket is gone since: by its cookie, for the number may come again */
+bool egone[ALL]; /* the socket it had then is gone: its cookie tells */
 bool busy[GUARDEDS]; /* within a guarded call */
 
 byte fd[GUARDEDS * PATHS];     /* struct lockfile: the description of a mutex */
@@ -195,7 +195,7 @@ byte it;
 #define claimed_for_us(i, l) (!claimed(l) || rec[l] == NONE || \
 	(egone[i] && rec[l] == GONE) || (!egone[i] && rec[l] == eino[i]))
 
-/* owned.c, proves: my claim beside the name, or nobody's; or mine is lost, and there is no other. */
+/* owned.c, proves: my claim lies beside the name, or nobody's does; or mine is lost. */
 #ifdef WITHOUT_PROOF
 #define proves(i, l) true
 #else
@@ -272,8 +272,8 @@ inline new_lock(l)
 
 /*
  * The same state of affairs must not come in many guises: what cannot matter any more is forgotten.
- * A void claim matters to whoever has the inode in its table. A record is read only where there is a
- * claim. An inode that is gone matches no entry, until its number comes up again (SAME_TICK).
+ * A void claim matters to whoever has the inode in its table. A record is read only where there is
+ * a claim. An inode that is gone matches no entry, unless its number comes again (SAME_TICK).
  */
 inline forget_entries()
 {
