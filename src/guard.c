@@ -196,6 +196,7 @@ static __attribute__((noinline)) int unlink_lockfile(const struct call *call)
 	step_add(&step, FROM, call->dirfd, path);
 	if (step_enter(&step)) {
 		result = call->perform(call);
+		step.lock[FROM].removed = result == 0;
 		step.lock[FROM].named = false;
 		step_leave(&step);
 	} else {
@@ -239,8 +240,7 @@ static void settle_renamed(const struct call *call, struct step *step,
 		lockfile_exchange(from, to);
 		return;
 	}
-	if (judgements[FROM].whose != NO_SOCKET && !lockfile_unclaimed(from) &&
-		lockfile_move(from, to))
+	if (judgements[FROM].whose != NO_SOCKET && lockfile_move(from, to))
 		lockfile_note_left(to, false);
 	else
 		lockfile_remove(to);
@@ -394,7 +394,7 @@ static void note_linked(const struct call *call, struct step *step)
 		record_of_self(&record, -1);
 	claim = lockfile_claim(to, &record);
 	if (mine || claim >= 0)
-		owned_note(&inode, to, claim, !mine);
+		owned_note(&inode, &to->file, claim, record.cookie, !mine);
 }
 
 static int link_in_step(const struct call *call, struct step *step)
@@ -407,6 +407,7 @@ static int link_in_step(const struct call *call, struct step *step)
 	if (!(call->flags & (AT_EMPTY_PATH | AT_SYMLINK_FOLLOW)))
 		step_add(step, FROM, call->dirfd, call->path);
 	step_add(step, TO, call->newdir, call->newpath);
+	step->lock[TO].to_claim = true;
 	if (!step_enter(step))
 		return refuse_busy(call->verb, call->newpath);
 	claimed = inode_identify(call->newdir, call->newpath, &to.inode) != 0 && errno == ENOENT &&
@@ -481,7 +482,7 @@ static void note_bound(int fd, const char *path, struct lockfile *lock)
 	if (inode_identify(AT_FDCWD, path, &inode) != 0)
 		return;
 	record_of_self(&record, fd);
-	owned_note(&inode, lock, lockfile_claim(lock, &record), false);
+	owned_note(&inode, &lock->file, lockfile_claim(lock, &record), record.cookie, false);
 }
 
 enum bound { UNDECIDED, BOUND, FAILED, REFUSED, AGAIN, NO_ROOM };
@@ -556,6 +557,7 @@ static int bind_in_step(int fd, const struct sockaddr *address, socklen_t length
 	enum bound bound = AGAIN;
 
 	step_add(step, TO, AT_FDCWD, path);
+	step->lock[TO].to_claim = true;
 	if (!step->guarded[TO])
 		return libc.bind(fd, address, length);
 	for (int i = 0; i < LOOKS && bound == AGAIN; i++) {

@@ -29,8 +29,12 @@ struct lockfile {
 	int dirfd;
 	int fd; /* -1: not open */
 	struct file_id file;
-	bool named;    /* the name still leads to it, as far as we had a hand in it */
-	bool borrowed; /* fd is somebody else's to close */
+	bool to_claim;  /* set by who is going to claim it: most likely there is none yet */
+	bool named;     /* the name still leads to it, as far as we had a hand in it */
+	bool removed;   /* by us, just now */
+	bool borrowed;  /* fd is somebody else's to close */
+	bool claimed;   /* by us, through fd; then it is the claim's */
+	bool unclaimed; /* by anybody, that is known */
 	char path[LOCKFILE_PATH];
 };
 
@@ -71,34 +75,41 @@ void lockfile_forked(void);
 /* Removes the file, and voids all claims on it with that: the next owner makes a new one. */
 void lockfile_remove(struct lockfile *lock);
 
-/* The two files change places, or a's takes the place of b's. Returns whether they did. */
-bool lockfile_exchange(struct lockfile *a, struct lockfile *b);
+/*
+ * a's file takes the place of b's, or the two change places. Only claimed ones are moved: who has
+ * created one relies on it that it keeps its name until it is claimed. Returns whether any was.
+ */
 bool lockfile_move(struct lockfile *a, struct lockfile *b);
+bool lockfile_exchange(struct lockfile *a, struct lockfile *b);
 
 /*
- * Does anybody hold a claim on it, this process through another descriptor included? Where that
+ * Does anybody hold a claim on it, this process through another description included? Where that
  * cannot be told it is neither claimed nor unclaimed.
  */
 bool lockfile_claimed(const struct lockfile *lock);
 bool lockfile_unclaimed(const struct lockfile *lock);
 
 /*
- * Writes the record and takes a claim. Returns its descriptor, high and close-on-exec, which the
- * caller owns, or -1: there is no claim without a record.
+ * Writes the record and takes a claim, both through the description that holds the mutex. Returns
+ * its descriptor, high and close-on-exec, which the caller owns from then on; or -1: there is no
+ * claim without a record, and none through a borrowed descriptor.
  */
 int lockfile_claim(struct lockfile *lock, const struct record *record);
 
-/* Joins the claims on a file that exists already, without its mutex. As lockfile_claim. */
-int lockfile_join(struct lockfile *lock);
+/*
+ * Joins the claims on the file that is there, without its mutex and whether lock is open or not.
+ * Returns a descriptor as lockfile_claim, and which file it is; or -1.
+ */
+int lockfile_join(const struct lockfile *lock, struct file_id *file);
 
-/* Is this descriptor still a claim on that file? The program may have closed or replaced it. */
-bool lockfile_is(int claim, const struct file_id *file);
-
-/* Is it certain that it is not? */
-bool lockfile_is_lost(int claim, const struct file_id *file);
-
-/* Is it, and has the file been removed since? Then the claim proves nothing any more. */
-bool lockfile_is_void(int claim, const struct file_id *file);
+/* What became of a claim. The program may have closed its descriptor, or put another there. */
+enum claim {
+	CLAIM_STANDS,
+	CLAIM_VOID, /* the file was removed: it proves nothing any more */
+	CLAIM_LOST, /* the descriptor is not it any more */
+	CLAIM_UNTOLD,
+};
+enum claim lockfile_claim_state(int claim, const struct file_id *file);
 
 /* Gives a claim up, for all processes that share the descriptor, and closes it. */
 void lockfile_unclaim(int claim);

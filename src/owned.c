@@ -7,7 +7,7 @@
 #include <stddef.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/resource.h>
+#include <sys/select.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
@@ -102,6 +102,23 @@ static bool write_slot(struct slot *slot, unsigned int turn, const struct name *
 	return true;
 }
 
+/* Our claim on its lock file stands, or stood until somebody removed that. */
+static bool is_ours(const struct name *name)
+{
+	enum claim state = lockfile_claim_state(name->claim, &name->lockfile);
+
+	return state == CLAIM_STANDS || state == CLAIM_VOID;
+}
+
+/* A void claim needs no release: nobody finds its file any more. */
+static void give_up(int claim, enum claim state)
+{
+	if (state == CLAIM_VOID)
+		close(claim);
+	else if (state != CLAIM_LOST)
+		lockfile_unclaim(claim);
+}
+
 /* A free slot for a name, or else one whose claim is lost: of all names that is the least sure. */
 static bool add(const struct name *name)
 {
@@ -120,7 +137,7 @@ static bool add(const struct name *name)
 	for (unsigned int step = 0; step < REACH; step++) {
 		struct slot *slot = slot_at(home, step);
 
-		if (read_slot(slot, &there, &turn) && !lockfile_is(there.claim, &there.lockfile) &&
+		if (read_slot(slot, &there, &turn) && !is_ours(&there) &&
 			write_slot(slot, turn, name))
 			return true;
 	}
@@ -141,12 +158,13 @@ static void sweep(void)
 	for (unsigned int step = 0; step < REACH; step++) {
 		struct slot *slot = slot_at(first, step);
 
-		if (!read_slot(slot, &name, &turn) || !lockfile_is_void(name.claim, &name.lockfile))
+		if (!read_slot(slot, &name, &turn) ||
+			lockfile_claim_state(name.claim, &name.lockfile) != CLAIM_VOID)
 			continue;
 		int claim = name.claim;
 		name.claim = VOID;
 		if (write_slot(slot, turn, &name))
-			lockfile_unclaim(claim);
+			give_up(claim, CLAIM_VOID);
 	}
 }
 
@@ -162,7 +180,7 @@ static bool claimed_for_us(const struct name *name, const struct lockfile *lock)
 /* Our claim beside the name proves it ours; somebody else's there proves it theirs. */
 static bool proves(const struct name *name, const struct lockfile *lock)
 {
-	if (name->claim != VOID && !lockfile_is(name->claim, &name->lockfile))
+	if (name->claim != VOID && !is_ours(name))
 		return !name->foreign && claimed_for_us(name, lock);
 	if (name->claim != VOID && lock->fd >= 0 && file_same(&name->lockfile, &lock->file))
 		return true;
@@ -189,24 +207,23 @@ int owned_claim_on(const struct file_id *file)
 
 	for (unsigned int i = 0; i < SLOTS; i++)
 		if (read_slot(&slots[i], &name, &turn) && file_same(&name.lockfile, file) &&
-			lockfile_is(name.claim, file))
+			is_ours(&name))
 			return name.claim;
 	return -1;
 }
 
-void owned_note(const struct inode *inode, const struct lockfile *lock, int claim, bool foreign)
+void owned_note(const struct inode *inode, const struct file_id *lockfile, int claim,
+	uint64_t cookie, bool foreign)
 {
 	struct name name;
-	struct record record;
 
 	memset(&name, 0, sizeof(name)); /* the padding too, for it is copied by words */
-	lockfile_record(lock, &record);
-	name.cookie = record.cookie;
 	name.inode = *inode;
+	name.cookie = cookie;
 	name.claim = claim;
 	name.foreign = foreign;
 	if (claim >= 0)
-		name.lockfile = lock->file;
+		name.lockfile = *lockfile;
 	sweep();
 	if (!add(&name) && claim >= 0)
 		lockfile_unclaim(claim);
@@ -223,12 +240,12 @@ void owned_forget(const struct inode *inode, const struct file_id *lockfile)
 
 		if (!read_slot(slot, &name, &turn) || !inode_same(&name.inode, inode))
 			continue;
-		bool intact = !lockfile_is_lost(name.claim, &name.lockfile);
-		if (intact && !file_same(&name.lockfile, lockfile) &&
-			!lockfile_is_void(name.claim, &name.lockfile))
+		enum claim state = lockfile_claim_state(name.claim, &name.lockfile);
+		bool intact = state == CLAIM_STANDS || state == CLAIM_UNTOLD;
+		if (intact && !file_same(&name.lockfile, lockfile))
 			continue; /* another name of this socket */
-		if (write_slot(slot, turn, NULL) && intact)
-			lockfile_unclaim(name.claim);
+		if (write_slot(slot, turn, NULL))
+			give_up(name.claim, state);
 	}
 }
 
@@ -259,26 +276,47 @@ static bool each_listed(int dir, bool (*found)(int fd, void *about), void *about
 	return false;
 }
 
-/* Without /proc, or a descriptor to read it: whatever number there may be. */
-static bool each_number(bool (*found)(int fd, void *about), void *about)
+/* Calls back for each number below the limit that a descriptor may have. */
+static bool each_number(int limit, bool (*found)(int fd, void *about), void *about)
 {
-	struct rlimit limit = {.rlim_cur = NUMBERS};
-
-	getrlimit(RLIMIT_NOFILE, &limit);
-	for (int fd = 0; fd < NUMBERS && (rlim_t)fd < limit.rlim_cur; fd++)
+	for (int fd = 0; fd < limit; fd++)
 		if (found(fd, about))
 			return true;
 	return false;
 }
 
-/* Until one of the descriptors is found to be it. */
+/*
+ * Whether the table of descriptors goes as far as this number. Of one that is not open select(2)
+ * says EBADF if it does, and passes over numbers beyond the table, as its BUGS section tells.
+ */
+static bool table_reaches(int fd)
+{
+	struct timeval at_once = {0};
+	fd_set set;
+
+	if (fcntl(fd, F_GETFD) >= 0)
+		return true;
+	FD_ZERO(&set);
+	FD_SET(fd, &set);
+	return select(fd + 1, &set, NULL, NULL, &at_once) != 0;
+}
+
+/*
+ * Until one of the descriptors is found to be it. To try each number of a table of the usual sizes
+ * costs a new process a fifth of what the first look into its directory in /proc does.
+ */
 static bool each_descriptor(bool (*found)(int fd, void *about), void *about)
 {
-	int dir = open("/proc/thread-self/fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	static const int usual[] = {64, 256};
+	int dir;
 	bool done;
 
+	for (size_t i = 0; i < sizeof(usual) / sizeof(usual[0]); i++)
+		if (!table_reaches(usual[i]))
+			return each_number(usual[i], found, about);
+	dir = open("/proc/thread-self/fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (dir < 0)
-		return each_number(found, about);
+		return each_number(NUMBERS, found, about);
 	done = each_listed(dir, found, about);
 	close(dir);
 	return done;
@@ -345,14 +383,18 @@ static bool is_socket_of(int fd, const struct pin *pin, const struct lockfile *l
 	return is_recorded(fd, lock);
 }
 
-/* The claim is taken through a description of its own: this one is open for a look only. */
-static void note_joined(const struct inode *inode, const struct lockfile *lock)
+/*
+ * A claim on a lock file that tells of this very socket. Any other is of somebody who looks in, or
+ * was left by a crash: whoever claims it as well would keep the name from others once it is free.
+ */
+static void note_adopted(int fd, const struct inode *inode, const struct lockfile *lock)
 {
-	struct lockfile joined = *lock;
-	int claim = lockfile_join(&joined);
+	struct file_id file;
+	struct record record;
+	bool ours = lockfile_record(lock, &record) && record_is_of(&record, fd);
+	int claim = ours ? lockfile_join(lock, &file) : -1;
 
-	joined.fd = lock->fd;
-	owned_note(inode, &joined, claim, false);
+	owned_note(inode, &file, claim, ours ? record.cookie : 0, false);
 }
 
 static bool adopt_inherited(int fd, void *about)
@@ -371,7 +413,7 @@ static bool adopt_inherited(int fd, void *about)
 	lockfile_name(&lock, AT_FDCWD, path);
 	lockfile_peek(&lock);
 	if (is_socket_of(fd, &pin, &lock))
-		note_joined(&pin.inode, &lock);
+		note_adopted(fd, &pin.inode, &lock);
 	lockfile_leave(&lock);
 	inode_unpin(&pin);
 	return false;
@@ -390,24 +432,23 @@ struct sought {
 	const struct lockfile *lock;
 };
 
-static bool is_held(int fd, void *about)
+static bool adopt_held(int fd, void *about)
 {
 	const struct sought *sought = about;
 	struct sockaddr_un address;
 
-	return holds_name(fd, &address) && is_socket_of(fd, sought->pin, sought->lock);
+	if (!holds_name(fd, &address) || !is_socket_of(fd, sought->pin, sought->lock))
+		return false;
+	note_adopted(fd, &sought->pin->inode, sought->lock);
+	return true;
 }
 
-bool owned_adopt_held(const struct pin *pin, struct lockfile *lock)
+bool owned_adopt_held(const struct pin *pin, const struct lockfile *lock)
 {
 	int saved = errno;
 	struct sought sought = {.pin = pin, .lock = lock};
-	bool mine = each_descriptor(is_held, &sought);
+	bool mine = each_descriptor(adopt_held, &sought);
 
-	if (mine && lockfile_claimed(lock))
-		note_joined(&pin->inode, lock);
-	else if (mine)
-		owned_note(&pin->inode, lock, -1, false);
 	errno = saved;
 	return mine;
 }

@@ -25,10 +25,12 @@ bool owned_is_mine(const struct inode *inode, const struct lockfile *lock);
 int owned_claim_on(const struct file_id *file);
 
 /*
- * Notes a name of ours and takes over its claim's descriptor (-1: there is none). Of a foreign
- * socket we own the name and not the inode: then only the claim counts.
+ * Notes a name of ours, and takes over its claim on the lock file (-1: there is none). The cookie
+ * is its socket's, as the record has it; 0: not known. Of a foreign socket we own the name and not
+ * the inode: then only the claim counts.
  */
-void owned_note(const struct inode *inode, const struct lockfile *lock, int claim, bool foreign);
+void owned_note(const struct inode *inode, const struct file_id *lockfile, int claim,
+	uint64_t cookie, bool foreign);
 
 /* The name is gone: gives up the claims on it. */
 void owned_forget(const struct inode *inode, const struct file_id *lockfile);
@@ -41,8 +43,8 @@ void owned_adopt_inherited(void);
 
 /*
  * Looks whether the socket bound to this pinned inode is among our descriptors: one received by
- * SCM_RIGHTS, say. If so the name is noted, with a claim where there is a lock file.
+ * SCM_RIGHTS, say. If so the name is noted, with a claim where the lock file tells of this socket.
  */
-bool owned_adopt_held(const struct pin *pin, struct lockfile *lock);
+bool owned_adopt_held(const struct pin *pin, const struct lockfile *lock);
 
 #endif

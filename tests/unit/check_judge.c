@@ -190,7 +190,7 @@ START_TEST(what_we_noted_is_ours)
 	start_owner("s", SOCK_STREAM);
 	ck_assert_int_eq(inode_identify(AT_FDCWD, "s", &inode), 0);
 	lockfile_name(&lock, AT_FDCWD, "s");
-	owned_note(&inode, &lock, -1, false);
+	owned_note(&inode, NULL, -1, 0, false);
 	judgement = judged("s");
 	ck_assert_int_eq(judgement.whose, MINE);
 	ck_assert(inode_same(&judgement.inode, &inode));

@@ -55,10 +55,40 @@ static bool is_claimed(const char *path)
 	return claimed;
 }
 
+/* As who is about to bind takes it. */
+static struct lockfile taken_to_claim(const char *path)
+{
+	struct lockfile lock = named(path);
+
+	lock.to_claim = true;
+	ck_assert_int_eq(KEEPS_ERRNO(lockfile_try(&lock)), LOCKFILE_HELD);
+	return lock;
+}
+
+/* The descriptor is the claim's, whatever became of the file since. */
+static bool is_claim_on(int claim, const struct file_id *file)
+{
+	enum claim state = KEEPS_ERRNO(lockfile_claim_state(claim, file));
+
+	return state == CLAIM_STANDS || state == CLAIM_VOID;
+}
+
+static bool is_void(int claim, const struct file_id *file)
+{
+	return KEEPS_ERRNO(lockfile_claim_state(claim, file)) == CLAIM_VOID;
+}
+
+static int joined(const struct lockfile *lock, struct file_id *file)
+{
+	struct file_id unused;
+
+	return KEEPS_ERRNO(lockfile_join(lock, file ? file : &unused));
+}
+
 /* A claim on a path, with the mutex given back. Its file goes to file, unless that is NULL. */
 static int claimed(const char *path, struct file_id *file)
 {
-	struct lockfile lock = taken(path);
+	struct lockfile lock = taken_to_claim(path);
 	int claim = KEEPS_ERRNO(lockfile_claim(&lock, &sample));
 
 	ck_assert_int_ge(claim, 0);
@@ -124,7 +154,7 @@ START_TEST(a_longer_name_goes_without)
 	ck_assert_str_eq(lock.path, "");
 	ck_assert_int_eq(KEEPS_ERRNO(lockfile_try(&lock)), LOCKFILE_NONE);
 	ck_assert(!KEEPS_ERRNO(lockfile_peek(&lock)));
-	ck_assert_int_eq(KEEPS_ERRNO(lockfile_join(&lock)), -1);
+	ck_assert_int_eq(joined(&lock, NULL), -1);
 	ck_assert_int_eq(KEEPS_ERRNO(lockfile_borrow(&lock, 0)), LOCKFILE_NONE);
 	ck_assert_int_eq(KEEPS_ERRNO(lockfile_claim(&lock, &sample)), -1);
 	ck_assert(!KEEPS_ERRNO(lockfile_claimed(&lock)));
@@ -366,7 +396,7 @@ static void assert_none(void)
 	ck_assert_int_eq(KEEPS_ERRNO(lockfile_try(&lock)), LOCKFILE_NONE);
 	ck_assert_int_eq(lock.fd, -1);
 	KEEPS_ERRNO_VOID(lockfile_leave(&lock));
-	ck_assert_int_eq(KEEPS_ERRNO(lockfile_join(&lock)), -1);
+	ck_assert_int_eq(joined(&lock, NULL), -1);
 	ck_assert_int_eq(open_descriptors(), before);
 }
 
@@ -434,7 +464,7 @@ START_TEST(no_descriptor_no_file)
 	use_up_descriptors();
 	ck_assert_int_eq(KEEPS_ERRNO(lockfile_try(&lock)), LOCKFILE_NONE);
 	ck_assert(!KEEPS_ERRNO(lockfile_peek(&lock)));
-	ck_assert_int_eq(KEEPS_ERRNO(lockfile_join(&lock)), -1);
+	ck_assert_int_eq(joined(&lock, NULL), -1);
 	ck_assert(!exists(FILE_OF_S));
 }
 END_TEST
@@ -493,7 +523,7 @@ START_TEST(a_claim_outlives_the_mutex)
 
 	ck_assert(exists(FILE_OF_S));
 	ck_assert(is_claimed("s"));
-	ck_assert(KEEPS_ERRNO(lockfile_is(claim, &file)));
+	ck_assert(is_claim_on(claim, &file));
 	ck_assert_int_eq(tried_elsewhere("s"), LOCKFILE_HELD);
 	ck_assert(is_claimed("s"));
 	KEEPS_ERRNO_VOID(lockfile_unclaim(claim));
@@ -572,12 +602,12 @@ START_TEST(removing_the_file_voids_the_claim)
 	int claim = claimed("s", &file);
 	struct lockfile lock = taken("s");
 
-	ck_assert(!KEEPS_ERRNO(lockfile_is_void(claim, &file)));
+	ck_assert(!is_void(claim, &file));
 	lockfile_remove(&lock);
 	lockfile_leave(&lock);
 	ck_assert(!is_claimed("s"));
-	ck_assert(KEEPS_ERRNO(lockfile_is(claim, &file)));
-	ck_assert(KEEPS_ERRNO(lockfile_is_void(claim, &file)));
+	ck_assert(is_claim_on(claim, &file));
+	ck_assert(is_void(claim, &file));
 	lock = taken("s");
 	ck_assert(!lockfile_claimed(&lock));
 	lockfile_leave(&lock);
@@ -642,7 +672,9 @@ START_TEST(a_name_is_noted_as_left_and_held_again)
 
 	KEEPS_ERRNO_VOID(lockfile_note_left(&lock, true)); /* no record, none made */
 	ck_assert(!lockfile_record(&lock, &record));
-	ck_assert_int_ge(lockfile_claim(&lock, &sample), 0);
+	lockfile_leave(&lock);
+	claimed("s", NULL);
+	lock = taken("s");
 	KEEPS_ERRNO_VOID(lockfile_note_left(&lock, true));
 	ck_assert(lockfile_record(&lock, &record));
 	ck_assert(record.left);
@@ -711,15 +743,16 @@ START_TEST(joining_makes_a_claim_of_ones_own)
 	int claim = claimed("s", NULL);
 	int before = open_descriptors();
 	struct lockfile lock = named("s");
-	int joined = KEEPS_ERRNO(lockfile_join(&lock));
+	struct file_id file;
+	int own = joined(&lock, &file);
 
-	ck_assert_int_ge(joined, 100);
-	ck_assert(fcntl(joined, F_GETFD) & FD_CLOEXEC);
-	ck_assert(lockfile_is(joined, &lock.file));
+	ck_assert_int_ge(own, 100);
+	ck_assert(fcntl(own, F_GETFD) & FD_CLOEXEC);
+	ck_assert(is_claim_on(own, &file));
 	ck_assert_int_eq(open_descriptors(), before + 1);
 	lockfile_unclaim(claim);
 	ck_assert(is_claimed("s"));
-	lockfile_unclaim(joined);
+	lockfile_unclaim(own);
 	ck_assert(!is_claimed("s"));
 }
 END_TEST
@@ -729,11 +762,11 @@ START_TEST(joining_waits_for_no_mutex)
 	int claim = claimed("s", NULL);
 	pid_t holder = start(take_in_child, "s");
 	struct lockfile lock = named("s");
-	int joined = lockfile_join(&lock);
+	int own = joined(&lock, NULL);
 
-	ck_assert_int_ge(joined, 0);
+	ck_assert_int_ge(own, 0);
 	end(holder);
-	lockfile_unclaim(joined);
+	lockfile_unclaim(own);
 	lockfile_unclaim(claim);
 }
 END_TEST
@@ -743,7 +776,7 @@ START_TEST(joining_makes_no_file)
 	int before = open_descriptors();
 	struct lockfile lock = named("s");
 
-	ck_assert_int_eq(KEEPS_ERRNO(lockfile_join(&lock)), -1);
+	ck_assert_int_eq(joined(&lock, NULL), -1);
 	ck_assert(!exists(FILE_OF_S));
 	ck_assert_int_eq(open_descriptors(), before);
 }
@@ -755,14 +788,14 @@ START_TEST(a_claim_may_be_lost)
 	struct file_id file;
 	int claim = claimed("s", &file);
 
-	ck_assert(!KEEPS_ERRNO(lockfile_is(-1, &file)));
-	ck_assert(!KEEPS_ERRNO(lockfile_is_void(-1, &file)));
+	ck_assert(!is_claim_on(-1, &file));
+	ck_assert(!is_void(-1, &file));
 	ck_assert_int_eq(dup2(0, claim), claim);
-	ck_assert(!KEEPS_ERRNO(lockfile_is(claim, &file)));
-	ck_assert(!KEEPS_ERRNO(lockfile_is_void(claim, &file)));
+	ck_assert(!is_claim_on(claim, &file));
+	ck_assert(!is_void(claim, &file));
 	close(claim);
-	ck_assert(!KEEPS_ERRNO(lockfile_is(claim, &file)));
-	ck_assert(!KEEPS_ERRNO(lockfile_is_void(claim, &file)));
+	ck_assert(!is_claim_on(claim, &file));
+	ck_assert(!is_void(claim, &file));
 	ck_assert(!is_claimed("s"));
 }
 END_TEST
@@ -835,7 +868,7 @@ START_TEST(a_claim_s_descriptor_may_be_borrowed)
 	ck_assert(file_same(&lock.file, &file));
 	ck_assert(lock.borrowed);
 	KEEPS_ERRNO_VOID(lockfile_leave(&lock));
-	ck_assert(lockfile_is(claim, &file));
+	ck_assert(is_claim_on(claim, &file));
 }
 END_TEST
 
@@ -925,11 +958,11 @@ static ino_t number_of(const char *path)
 
 START_TEST(a_claimed_file_moves_with_its_name)
 {
+	struct file_id file;
+	int claim = claimed("a", &file);
+	int before = open_descriptors();
 	struct lockfile a = taken("a");
 	struct lockfile b = taken("b");
-	struct file_id file = a.file;
-	int before = open_descriptors();
-	int claim = lockfile_claim(&a, &sample);
 
 	ck_assert(KEEPS_ERRNO(lockfile_move(&a, &b)));
 	ck_assert(!exists("a" LOCKFILE_SUFFIX));
@@ -942,9 +975,9 @@ START_TEST(a_claimed_file_moves_with_its_name)
 	lockfile_leave(&b);
 	ck_assert(!exists("a" LOCKFILE_SUFFIX));
 	ck_assert(is_claimed("b"));
-	ck_assert(lockfile_is(claim, &file));
+	ck_assert(is_claim_on(claim, &file));
 	ck_assert_int_eq(tried_elsewhere("b"), LOCKFILE_HELD);
-	ck_assert_int_eq(open_descriptors(), before - 1);
+	ck_assert_int_eq(open_descriptors(), before);
 }
 END_TEST
 
@@ -953,12 +986,12 @@ START_TEST(a_move_voids_the_claims_on_its_target)
 {
 	struct file_id file;
 	int old = claimed("b", &file);
+	int claim = claimed("a", NULL);
 	struct lockfile a = taken("a");
 	struct lockfile b = taken("b");
-	int claim = lockfile_claim(&a, &sample);
 
 	ck_assert(lockfile_move(&a, &b));
-	ck_assert(lockfile_is_void(old, &file));
+	ck_assert(is_void(old, &file));
 	lockfile_leave(&b);
 	lockfile_leave(&a);
 	lockfile_unclaim(claim);
@@ -969,18 +1002,36 @@ END_TEST
 
 START_TEST(a_new_file_at_a_moved_name_is_let_be)
 {
+	int claim = claimed("a", NULL);
 	struct lockfile a = taken("a");
 	struct lockfile b = taken("b");
-	int claim = lockfile_claim(&a, &sample);
 	struct lockfile next;
 
-	ck_assert_int_ge(claim, 0);
 	ck_assert(lockfile_move(&a, &b));
 	next = taken("a");
 	lockfile_leave(&a);
 	lockfile_leave(&b);
 	ck_assert(exists("a" LOCKFILE_SUFFIX));
 	lockfile_leave(&next);
+	lockfile_unclaim(claim);
+}
+END_TEST
+
+/* Who created it and waits for its mutex relies on that it keeps its name. */
+START_TEST(what_nobody_claims_is_not_moved)
+{
+	struct lockfile a = taken("a");
+	struct lockfile b = taken("b");
+	struct file_id file_a = a.file, file_b = b.file;
+
+	ck_assert(!KEEPS_ERRNO(lockfile_move(&a, &b)));
+	ck_assert(!KEEPS_ERRNO(lockfile_exchange(&a, &b)));
+	ck_assert_uint_eq(number_of("a" LOCKFILE_SUFFIX), file_a.ino);
+	ck_assert_uint_eq(number_of("b" LOCKFILE_SUFFIX), file_b.ino);
+	lockfile_leave(&a);
+	lockfile_leave(&b);
+	ck_assert(!exists("a" LOCKFILE_SUFFIX));
+	ck_assert(!exists("b" LOCKFILE_SUFFIX));
 }
 END_TEST
 
@@ -988,22 +1039,49 @@ START_TEST(exchanged_files_take_their_claims_along)
 {
 	struct file_id file_a, file_b;
 	int claim_a = claimed("a", &file_a);
+	int claim_b = claimed("b", &file_b);
 	struct lockfile a = taken("a");
 	struct lockfile b = taken("b");
 
-	file_b = b.file;
 	ck_assert(KEEPS_ERRNO(lockfile_exchange(&a, &b)));
 	ck_assert(file_same(&a.file, &file_b));
 	ck_assert(file_same(&b.file, &file_a));
 	ck_assert_uint_eq(number_of("a" LOCKFILE_SUFFIX), file_b.ino);
 	ck_assert_uint_eq(number_of("b" LOCKFILE_SUFFIX), file_a.ino);
+	lockfile_unclaim(claim_b);
 	ck_assert(lockfile_claimed(&b));
 	ck_assert(!lockfile_claimed(&a));
 	lockfile_leave(&a);
 	lockfile_leave(&b);
 	ck_assert(!exists("a" LOCKFILE_SUFFIX));
 	ck_assert(is_claimed("b"));
-	ck_assert(lockfile_is(claim_a, &file_a));
+	ck_assert(is_claim_on(claim_a, &file_a));
+}
+END_TEST
+
+static void assert_the_claim_crosses(const char *from, const char *to)
+{
+	struct file_id file;
+	int claim = claimed(from, &file);
+	struct lockfile a = taken("a");
+	struct lockfile b = taken("b");
+
+	ck_assert(KEEPS_ERRNO(lockfile_exchange(&a, &b)));
+	lockfile_leave(&a);
+	lockfile_leave(&b);
+	ck_assert(is_claimed(to));
+	ck_assert(!is_claimed(from));
+	ck_assert(is_claim_on(claim, &file));
+	lockfile_unclaim(claim);
+}
+
+START_TEST(an_exchange_with_an_unclaimed_file_removes_that)
+{
+	assert_the_claim_crosses("a", "b");
+	ck_assert(!exists("a" LOCKFILE_SUFFIX));
+	ck_assert_int_eq(unlink("b" LOCKFILE_SUFFIX), 0);
+	assert_the_claim_crosses("b", "a");
+	ck_assert(!exists("b" LOCKFILE_SUFFIX));
 }
 END_TEST
 
@@ -1021,7 +1099,7 @@ START_TEST(what_is_borrowed_stays_borrowed)
 	lockfile_leave(&a);
 	lockfile_leave(&b);
 	ck_assert_int_eq(open_descriptors(), before);
-	ck_assert(lockfile_is(claim, &file));
+	ck_assert(is_claim_on(claim, &file));
 	ck_assert(is_claimed("b"));
 	ck_assert(!exists("a" LOCKFILE_SUFFIX));
 }
@@ -1044,15 +1122,19 @@ END_TEST
 
 START_TEST(a_move_that_fails_changes_nothing)
 {
+	struct file_id file;
+	int claim_a = claimed("a", &file);
+	int claim_b = claimed("b", NULL);
 	struct lockfile a = taken("a");
 	struct lockfile b = taken("b");
-	struct file_id file = a.file;
 
 	ck_assert_int_eq(unlink("a" LOCKFILE_SUFFIX), 0);
 	ck_assert(!KEEPS_ERRNO(lockfile_move(&a, &b)));
 	ck_assert(!KEEPS_ERRNO(lockfile_exchange(&a, &b)));
 	ck_assert(file_same(&a.file, &file));
 	ck_assert(exists("b" LOCKFILE_SUFFIX));
+	lockfile_unclaim(claim_a);
+	lockfile_unclaim(claim_b);
 	lockfile_leave(&a);
 	lockfile_leave(&b);
 	ck_assert(!exists("b" LOCKFILE_SUFFIX));
@@ -1134,7 +1216,9 @@ static void add_borrowing_and_moving(TCase *cases)
 	tcase_add_test(cases, a_claimed_file_moves_with_its_name);
 	tcase_add_test(cases, a_move_voids_the_claims_on_its_target);
 	tcase_add_test(cases, a_new_file_at_a_moved_name_is_let_be);
+	tcase_add_test(cases, what_nobody_claims_is_not_moved);
 	tcase_add_test(cases, exchanged_files_take_their_claims_along);
+	tcase_add_test(cases, an_exchange_with_an_unclaimed_file_removes_that);
 	tcase_add_test(cases, what_is_borrowed_stays_borrowed);
 	tcase_add_test(cases, what_is_not_open_is_not_moved);
 	tcase_add_test(cases, a_move_that_fails_changes_nothing);

@@ -56,14 +56,23 @@ static struct lockfile taken(const char *path)
 	return lock;
 }
 
+static struct lockfile taken_to_claim(const char *path)
+{
+	struct lockfile lock = named(path);
+
+	lock.to_claim = true;
+	ck_assert_int_eq(lockfile_try(&lock), LOCKFILE_HELD);
+	return lock;
+}
+
 /* Notes an inode under a name, with a claim. Returns the claim's descriptor. */
 static int note(const struct inode *inode, const char *path, bool foreign, struct file_id *file)
 {
-	struct lockfile lock = taken(path);
+	struct lockfile lock = taken_to_claim(path);
 	int claim = lockfile_claim(&lock, &sample);
 
 	ck_assert_int_ge(claim, 0);
-	KEEPS_ERRNO_VOID(owned_note(inode, &lock, claim, foreign));
+	KEEPS_ERRNO_VOID(owned_note(inode, &lock.file, claim, sample.cookie, foreign));
 	if (file)
 		*file = lock.file;
 	lockfile_leave(&lock);
@@ -72,9 +81,7 @@ static int note(const struct inode *inode, const char *path, bool foreign, struc
 
 static void note_without_claim(const struct inode *inode)
 {
-	struct lockfile lock = named("none");
-
-	KEEPS_ERRNO_VOID(owned_note(inode, &lock, -1, false));
+	KEEPS_ERRNO_VOID(owned_note(inode, NULL, -1, 0, false));
 }
 
 /* Is a name with this inode, and what lies beside this path now, ours? */
@@ -98,16 +105,27 @@ static bool is_claimed(const char *path)
 
 static void claim_in_child(const void *path)
 {
-	struct lockfile lock = taken(path);
+	struct lockfile lock = taken_to_claim(path);
 
 	ck_assert_int_ge(lockfile_claim(&lock, &sample), 0);
+	lockfile_leave(&lock);
+}
+
+/* As by the owner of the socket behind a descriptor, bound at s. */
+static void claim_for_socket_in_child(const void *fd)
+{
+	struct lockfile lock = taken_to_claim("s");
+	struct record record;
+
+	record_of_self(&record, *(const int *)fd);
+	ck_assert_int_ge(lockfile_claim(&lock, &record), 0);
 	lockfile_leave(&lock);
 }
 
 /* As by the owner of another socket. */
 static void claim_another_in_child(const void *path)
 {
-	struct lockfile lock = taken(path);
+	struct lockfile lock = taken_to_claim(path);
 	struct record another = sample;
 
 	another.cookie++;
@@ -247,12 +265,11 @@ START_TEST(of_a_foreign_socket_nothing_is_ours_without_a_claim)
 {
 	struct inode inode = made_up(1);
 	struct inode other = made_up(2);
-	struct lockfile lock = named("s");
 	int claim = note(&inode, "s", true, NULL);
 
 	close(claim);
 	ck_assert(!is_mine(&inode, "s"));
-	owned_note(&other, &lock, -1, true);
+	owned_note(&other, NULL, -1, 0, true);
 	ck_assert(!is_mine(&other, "s"));
 }
 END_TEST
@@ -510,7 +527,7 @@ static void *note_and_forget(void *about)
 	for (int round = 1; round < ROUNDS; round++) {
 		struct inode inode = inode_of_thread(thread, round);
 
-		owned_note(&inode, &lock, -1, false);
+		owned_note(&inode, NULL, -1, 0, false);
 		wrong += !owned_is_mine(&inode, &lock);
 		owned_forget(&inode, &none);
 		wrong += owned_is_mine(&inode, &lock);
@@ -534,7 +551,6 @@ static struct inode inode_in_turn(unsigned int at, int sec, uint32_t nsec)
 /* Two names that take turns in one slot, and then in the next. */
 static void *take_turns(void *about)
 {
-	struct lockfile lock = named("s");
 	struct file_id none = {0};
 
 	(void)about;
@@ -543,7 +559,7 @@ static void *take_turns(void *about)
 			struct inode inode =
 				inode_in_turn(place, 1 + round % 2, 1 + (uint32_t)round % 2);
 
-			owned_note(&inode, &lock, -1, false);
+			owned_note(&inode, NULL, -1, 0, false);
 			owned_forget(&inode, &none);
 		}
 	}
@@ -584,7 +600,7 @@ static int use_table(const void *about)
 	struct lockfile lock = named("s");
 
 	(void)about;
-	owned_note(&inode, &lock, -1, false);
+	owned_note(&inode, NULL, -1, 0, false);
 	return owned_is_mine(&inode, &lock) && note_and_forget(&number) == NULL ? 0 : 1;
 }
 
@@ -699,12 +715,19 @@ START_TEST(all_of_many_descriptors_are_looked_at)
 }
 END_TEST
 
+/* Listens at s, which another process that holds the socket claims for it. */
+static pid_t listening_with_a_claim(int *fd)
+{
+	*fd = listening("s", SOCK_STREAM);
+	return start(claim_for_socket_in_child, fd);
+}
+
 START_TEST(adopting_joins_the_claim)
 {
-	pid_t owner = start(claim_in_child, "s");
 	struct lockfile lock;
+	int fd;
+	pid_t owner = listening_with_a_claim(&fd);
 
-	listening("s", SOCK_STREAM);
 	KEEPS_ERRNO_VOID(owned_adopt_inherited());
 	ck_assert(name_is_mine("s"));
 	lock = taken("s");
@@ -713,6 +736,38 @@ START_TEST(adopting_joins_the_claim)
 	end(owner);
 	ck_assert(is_claimed("s"));
 	ck_assert(name_is_mine("s"));
+}
+END_TEST
+
+/* Of somebody who looks in, or left by a crash: who joined would claim it after our own name is
+ * gone. */
+static void assert_not_joined(void)
+{
+	struct lockfile lock;
+
+	listening("s", SOCK_STREAM);
+	owned_adopt_inherited();
+	ck_assert(name_is_mine("s"));
+	lock = taken("s");
+	ck_assert_int_eq(owned_claim_on(&lock.file), -1);
+	lockfile_leave(&lock);
+}
+
+START_TEST(a_lock_file_of_another_socket_is_not_joined)
+{
+	struct lockfile lock = taken_to_claim("s");
+	int claim = lockfile_claim(&lock, &sample);
+
+	lockfile_leave(&lock);
+	lockfile_unclaim(claim);
+	assert_not_joined();
+}
+END_TEST
+
+START_TEST(an_empty_lock_file_is_not_joined)
+{
+	write_file("s" LOCKFILE_SUFFIX, "");
+	assert_not_joined();
 }
 END_TEST
 
@@ -885,11 +940,11 @@ END_TEST
 
 START_TEST(a_held_listener_s_claim_is_joined)
 {
-	pid_t owner = start(claim_in_child, "s");
 	struct lockfile lock;
 	struct pin pin;
+	int fd;
+	pid_t owner = listening_with_a_claim(&fd);
 
-	listening("s", SOCK_STREAM);
 	ck_assert_int_eq(inode_pin(AT_FDCWD, "s", &pin), 0);
 	lock = taken("s");
 	ck_assert(KEEPS_ERRNO(owned_adopt_held(&pin, &lock)));
@@ -937,6 +992,8 @@ static void add_inherited(TCase *cases)
 		TYPES);
 	tcase_add_test(cases, all_of_many_descriptors_are_looked_at);
 	tcase_add_test(cases, adopting_joins_the_claim);
+	tcase_add_test(cases, a_lock_file_of_another_socket_is_not_joined);
+	tcase_add_test(cases, an_empty_lock_file_is_not_joined);
 	tcase_add_loop_test(cases, an_accepted_connection_is_no_listener, 0, 2);
 	tcase_add_loop_test(cases, a_connection_whose_client_is_gone_is_no_listener, 0, 2);
 	tcase_add_loop_test(cases, a_shut_down_connection_is_no_listener, 0, 2);
