@@ -438,7 +438,7 @@ int guard_link(const struct call *call)
 {
 	int saved = errno;
 	struct stat found;
-	bool is_socket = fstatat(call->dirfd, call->path, &found, look_flags(call)) == 0 &&
+	bool is_socket = inode_look_by(call->dirfd, call->path, look_flags(call), &found) == 0 &&
 			 S_ISSOCK(found.st_mode);
 	struct stat there;
 

@@ -2,10 +2,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/stat.h>
-#include <sys/syscall.h>
-#include <sys/sysmacros.h>
 #include <unistd.h>
+
+#include "kernel.h"
 
 bool file_same(const struct file_id *a, const struct file_id *b)
 {
@@ -25,38 +24,56 @@ struct file_id file_of(const struct stat *found)
 	return (struct file_id){.dev = found->st_dev, .ino = found->st_ino};
 }
 
+static int tell(int result, const struct kernel_file *file, struct stat *found)
+{
+	if (result == 0)
+		*found = (struct stat){
+			.st_dev = (dev_t)file->dev,
+			.st_ino = (ino_t)file->ino,
+			.st_mode = file->mode,
+			.st_nlink = (nlink_t)file->nlink,
+			.st_uid = file->uid,
+			.st_size = (off_t)file->size,
+		};
+	return result;
+}
+
 int inode_look(int dirfd, const char *path, struct stat *found)
 {
-	return fstatat(dirfd, path, found, AT_SYMLINK_NOFOLLOW);
+	return inode_look_by(dirfd, path, AT_SYMLINK_NOFOLLOW, found);
+}
+
+int inode_look_by(int dirfd, const char *path, int flags, struct stat *found)
+{
+	struct kernel_file file;
+
+	return tell(kernel_stat(dirfd, path, flags, &file), &file, found);
+}
+
+int inode_stat(int fd, struct stat *found)
+{
+	struct kernel_file file;
+
+	return tell(kernel_fstat(fd, &file), &file, found);
 }
 
 /*
- * statx(2) by its number: the wrapper needs glibc 2.28. Where the kernel has none (before 4.11), or
- * a seccomp filter forbids it, fstatat does without the birth time.
+ * Where there is no statx (before Linux 4.11), or a seccomp filter forbids it, in whatever words,
+ * fstatat does without the birth time.
  */
 static int identify(int dirfd, const char *path, int flags, struct inode *inode)
 {
 	int saved = errno;
-	struct statx found;
-	struct stat plain;
-	mode_t mode;
+	struct kernel_file file;
 
-	if (syscall(SYS_statx, dirfd, path, flags, STATX_BASIC_STATS | STATX_BTIME, &found) == 0) {
-		mode = found.stx_mode;
-		inode->file.dev = makedev(found.stx_dev_major, found.stx_dev_minor);
-		inode->file.ino = (ino_t)found.stx_ino;
-		if (found.stx_mask & STATX_BTIME) {
-			inode->born_sec = found.stx_btime.tv_sec;
-			inode->born_nsec = found.stx_btime.tv_nsec;
-		}
-	} else {
-		if ((errno != ENOSYS && errno != EPERM) || fstatat(dirfd, path, &plain, flags) != 0)
-			return -1;
-		mode = plain.st_mode;
-		inode->file = file_of(&plain);
-	}
-	errno = S_ISSOCK(mode) ? saved : ENOTSOCK;
-	return S_ISSOCK(mode) ? 0 : -1;
+	if (kernel_statx(dirfd, path, flags, &file) != 0 &&
+		(errno == ENOENT || kernel_stat(dirfd, path, flags, &file) != 0))
+		return -1;
+	inode->file = (struct file_id){.dev = (dev_t)file.dev, .ino = (ino_t)file.ino};
+	inode->born_sec = file.born_sec;
+	inode->born_nsec = file.born_nsec;
+	errno = S_ISSOCK(file.mode) ? saved : ENOTSOCK;
+	return S_ISSOCK(file.mode) ? 0 : -1;
 }
 
 int inode_identify(int dirfd, const char *path, struct inode *inode)

@@ -41,10 +41,18 @@ bool inode_same(const struct inode *a, const struct inode *b);
 struct file_id file_of(const struct stat *found);
 
 /*
+ * The looks fill in device, number, mode, links, uid and size, and leave the rest zero.
+ *
  * fstatat(2) of the name itself. Returns 0 or -1 with errno as fstatat has it: EFAULT where the
  * path cannot be read, so that after a success it can.
  */
 int inode_look(int dirfd, const char *path, struct stat *found);
+
+/* The same with fstatat's flags of the caller's choice. */
+int inode_look_by(int dirfd, const char *path, int flags, struct stat *found);
+
+/* fstat(2). Returns 0 or -1 with errno as fstat has it. */
+int inode_stat(int fd, struct stat *found);
 
 /*
  * Tells which socket a name leads to, without holding on to it: needs no descriptor. Returns 0; or

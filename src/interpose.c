@@ -40,10 +40,18 @@ static bool guarding(void)
 	return !config.disabled;
 }
 
+static void on_fork(void)
+{
+	lockfile_forked();
+	owned_forked();
+}
+
 static __attribute__((constructor)) void on_load(void)
 {
-	if (guarding())
-		pthread_atfork(NULL, NULL, lockfile_forked);
+	if (!guarding())
+		return;
+	owned_forked();
+	pthread_atfork(NULL, NULL, on_fork);
 }
 
 EXPORT int bind(int fd, const struct sockaddr *address, socklen_t length)

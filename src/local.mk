@@ -6,6 +6,7 @@ librooms_la_SOURCES = \
 	src/guard.c src/guard.h \
 	src/inode.c src/inode.h \
 	src/judge.c src/judge.h \
+	src/kernel.c src/kernel.h \
 	src/libc.c src/libc.h \
 	src/liveness.c src/liveness.h \
 	src/lockfile.c src/lockfile.h \

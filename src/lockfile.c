@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "kernel.h"
 #include "libc.h"
 
 enum { MUTEX = 0, CLAIM = 1 }; /* the bytes locked */
@@ -52,16 +53,6 @@ void lockfile_forked(void)
 			close(noted - 1);
 	}
 	errno = saved;
-}
-
-static int lock_bytes(int fd, int command, short type, off_t first, off_t count)
-{
-	struct flock lock = {
-		.l_type = type, .l_whence = SEEK_SET, .l_start = first, .l_len = count};
-
-	if (fcntl(fd, command, &lock) != 0)
-		return -1;
-	return lock.l_type;
 }
 
 static void forget_state(struct lockfile *lock)
@@ -129,10 +120,10 @@ static int out_of_the_way(int fd)
 {
 	enum { MOST = 1024, HIGH = MOST / 4 * 3 };
 	struct rlimit limit;
-	int high = fcntl(fd, F_DUPFD_CLOEXEC, HIGH);
+	int high = kernel_duplicate(fd, HIGH);
 
 	if (high < 0 && getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < MOST)
-		high = fcntl(fd, F_DUPFD_CLOEXEC, (int)(limit.rlim_cur / 4 * 3));
+		high = kernel_duplicate(fd, (int)(limit.rlim_cur / 4 * 3));
 	if (high < 0)
 		return fd;
 	close(fd);
@@ -152,7 +143,7 @@ static bool is_planted(struct lockfile *lock, const struct stat *found)
 	char first = *end;
 	bool planted;
 
-	if (found->st_uid == geteuid())
+	if (found->st_uid == kernel_euid())
 		return false;
 	*end = '\0'; /* what is left names the directory, for as long as we look */
 	planted = inode_look(lock->dirfd, base ? lock->path : ".", &directory) == 0 &&
@@ -166,7 +157,7 @@ static bool adopt(struct lockfile *lock, int fd)
 {
 	struct stat found;
 
-	if (fstat(fd, &found) != 0 || !S_ISREG(found.st_mode) || found.st_nlink > 1 ||
+	if (inode_stat(fd, &found) != 0 || !S_ISREG(found.st_mode) || found.st_nlink > 1 ||
 		is_planted(lock, &found)) {
 		errno = EINVAL;
 		return false;
@@ -192,12 +183,12 @@ static bool name_leads_to(const struct lockfile *lock, const struct file_id *fil
 
 static bool try_mutex(int fd)
 {
-	return lock_bytes(fd, F_OFD_SETLK, F_WRLCK, MUTEX, 1) >= 0;
+	return kernel_lock(fd, F_OFD_SETLK, F_WRLCK, MUTEX, 1) >= 0;
 }
 
 static enum lockfile_state give_up(int fd)
 {
-	lock_bytes(fd, F_OFD_SETLK, F_UNLCK, MUTEX, 1);
+	kernel_lock(fd, F_OFD_SETLK, F_UNLCK, MUTEX, 1);
 	errno = EAGAIN;
 	return LOCKFILE_NONE;
 }
@@ -214,22 +205,40 @@ static enum lockfile_state take_mutex(struct lockfile *lock, int fd)
 }
 
 /*
- * One that we created: it has its name for as long as it has one at all, since only claimed files
- * are renamed. Others may have come and gone before we got its mutex; an empty one has had no
- * claim.
+ * A kernel that knows no such locks (EINVAL, before Linux 3.15), or a filter that forbids them: a
+ * file made for them would lie there for ever.
+ */
+static void remove_useless(const struct lockfile *lock)
+{
+	int saved = errno;
+
+	if (errno == EINVAL || errno == ENOSYS || errno == EPERM)
+		libc.unlinkat(lock->dirfd, lock->path, 0);
+	errno = saved;
+}
+
+/*
+ * One that we created. Others may have come and gone before we got its mutex. While it is empty it
+ * has had no claim, and still has the name it was made at, or none.
  */
 static enum lockfile_state take_new_mutex(struct lockfile *lock, int fd)
 {
 	struct stat found;
 
-	if (!try_mutex(fd))
-		return errno == EAGAIN ? LOCKFILE_BUSY : LOCKFILE_NONE;
-	if (fstat(fd, &found) != 0 || found.st_nlink != 1)
+	if (!try_mutex(fd)) {
+		if (errno == EAGAIN)
+			return LOCKFILE_BUSY;
+		remove_useless(lock);
+		return LOCKFILE_NONE;
+	}
+	if (inode_stat(fd, &found) != 0)
+		return give_up(fd);
+	lock->file = file_of(&found);
+	if (found.st_size == 0 ? found.st_nlink != 1 : !name_leads_to(lock, &lock->file))
 		return give_up(fd);
 	/* Whatever the program's umask or the directory's default ACL made of it. */
 	if ((found.st_mode & 07777) != 0600)
 		fchmod(fd, 0600);
-	lock->file = file_of(&found);
 	lock->fd = fd;
 	lock->named = true;
 	lock->unclaimed = found.st_size == 0;
@@ -290,7 +299,7 @@ bool lockfile_peek(struct lockfile *lock)
 	if (lock->path[0] != '\0')
 		lock->fd = openat(lock->dirfd, lock->path,
 			O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-	if (lock->fd >= 0 && (fstat(lock->fd, &found) != 0 || !S_ISREG(found.st_mode))) {
+	if (lock->fd >= 0 && (inode_stat(lock->fd, &found) != 0 || !S_ISREG(found.st_mode))) {
 		close(lock->fd);
 		lock->fd = -1;
 	}
@@ -322,7 +331,7 @@ void lockfile_leave(struct lockfile *lock)
 	/* Not by close alone: a fork in another thread may hold a copy. Nobody finds a removed
 	 * file. */
 	if (!lock->removed)
-		lock_bytes(lock->fd, F_OFD_SETLK, F_UNLCK, MUTEX, 1);
+		kernel_lock(lock->fd, F_OFD_SETLK, F_UNLCK, MUTEX, 1);
 	if (!lock->borrowed)
 		note_given_back(lock->fd);
 	if (!lock->borrowed && !lock->claimed)
@@ -351,7 +360,7 @@ static int claim_type(const struct lockfile *lock)
 	if (lock->unclaimed || lock->claimed)
 		return lock->claimed ? F_RDLCK : F_UNLCK;
 	if (lock->fd >= 0)
-		type = lock_bytes(lock->fd, F_OFD_GETLK, F_WRLCK, CLAIM, 1);
+		type = kernel_lock(lock->fd, F_OFD_GETLK, F_WRLCK, CLAIM, 1);
 	errno = saved;
 	return type;
 }
@@ -422,7 +431,7 @@ bool lockfile_exchange(struct lockfile *a, struct lockfile *b)
 
 static bool take_claim(int fd)
 {
-	return lock_bytes(fd, F_OFD_SETLK, F_RDLCK, CLAIM, 1) >= 0;
+	return kernel_lock(fd, F_OFD_SETLK, F_RDLCK, CLAIM, 1) >= 0;
 }
 
 /*
@@ -473,7 +482,7 @@ int lockfile_join(const struct lockfile *lock, struct file_id *file)
 		errno = saved;
 		return -1;
 	}
-	joined = fstat(fd, &found) == 0 && S_ISREG(found.st_mode) && found.st_nlink == 1 &&
+	joined = inode_stat(fd, &found) == 0 && S_ISREG(found.st_mode) && found.st_nlink == 1 &&
 		 found.st_size > 0 && take_claim(fd);
 	*file = file_of(&found);
 	if (joined && name_leads_to(lock, file)) {
@@ -493,7 +502,7 @@ enum claim lockfile_claim_state(int claim, const struct file_id *file)
 	struct file_id there;
 	enum claim state = CLAIM_LOST;
 
-	if (claim >= 0 && fstat(claim, &found) == 0) {
+	if (claim >= 0 && inode_stat(claim, &found) == 0) {
 		there = file_of(&found);
 		if (file_same(&there, file))
 			state = found.st_nlink > 0 ? CLAIM_STANDS : CLAIM_VOID;
@@ -509,7 +518,7 @@ void lockfile_unclaim(int claim)
 	int saved = errno;
 
 	/* The mutex as well: it may have been borrowed. */
-	lock_bytes(claim, F_OFD_SETLK, F_UNLCK, MUTEX, 2);
+	kernel_lock(claim, F_OFD_SETLK, F_UNLCK, MUTEX, 2);
 	close(claim);
 	errno = saved;
 }

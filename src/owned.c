@@ -229,10 +229,23 @@ void owned_note(const struct inode *inode, const struct file_id *lockfile, int c
 		lockfile_unclaim(claim);
 }
 
+static pid_t self;
+
+void owned_forked(void)
+{
+	self = getpid();
+}
+
+/*
+ * A child of vfork shares this table, and not the descriptors: what it would empty here is left to
+ * its parent's sweep, which finds the claim void.
+ */
 void owned_forget(const struct inode *inode, const struct file_id *lockfile)
 {
 	unsigned int home = home_of(inode);
 
+	if (self != 0 && self != getpid())
+		return;
 	for (unsigned int step = 0; step < REACH; step++) {
 		struct slot *slot = slot_at(home, step);
 		unsigned int turn;
@@ -365,12 +378,12 @@ static bool is_socket_of(int fd, const struct pin *pin, const struct lockfile *l
 
 	if (file >= 0) {
 		struct file_id bound = {0};
-		if (fstat(file, &found) == 0)
+		if (inode_stat(file, &found) == 0)
 			bound = file_of(&found);
 		close(file);
 		return file_same(&bound, &pin->inode.file);
 	}
-	if (fstat(fd, &found) != 0)
+	if (inode_stat(fd, &found) != 0)
 		return false;
 	switch (sockdiag_bound_by(pin, found.st_ino)) {
 	case SOCKDIAG_YES:

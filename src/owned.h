@@ -32,6 +32,9 @@ int owned_claim_on(const struct file_id *file);
 void owned_note(const struct inode *inode, const struct file_id *lockfile, int claim,
 	uint64_t cookie, bool foreign);
 
+/* For a process that has a memory of its own: at load, and in a child just forked. */
+void owned_forked(void);
+
 /* The name is gone: gives up the claims on it. */
 void owned_forget(const struct inode *inode, const struct file_id *lockfile);
 

@@ -6,10 +6,11 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "inode.h"
+#include "kernel.h"
 #include "text.h"
 
 #ifndef SO_COOKIE
@@ -107,12 +108,12 @@ void record_of_self(struct record *record, int fd)
 	memset(record, 0, sizeof(*record));
 	clock_gettime(CLOCK_REALTIME, &now);
 	record->pid = (uint64_t)getpid();
-	record->uid = geteuid();
+	record->uid = kernel_euid();
 	record->time = (uint64_t)now.tv_sec;
 	boot_of_self(record->boot);
 	prctl(PR_GET_NAME, record->comm);
 	record->comm[RECORD_COMM - 1] = '\0';
-	if (fd >= 0 && fstat(fd, &found) == 0) {
+	if (fd >= 0 && inode_stat(fd, &found) == 0) {
 		record->socket = found.st_ino;
 		record->cookie = cookie_of(fd, SO_COOKIE);
 		record->netns = cookie_of(fd, SO_NETNS_COOKIE);

@@ -29,7 +29,7 @@ void report_load(void)
 	int saved = errno;
 	struct stat found;
 
-	stderr_at_load.open = fstat(STDERR_FILENO, &found) == 0;
+	stderr_at_load.open = inode_stat(STDERR_FILENO, &found) == 0;
 	if (stderr_at_load.open)
 		stderr_at_load.file = file_of(&found);
 	errno = saved;
@@ -40,7 +40,7 @@ static bool stderr_is_as_it_was(void)
 	struct stat found;
 	struct file_id now;
 
-	if (!stderr_at_load.open || fstat(STDERR_FILENO, &found) != 0)
+	if (!stderr_at_load.open || inode_stat(STDERR_FILENO, &found) != 0)
 		return false;
 	now = file_of(&found);
 	return file_same(&now, &stderr_at_load.file);

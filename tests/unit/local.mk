@@ -12,6 +12,7 @@ unit_tests = \
 	tests/unit/check_guard \
 	tests/unit/check_inode \
 	tests/unit/check_judge \
+	tests/unit/check_kernel \
 	tests/unit/check_libc \
 	tests/unit/check_liveness \
 	tests/unit/check_lockfile \
@@ -36,6 +37,8 @@ tests_unit_check_inode_CFLAGS = $(unit_cflags)
 tests_unit_check_inode_LDADD = $(unit_libs)
 tests_unit_check_judge_CFLAGS = $(unit_cflags)
 tests_unit_check_judge_LDADD = $(unit_libs)
+tests_unit_check_kernel_CFLAGS = $(unit_cflags)
+tests_unit_check_kernel_LDADD = $(unit_libs)
 tests_unit_check_libc_CFLAGS = $(unit_cflags)
 tests_unit_check_libc_LDADD = $(unit_libs)
 tests_unit_check_liveness_CFLAGS = $(unit_cflags)
