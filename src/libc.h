@@ -7,7 +7,15 @@
 #ifndef LIBC_H
 #define LIBC_H
 
+#include <stdio.h>
 #include <sys/socket.h>
+
+/* A libc without renameat2 has no words for its flags; the values are the kernel's (linux/fs.h). */
+#ifndef RENAME_NOREPLACE
+#define RENAME_NOREPLACE 1
+#define RENAME_EXCHANGE  2
+#define RENAME_WHITEOUT  4
+#endif
 
 struct libc {
 	int (*bind)(int, const struct sockaddr *, socklen_t);
