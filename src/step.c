@@ -3,13 +3,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <stdint.h>
 #include <time.h>
 
 #include "config.h"
 #include "owned.h"
 
 /* How long to wait for a mutex, which is held for microseconds unless its holder was stopped. */
-#define PATIENCE_SEC     3
+#define PATIENCE_NS      INT64_C(3000000000)
 #define FIRST_PAUSE_NS   20000L
 #define LONGEST_PAUSE_NS 2000000L
 
@@ -82,33 +83,23 @@ static bool try_mutexes(struct step *step)
 	return true;
 }
 
-static bool later_than(const struct timespec *deadline)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec > deadline->tv_sec ||
-	       (now.tv_sec == deadline->tv_sec && now.tv_nsec > deadline->tv_nsec);
-}
-
 bool step_enter(struct step *step)
 {
 	int saved = errno;
-	struct timespec deadline;
+	int64_t waited = 0; /* not by a clock, which libfaketime may have stopped */
 	struct timespec pause = {.tv_nsec = FIRST_PAUSE_NS};
 	sigset_t all;
 
 	sigfillset(&all);
-	clock_gettime(CLOCK_MONOTONIC, &deadline);
-	deadline.tv_sec += PATIENCE_SEC;
 	while (!try_mutexes(step)) {
-		if (later_than(&deadline)) {
+		if (waited >= PATIENCE_NS) {
 			errno = saved;
 			return false;
 		}
 		sigprocmask(SIG_SETMASK, &step->signals, NULL);
 		nanosleep(&pause, NULL);
 		sigprocmask(SIG_SETMASK, &all, NULL);
+		waited += pause.tv_nsec;
 		if (pause.tv_nsec < LONGEST_PAUSE_NS)
 			pause.tv_nsec *= 2;
 	}
