@@ -19,12 +19,14 @@ static bool set_is_readable(uintptr_t bytes)
 
 static bool is_readable(uintptr_t bytes, size_t length)
 {
+	const uintptr_t page = 4096; /* or more */
 	size_t set = _NSIG / 8;
 
 	/* A range this short touches two pages at the most. One set covers a shorter one. */
 	if (length < set)
 		return set_is_readable(bytes) || set_is_readable(bytes + length - set);
-	return set_is_readable(bytes) && set_is_readable(bytes + length - set);
+	return set_is_readable(bytes) && (bytes / page == (bytes + length - 1) / page ||
+						 set_is_readable(bytes + length - set));
 }
 
 bool address_path(int fd, const struct sockaddr *address, socklen_t length, char *path)

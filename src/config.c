@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "scratch.h"
 #include "text.h"
 
 struct config config;
@@ -142,16 +143,20 @@ static void add_components(struct text *text, const char *path)
 	}
 }
 
-static bool matches_any(const char *patterns, const char *path)
-{
+struct workspace {
+	char start[PATH_MAX];
+	char absolute[2 * PATH_MAX];
 	char pattern[CONFIG_TEXT];
+};
 
+static bool matches_any(const char *patterns, struct workspace *space)
+{
 	for (;;) {
 		size_t length = strcspn(patterns, ":");
-		struct text text = text_in(pattern, sizeof(pattern));
+		struct text text = text_in(space->pattern, sizeof(space->pattern));
 
 		text_add_n(&text, patterns, length);
-		if (length > 0 && fnmatch(pattern, path, 0) == 0)
+		if (length > 0 && fnmatch(space->pattern, space->absolute, 0) == 0)
 			return true;
 		if (patterns[length] == '\0')
 			return false;
@@ -159,33 +164,36 @@ static bool matches_any(const char *patterns, const char *path)
 	}
 }
 
-static __attribute__((noinline)) bool ignored_by_pattern(int dirfd, const char *path)
+static bool ignored_by_pattern(int dirfd, const char *path, struct workspace *space)
 {
-	char start[PATH_MAX];
-	char absolute[2 * PATH_MAX];
-	struct text text = text_in(absolute, sizeof(absolute));
+	struct text text = text_in(space->absolute, sizeof(space->absolute));
 
 	if (path[0] != '/') {
-		ssize_t length = start_of(dirfd, start, sizeof(start) - 1);
+		ssize_t length = start_of(dirfd, space->start, sizeof(space->start) - 1);
 		if (length > 0) {
-			start[length] = '\0';
-			add_components(&text, start);
+			space->start[length] = '\0';
+			add_components(&text, space->start);
 		}
 	}
 	add_components(&text, path);
-	if (config.only[0] != '\0' && !matches_any(config.only, absolute))
+	if (config.only[0] != '\0' && !matches_any(config.only, space))
 		return true;
-	return config.ignore[0] != '\0' && matches_any(config.ignore, absolute);
+	return config.ignore[0] != '\0' && matches_any(config.ignore, space);
 }
 
 bool config_ignores(int dirfd, const char *path)
 {
 	int saved = errno;
-	bool ignores;
+	struct workspace *space;
+	bool ignores = false;
 
 	if (config.only[0] == '\0' && config.ignore[0] == '\0')
 		return false;
-	ignores = ignored_by_pattern(dirfd, path);
+	space = scratch_take(sizeof(*space));
+	if (space) {
+		ignores = ignored_by_pattern(dirfd, path, space);
+		scratch_give_back(space, sizeof(*space));
+	}
 	errno = saved;
 	return ignores;
 }

@@ -41,7 +41,8 @@ void config_load(void (*complain)(const char *variable, const char *expected));
 
 /*
  * Do SOCKGUARD_ONLY and SOCKGUARD_IGNORE leave this path to libc? Async-signal-safe where no
- * patterns are set (fnmatch(3) may allocate). Leaves errno alone.
+ * patterns are set (fnmatch(3) may allocate). Not where there is no memory to tell: then the path
+ * is guarded. Leaves errno alone.
  */
 bool config_ignores(int dirfd, const char *path);
 

@@ -13,6 +13,7 @@ librooms_la_SOURCES = \
 	src/owned.c src/owned.h \
 	src/record.c src/record.h \
 	src/report.c src/report.h \
+	src/scratch.c src/scratch.h \
 	src/sockdiag.c src/sockdiag.h \
 	src/step.c src/step.h \
 	src/text.c src/text.h
@@ -22,7 +23,7 @@ lib_LTLIBRARIES += libsockguard.la
 libsockguard_la_SOURCES = src/interpose.c
 libsockguard_la_CFLAGS = $(AM_CFLAGS) -fvisibility=hidden
 libsockguard_la_LIBADD = librooms.la
-libsockguard_la_LDFLAGS = $(AM_LDFLAGS) -module -avoid-version -shared -Wl,-z,defs
+libsockguard_la_LDFLAGS = $(AM_LDFLAGS) $(SG_LIBRARY_LDFLAGS) -module -avoid-version -shared -Wl,-z,defs
 
 bin_PROGRAMS += sockguard
 sockguard_SOURCES = src/sockguard.c

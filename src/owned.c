@@ -272,7 +272,7 @@ static bool each_listed(int dir, bool (*found)(int fd, void *about), void *about
 		unsigned char type;
 		char name[];
 	};
-	_Alignas(struct entry) char list[1024];
+	_Alignas(struct entry) char list[512];
 	long filled;
 
 	while ((filled = syscall(SYS_getdents64, dir, list, sizeof(list))) > 0) {

@@ -124,8 +124,12 @@ void record_of_self(struct record *record, int fd)
 /* A name may hold anything, and the record is read by line. */
 static void add_printable(struct text *text, const char *words)
 {
-	for (; *words != '\0'; words++)
-		text_add_n(text, *words > ' ' && *words < 0x7f ? words : "?", 1);
+	char *byte = text->start + text->used;
+
+	text_add(text, words);
+	for (; *byte != '\0'; byte++)
+		if (*byte <= ' ' || *byte >= 0x7f)
+			*byte = '?';
 }
 
 void record_write(const struct record *record, char *out)

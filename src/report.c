@@ -76,23 +76,6 @@ static void write_quietly(int fd, const struct text *line)
 	sigprocmask(SIG_SETMASK, &old, NULL);
 }
 
-/* Not syslog(3), which locks and allocates. The socket is the one it would write to. */
-static void send_to_syslog(const struct text *line)
-{
-	static const struct sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = "/dev/log"};
-	char packet[LINE + 16];
-	struct text text = text_in(packet, sizeof(packet));
-	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-
-	if (fd < 0)
-		return;
-	text_add(&text, "<28>"); /* facility daemon, level warning: 3 * 8 + 4 */
-	text_add_n(&text, line->start, line->used - 1);
-	sendto(fd, packet, text.used, MSG_DONTWAIT | MSG_NOSIGNAL,
-		(const struct sockaddr *)&address, sizeof(address));
-	close(fd);
-}
-
 /* Gregorian date of a day since 1970-01-01. Not gmtime_r(3), which may take a lock. */
 static void add_date(struct text *text, uint64_t day)
 {
@@ -127,19 +110,27 @@ static void add_time(struct text *text)
 	text_add(text, "Z ");
 }
 
-/* Only a file of our own has no dates from elsewhere. */
+/* Not syslog(3), which locks and allocates. The socket is the one it would write to. */
+static void send_to_syslog(const struct text *line)
+{
+	static const struct sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = "/dev/log"};
+	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	if (fd < 0)
+		return;
+	sendto(fd, line->start, line->used - 1, MSG_DONTWAIT | MSG_NOSIGNAL,
+		(const struct sockaddr *)&address, sizeof(address));
+	close(fd);
+}
+
 static void append_to_file(const struct text *line)
 {
-	char dated[LINE + 32];
-	struct text text = text_in(dated, sizeof(dated));
 	int fd = open(config.log_file,
 		O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0600);
 
 	if (fd < 0)
 		return;
-	add_time(&text);
-	text_add_n(&text, line->start, line->used);
-	write_quietly(fd, &text);
+	write_quietly(fd, line);
 	close(fd);
 }
 
@@ -164,10 +155,14 @@ static void send_line(struct text *line)
 	}
 }
 
-static void add_self(struct text *text)
+static void start_line(struct text *text)
 {
 	char comm[RECORD_COMM] = "";
 
+	if (config.log_to == LOG_TO_SYSLOG)
+		text_add(text, "<28>"); /* facility daemon, level warning: 3 * 8 + 4 */
+	if (config.log_to == LOG_TO_FILE)
+		add_time(text); /* only a file of our own has no dates from elsewhere */
 	prctl(PR_GET_NAME, comm);
 	comm[RECORD_COMM - 1] = '\0';
 	text_add(text, "sockguard: ");
@@ -238,7 +233,7 @@ void report_refusal(const char *verb, const char *path, enum rival rival,
 	char buffer[LINE];
 	struct text text = text_in(buffer, sizeof(buffer));
 
-	add_self(&text);
+	start_line(&text);
 	add_call(&text, verb, path);
 	text_add(&text, "refused with EADDRINUSE: ");
 	add_rival(&text, rival, record);
@@ -252,7 +247,7 @@ void report_setting(const char *variable, const char *expected)
 	char buffer[LINE];
 	struct text text = text_in(buffer, sizeof(buffer));
 
-	add_self(&text);
+	start_line(&text);
 	text_add(&text, variable);
 	text_add(&text, " is not understood and left at its default; it takes ");
 	text_add(&text, expected);
@@ -268,7 +263,7 @@ void report_decision(const char *verb, const char *path, const char *decision)
 
 	if (!config.debug)
 		return;
-	add_self(&text);
+	start_line(&text);
 	add_call(&text, verb, path);
 	text_add(&text, decision);
 	send_line(&text);

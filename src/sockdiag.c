@@ -11,6 +11,8 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include "scratch.h"
+
 /* Not in every libc's headers; the values are the kernel's ABI (linux/magic.h). */
 #define BTRFS_MAGIC     0x9123683e
 #define OVERLAYFS_MAGIC 0x794c7630
@@ -103,19 +105,29 @@ static bool piece_decides(const struct wanted *wanted, const void *piece, size_t
 	return false;
 }
 
-/* Own function: its buffer is on the stack only while there is no cheaper way to an answer. */
-static __attribute__((noinline)) enum sockdiag read_dump(int fd, const struct wanted *wanted)
+static enum sockdiag read_pieces(int fd, const struct wanted *wanted, void *piece)
 {
-	_Alignas(struct nlmsghdr) char piece[PIECE];
 	enum sockdiag answer = SOCKDIAG_SILENT;
 	ssize_t length;
 
 	/* The kernel has each piece ready when it is asked for one: nothing to wait for. */
 	do {
-		length = recv(fd, piece, sizeof(piece), MSG_DONTWAIT | MSG_TRUNC);
-		if (length <= 0 || (size_t)length > sizeof(piece))
+		length = recv(fd, piece, PIECE, MSG_DONTWAIT | MSG_TRUNC);
+		if (length <= 0 || length > PIECE)
 			return SOCKDIAG_SILENT;
 	} while (!piece_decides(wanted, piece, (size_t)length, &answer));
+	return answer;
+}
+
+static enum sockdiag read_dump(int fd, const struct wanted *wanted)
+{
+	enum sockdiag answer;
+	void *piece = scratch_take(PIECE);
+
+	if (!piece)
+		return SOCKDIAG_SILENT;
+	answer = read_pieces(fd, wanted, piece);
+	scratch_give_back(piece, PIECE);
 	return answer;
 }
 

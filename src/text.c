@@ -12,8 +12,11 @@ struct text text_in(char *buffer, size_t size)
 
 void text_add_n(struct text *text, const char *words, size_t length)
 {
-	while (length-- > 0 && *words != '\0' && text->used + 1 < text->size)
-		text->start[text->used++] = *words++;
+	size_t room = text->size - text->used - 1;
+
+	length = strnlen(words, length < room ? length : room);
+	memcpy(text->start + text->used, words, length);
+	text->used += length;
 	text->start[text->used] = '\0';
 }
 
