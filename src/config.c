@@ -156,7 +156,7 @@ static bool matches_any(const char *patterns, struct workspace *space)
 		struct text text = text_in(space->pattern, sizeof(space->pattern));
 
 		text_add_n(&text, patterns, length);
-		if (length > 0 && fnmatch(space->pattern, space->absolute, 0) == 0)
+		if (fnmatch(space->pattern, space->absolute, 0) == 0)
 			return true;
 		if (patterns[length] == '\0')
 			return false;

@@ -72,14 +72,16 @@ static __attribute__((noinline)) bool answered_unseen(const struct call *call, i
 	char slashed[LOCKFILE_PATH]; /* longer ones are rare, and a handler's stack may be small */
 	struct call harmless = *call;
 	int looked = errno;
-	size_t length = 0;
+	bool unusable = looked == EFAULT || looked == ENOTDIR || looked == ENAMETOOLONG ||
+			looked == ELOOP; /* for anybody */
+	size_t length = unusable ? 0 : strlen(call->path);
 
-	if (looked != EFAULT && (length = strlen(call->path)) + 2 > sizeof(slashed)) {
+	if (length + 2 > sizeof(slashed)) {
 		*result = -1;
 		return true;
 	}
 	errno = saved;
-	if (looked == EFAULT || length == 0 || call->path[length - 1] == '/') {
+	if (length == 0 || call->path[length - 1] == '/') {
 		*result = call->perform(call); /* harmless as it is */
 		return true;
 	}

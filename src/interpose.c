@@ -48,10 +48,8 @@ static void on_fork(void)
 
 static __attribute__((constructor)) void on_load(void)
 {
-	if (!guarding())
-		return;
-	owned_forked();
-	pthread_atfork(NULL, NULL, on_fork);
+	if (guarding())
+		pthread_atfork(NULL, NULL, on_fork);
 }
 
 EXPORT int bind(int fd, const struct sockaddr *address, socklen_t length)
@@ -122,7 +120,13 @@ EXPORT int renameat(int dirfd, const char *path, int newdir, const char *newpath
 }
 
 #ifdef HAVE_RENAMEAT2
-#define RENAME_FLAGS ((unsigned int)(RENAME_NOREPLACE | RENAME_EXCHANGE | RENAME_WHITEOUT))
+/* Flags that we do not know, or that exclude each other, are for libc to refuse. */
+static bool are_known(unsigned int flags)
+{
+	const unsigned int known = RENAME_NOREPLACE | RENAME_WHITEOUT;
+
+	return flags == RENAME_EXCHANGE || (flags & ~known) == 0;
+}
 
 static int perform_renameat2(const struct call *call)
 {
@@ -134,9 +138,7 @@ EXPORT int renameat2(int dirfd, const char *path, int newdir, const char *newpat
 {
 	struct call call = {"renameat2", perform_renameat2, dirfd, path, newdir, newpath, flags};
 
-	/* Flags we do not know are for libc to refuse. */
-	return guarding() && (flags & ~RENAME_FLAGS) == 0 ? guard_rename(&call)
-							  : perform_renameat2(&call);
+	return guarding() && are_known(flags) ? guard_rename(&call) : perform_renameat2(&call);
 }
 #endif
 

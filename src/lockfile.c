@@ -475,7 +475,7 @@ int lockfile_join(const struct lockfile *lock, struct file_id *file)
 {
 	int saved = errno;
 	int fd = lock->path[0] == '\0' ? -1 : open_existing(lock);
-	struct stat found;
+	struct stat found = {0};
 	bool joined;
 
 	if (fd < 0) {

@@ -212,6 +212,25 @@ int owned_claim_on(const struct file_id *file)
 	return -1;
 }
 
+/* Who has noted names in this memory; 0: nobody yet, or not since a fork. */
+static atomic_int noted_by;
+
+void owned_forked(void)
+{
+	atomic_store_explicit(&noted_by, 0, memory_order_relaxed);
+}
+
+/*
+ * A child of vfork shares this table, and not the descriptors: what it would empty here is left to
+ * its parent's sweep, which finds the claim void.
+ */
+static bool shares_memory(void)
+{
+	int pid = atomic_load_explicit(&noted_by, memory_order_relaxed);
+
+	return pid != 0 && pid != getpid();
+}
+
 void owned_note(const struct inode *inode, const struct file_id *lockfile, int claim,
 	uint64_t cookie, bool foreign)
 {
@@ -224,27 +243,18 @@ void owned_note(const struct inode *inode, const struct file_id *lockfile, int c
 	name.foreign = foreign;
 	if (claim >= 0)
 		name.lockfile = *lockfile;
+	if (!shares_memory())
+		atomic_store_explicit(&noted_by, getpid(), memory_order_relaxed);
 	sweep();
 	if (!add(&name) && claim >= 0)
 		lockfile_unclaim(claim);
 }
 
-static pid_t self;
-
-void owned_forked(void)
-{
-	self = getpid();
-}
-
-/*
- * A child of vfork shares this table, and not the descriptors: what it would empty here is left to
- * its parent's sweep, which finds the claim void.
- */
 void owned_forget(const struct inode *inode, const struct file_id *lockfile)
 {
 	unsigned int home = home_of(inode);
 
-	if (self != 0 && self != getpid())
+	if (shares_memory())
 		return;
 	for (unsigned int step = 0; step < REACH; step++) {
 		struct slot *slot = slot_at(home, step);

@@ -294,6 +294,25 @@ START_TEST(two_names_of_a_socket_are_forgotten_one_by_one)
 }
 END_TEST
 
+/* As one of vfork does, whose table is its parent's. */
+START_TEST(a_child_that_was_not_told_of_its_fork_forgets_nothing)
+{
+	struct inode inode = made_up(1);
+	struct file_id file;
+	int claim = note(&inode, "s", false, &file);
+	pid_t child = fork();
+
+	if (child == 0) {
+		owned_forget(&inode, &file);
+		_exit(is_mine(&inode, "s") && is_open(claim) ? 0 : 1);
+	}
+	int status;
+	ck_assert_int_eq(waitpid(child, &status, 0), child);
+	ck_assert_int_eq(status, 0);
+	ck_assert(is_mine(&inode, "s"));
+}
+END_TEST
+
 START_TEST(a_fork_has_what_its_parent_had)
 {
 	struct inode inode = made_up(1);
@@ -306,6 +325,7 @@ START_TEST(a_fork_has_what_its_parent_had)
 	if (worker == 0) {
 		int mine = is_mine(&inode, "s") && owned_claim_on(&file) >= 0;
 
+		owned_forked();
 		owned_forget(&inode, &file);
 		_exit(mine && !is_mine(&inode, "s") ? 0 : 1);
 	}
@@ -600,6 +620,7 @@ static int use_table(const void *about)
 	struct lockfile lock = named("s");
 
 	(void)about;
+	owned_forked();
 	owned_note(&inode, NULL, -1, 0, false);
 	return owned_is_mine(&inode, &lock) && note_and_forget(&number) == NULL ? 0 : 1;
 }
@@ -968,6 +989,7 @@ static void add_table(TCase *cases)
 	tcase_add_test(cases, of_a_foreign_socket_nothing_is_ours_without_a_claim);
 	tcase_add_test(cases, two_names_of_a_socket_are_forgotten_one_by_one);
 	tcase_add_test(cases, a_fork_has_what_its_parent_had);
+	tcase_add_test(cases, a_child_that_was_not_told_of_its_fork_forgets_nothing);
 	tcase_add_test(cases, what_finds_no_room_is_forgotten_with_its_claim);
 	tcase_add_test(cases, a_name_forgotten_makes_room);
 	tcase_add_test(cases, a_name_without_claim_makes_room_for_one_with);
