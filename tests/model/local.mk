@@ -1,2 +1,3 @@
-# The protocol's model. Run by hand, tests/model/run, for it takes minutes and wants spin.
+# The protocol's model, for Spin. tests/model/run --all does more, and takes longer.
+TESTS += tests/model/run
 EXTRA_DIST += tests/model/run tests/model/sockguard.pml

@@ -11,8 +11,8 @@
  *   Two guarded processes, each at any time in one guarded call: unlink, bind (with and without
  *     SO_REUSEADDR), rename. In between it closes its socket, exits, or is started anew. No order
  *     is prescribed, and they live for ever: to close first and unlink later is one order of many.
- *   A child, forked from one of them at any instant, by another thread too. It has copies of the
- *     socket and the claim, or of the mutex's description. It closes, and exits.
+ *   A child, forked from the first of them at any instant, by another thread too. It has copies of
+ *     the socket and the claim, or of the mutex's description. It closes, and exits.
  *   The world, unguarded: rm of the socket, rm of the lock file, at any instant.
  *
  * Names lead to inodes. Inodes have numbers from a small pool, and the lowest free number is given
@@ -25,19 +25,23 @@
  *     unguarded rm has removed, as long as one process has both the socket and the claim on it.
  *     With the unlink or rename of its own name a process gives the name up.
  *   Progress: from every state in which no guarded call is under way and nobody has a socket of
- *     that name, a lone start by either process ends, and ends well: ltl lone_start. It is unlink
- *     and bind; with two paths also rename.
+ *     that name, a lone start by either process ends, and ends well. It is unlink and bind; with two
+ *     paths also rename. All others stand still meanwhile, so that assertions tell it: no call of
+ *     it is refused or comes back to the opening of a lock file oftener than MOST_LOOKS, the socket
+ *     lies at the name in the end, and pan reports a call that cannot go on as an invalid end state.
  *
  * Left out: link, adoption by exec, the borrowed mutex, records of other hosts, calls that fail for
  * want of something (EMFILE, ENOSPC, EACCES), what is no socket, RENAME_EXCHANGE, a third process
- * at work, and more than one socket and one table entry for a process. To wait for the mutex is to
- * try again; how long is left open: at any time the call may be refused, if it is not alone.
+ * at work beside the child, and more than one socket and one table entry for a process. To wait for
+ * the mutex is to try again; how long is left open: at any time the call may be refused, if it is
+ * not alone.
  *
  * Switches
  *   PATHS=2         there is a second path, and rename: with TAKEOVER, AWAY or TAKEOVERS
  *   FORK_SOCKET     the child, with copies of the socket and the claim
  *   FORK_MUTEX      the child, with a copy of the mutex's description
- *   ACTIVE_CHILD    the child makes guarded calls: it is the other one of the two
+ *   ACTIVE_CHILD    the child makes guarded calls: it is the other one of the two. Its copy of a
+ *                   mutex's description is closed before anything else happens
  *   RM              the unguarded rm of the socket
  *   RM_LOCK         the unguarded rm of the lock file, while nobody holds its mutex. That is also
  *                   what a guarded program's own unlink of it amounts to
@@ -49,9 +53,14 @@
  * Known limits: with these there are counterexamples
  *   LIMIT_RM_HELD   RM_LOCK also while the mutex is held
  *   RM_LOCK or CLOSE_CLAIM, with SAME_TICK
- *   LIMIT_BIND_FORK with SAME_TICK: a fork between bind and claim outlives its parent
+ *   LIMIT_BIND_FORK with SAME_TICK: a fork between bind and note_given_back outlives its parent
  *   LIMIT_UNNOTED   a fork right between the opening of a lock file and note_held outlives a parent
  *                   that was killed while it held the mutex
+ * Ways that hold as well, and cost more calls
+ *   TWO_DESCRIPTIONS  the claim is on a description of its own
+ *   LOOK_ALWAYS       a file created under the name is compared with the name as well
+ *   UNLOCK_ALWAYS     a file that was removed is unlocked too
+ *   LEFT_ALWAYS       the owner does not give its claim back before unlink, and the record tells
  * Mutations, each of which has a counterexample
  *   WITHOUT_MUTEX        take_mutex does not heed other holders
  *   WITHOUT_NAME_CHECK   nor whether the name still leads to the file
@@ -65,7 +74,10 @@
  *   WITHOUT_HEED         claims count only where the first look finds no name
  *   WITHOUT_PROOF        the inode alone tells what is mine
  *   WITHOUT_BACKING      a claim counts though its socket is gone
- *   WITHOUT_LEFT         no lockfile_note_left
+ *   WITHOUT_LEFT         no lockfile_note_left, nor a claim given back
+ *   WITHOUT_FRESH_FILE   bind claims a file left over from others, which their forks may have open
+ *   WITHOUT_SIZE         a file created here counts as at its name while it has one name
+ * Searches that cannot end well: TIGHT, a pool of one lock file
  */
 
 #if defined(FORK_SOCKET) || defined(FORK_MUTEX)
@@ -73,6 +85,10 @@
 #endif
 #if defined(FORK_MUTEX) && PATHS == 2
 #error "change_sides would have to change the copies too"
+#endif
+
+#if !defined(LOOK_ALWAYS) || !defined(LEFT_ALWAYS)
+#define RECORDS /* that of a file that nobody claims any more matters */
 #endif
 
 #ifndef PATHS
@@ -87,7 +103,11 @@
 
 /* So many inodes; an assertion tells should they not suffice. */
 #define SOCKS 4
+#ifdef TIGHT
+#define LOCKS 1
+#else
 #define LOCKS 6
+#endif
 #define NONE 0   /* no inode, no descriptor */
 #define VOID 254 /* of a claim: on a file that was removed. Which one does not matter any more */
 
@@ -100,6 +120,7 @@ byte lname[PATHS]; /* its lock file */
 #define GONE 255
 byte rec[LOCKS + 1];
 bool rec_left[LOCKS + 1]; /* its owner is about to take the name away */
+bool written[LOCKS + 1]; /* there is a record, of whatever: the file was claimed once */
 
 /* ---- processes ---- */
 
@@ -107,6 +128,8 @@ byte sock[ALL];  /* the socket it has open, if any, by its inode */
 byte eino[ALL];  /* its table of owned names has one entry: the socket's inode */
 byte elock[ALL]; /* and the claim's lock file; the claim's descriptor keeps that inode from reuse */
 bool egone[ALL]; /* the socket it had then is gone: its cookie tells */
+bool idle[ALL];  /* the claim's descriptor is there, and its lock was given back */
+byte kin[ALL];   /* bit set of the others that share the description of its claim */
 bool busy[GUARDEDS]; /* within a guarded call */
 
 byte fd[GUARDEDS * PATHS];     /* struct lockfile: the description of a mutex */
@@ -117,14 +140,19 @@ bool noted[GUARDEDS * PATHS]; /* in held[], for lockfile_forked */
 #define LOCKED(i, k) locked[(i) * PATHS + (k)]
 #define NAMED(i, k) named[(i) * PATHS + (k)]
 #define NOTED(i, k) noted[(i) * PATHS + (k)]
+bool made[GUARDEDS * PATHS]; /* the file was created through it */
+#define MADE(i, k) made[(i) * PATHS + (k)]
+bool carries[GUARDEDS]; /* the description of its mutex has the claim as well, since this bind */
 
 #ifdef FORKS
 /* The child's copy of a mutex's description. */
-mtype = {SHARED, ORPHAN};
+mtype = {SHARED, ORPHAN, UNLOCKED};
 mtype copy[PATHS]; /* SHARED: with the parent. ORPHAN: locked, and closed by the parent. 0: none */
 byte copied[PATHS]; /* the lock file */
+bool copy_claims[PATHS]; /* it has the claim as well; UNLOCKED: and no mutex */
 bool copy_noted[PATHS]; /* and lockfile_forked will close it */
-byte parent;
+byte parent; /* or NOBODY, when it is dead */
+#define NOBODY 3
 #endif
 
 #if PATHS == 2
@@ -147,11 +175,15 @@ byte home[SOCKS + 1]; /* path + 1 that was given to this socket, and not given u
 bool leaving[PATHS]; /* by lockfile_note_left, and until the call is over */
 byte lone; /* 1 + the process that starts alone; all others stand still */
 byte phase; /* of the lone start: how many of its calls have ended well */
+byte lone_looks; /* in its call at hand: how often it has opened a lock file, or tried to */
 
 byte tmp; /* within an atomic block only, 0 between */
 byte it;
 
 #define alone (lone != 0)
+/* A call alone opens each lock file, once more after what was stale is removed, and no oftener. */
+#define MOST_LOOKS (2 * PATHS)
+#define STARTED (PATHS + 1)
 #define bit_of(x) (1 << (x))
 #define is_mine(i, x) ((mine[i] & bit_of(x)) != 0)
 
@@ -161,7 +193,26 @@ byte it;
 
 #define live(x) (sock[0] == x || sock[1] == x || sock[2] == x)
 
-#define claimed(l) ((l) != NONE && (elock[0] == (l) || elock[1] == (l) || elock[2] == (l)))
+#define claims(j, l) (elock[j] == (l) && !idle[j])
+#ifdef FORKS
+#define is_parent(i) (parent == (i))
+#if PATHS == 1
+#define copy_claimed(l) (copy_claims[P] && copied[P] == (l))
+#else
+#define copy_claimed(l) ((copy_claims[P] && copied[P] == (l)) || \
+	(copy_claims[T] && copied[T] == (l)))
+#endif
+#else
+#define copy_claimed(l) false
+#define is_parent(i) false
+#endif
+#define claimed(l) ((l) != NONE && (claims(0, l) || claims(1, l) || claims(2, l) || \
+	copy_claimed(l)))
+/* F_OFD_GETLK through the claim's description: does somebody else claim the file? */
+#define shares(i, j) ((i) == (j) || (kin[i] & bit_of(j)) != 0)
+#define claims_apart(i, j, l) (claims(j, l) && !shares(i, j))
+#define claimed_besides(i, l) (claims_apart(i, 0, l) || claims_apart(i, 1, l) || \
+	claims_apart(i, 2, l) || (copy_claimed(l) && !is_parent(i)))
 
 #if PATHS == 1
 #define is_named(x) (name[P] == x)
@@ -222,7 +273,8 @@ byte it;
 #ifdef WITHOUT_CLAIM
 #define holds_both(j, x) (sock[j] == (x) && eino[j] == (x))
 #else
-#define holds_both(j, x) (sock[j] == (x) && elock[j] != NONE && elock[j] != VOID && eino[j] == (x))
+#define holds_both(j, x) (sock[j] == (x) && elock[j] != NONE && elock[j] != VOID && !idle[j] && \
+	eino[j] == (x))
 #endif
 #define has_right(x, k, i) (home[x] == (k) + 1 && !leaving[k] && !is_mine(i, x) && \
 	(holds_both(0, x) || holds_both(1, x) || holds_both(2, x)))
@@ -267,7 +319,43 @@ inline new_lock(l)
 	od;
 	assert(l <= LOCKS);
 	rec[l] = NONE;
-	rec_left[l] = false
+	rec_left[l] = false;
+	written[l] = false
+}
+
+/* Its claim's descriptor is closed. */
+inline drop_claim(i)
+{
+	kin[0] = kin[0] & ~bit_of(i);
+	kin[1] = kin[1] & ~bit_of(i);
+	kin[2] = kin[2] & ~bit_of(i);
+	kin[i] = 0;
+	idle[i] = false;
+	elock[i] = NONE
+}
+
+/* A fork has a copy of it. */
+inline copy_claim(donor, to_fork)
+{
+	elock[to_fork] = elock[donor];
+	idle[to_fork] = idle[donor];
+	if
+	:: elock[donor] != NONE && elock[donor] != VOID ->
+		kin[to_fork] = kin[donor] | bit_of(donor);
+		if :: (kin[to_fork] & bit_of(0)) != 0 -> kin[0] = kin[0] | bit_of(to_fork) :: else fi;
+		if :: (kin[to_fork] & bit_of(1)) != 0 -> kin[1] = kin[1] | bit_of(to_fork) :: else fi;
+		if :: (kin[to_fork] & bit_of(2)) != 0 -> kin[2] = kin[2] | bit_of(to_fork) :: else fi
+	:: else -> kin[to_fork] = 0
+	fi
+}
+
+/* F_UNLCK or F_OFD_SETLK through the claim's description. */
+inline set_idle(i, is)
+{
+	idle[i] = is;
+	if :: shares(i, 0) -> idle[0] = is :: else fi;
+	if :: shares(i, 1) -> idle[1] = is :: else fi;
+	if :: shares(i, 2) -> idle[2] = is :: else fi
 }
 
 /*
@@ -306,8 +394,39 @@ inline forget_inode(x)
 #endif
 }
 
+#ifdef FORKS
+inline forget_parent()
+{
+	if :: !any_copy -> parent = 0 :: else fi
+}
+
+inline drop_copy(k)
+{
+	copy[k] = 0;
+	copied[k] = NONE;
+	copy_noted[k] = false;
+	copy_claims[k] = false;
+	forget_parent()
+}
+
+/* A lock on a file that was removed, and that nobody has open, is in nobody's way. */
+inline forget_copy(k)
+{
+	if
+	:: copy[k] == ORPHAN && !is_linked(copied[k]) && !is_open(copied[k]) -> drop_copy(k)
+	:: else
+	fi
+}
+#endif
+
 inline forget_records()
 {
+#ifdef FORKS
+	forget_copy(P);
+#if PATHS == 2
+	forget_copy(T);
+#endif
+#endif
 	it = 1;
 	do
 	:: it <= LOCKS ->
@@ -355,12 +474,36 @@ inline close_socket(i)
 	tmp = 0
 }
 
+inline void_claim(j)
+{
+	elock[j] = VOID;
+	idle[j] = false;
+	kin[j] = 0
+}
+
+inline void_copy(l, k)
+{
+	if
+	:: copied[k] == l ->
+		copy_claims[k] = false;
+		if :: copy[k] == UNLOCKED -> drop_copy(k) :: else fi
+	:: else
+	fi
+}
+
 /* The last name of a lock file is gone. */
 inline void_claims(l)
 {
-	if :: elock[0] == l -> elock[0] = VOID :: else fi;
-	if :: elock[1] == l -> elock[1] = VOID :: else fi;
-	if :: elock[2] == l -> elock[2] = VOID :: else fi;
+	if :: elock[0] == l -> void_claim(0) :: else fi;
+	if :: elock[1] == l -> void_claim(1) :: else fi;
+	if :: elock[2] == l -> void_claim(2) :: else fi;
+#ifdef FORKS
+	void_copy(l, P);
+#if PATHS == 2
+	void_copy(l, T);
+#endif
+#endif
+	written[l] = false;
 	forget_entries();
 	forget_records()
 }
@@ -381,19 +524,6 @@ inline unlink_socket(k)
 	tmp = 0
 }
 
-inline forget_parent()
-{
-	if :: !any_copy -> parent = 0 :: else fi
-}
-
-inline drop_copy(k)
-{
-	copy[k] = 0;
-	copied[k] = NONE;
-	copy_noted[k] = false;
-	forget_parent()
-}
-
 /* Closes the description without a word about its lock: a copy of it keeps the lock. */
 inline close_mutex(i, k)
 {
@@ -402,6 +532,7 @@ inline close_mutex(i, k)
 	:: copy[k] == SHARED && parent == i ->
 		if
 		:: LOCKED(i, k) -> copy[k] = ORPHAN
+		:: !LOCKED(i, k) && copy_claims[k] -> copy[k] = UNLOCKED
 		:: else -> drop_copy(k)
 		fi
 	:: else
@@ -410,7 +541,9 @@ inline close_mutex(i, k)
 	FD(i, k) = NONE;
 	LOCKED(i, k) = false;
 	NAMED(i, k) = false;
-	NOTED(i, k) = false
+	NOTED(i, k) = false;
+	MADE(i, k) = false;
+	carries[i] = false
 }
 
 inline unlock(i, k)
@@ -435,10 +568,13 @@ inline die(i)
 	if :: copy[T] == ORPHAN && parent == i && !copy_noted[T] -> drop_copy(T) :: else fi;
 #endif
 #endif
+#ifdef FORKS
+	if :: any_copy && parent == i -> parent = NOBODY :: else fi;
+#endif
 	close_socket(i);
 	eino[i] = NONE;
 	egone[i] = false;
-	elock[i] = NONE;
+	drop_claim(i);
 	mine[i] = 0;
 	busy[i] = false;
 	forget_records()
@@ -496,6 +632,33 @@ inline note_left(i, k)
 	leaving[k] = has_home(k)
 }
 
+/*
+ * Before its own name is unlinked: where nobody else claims the file, the claim is given back, for
+ * all forks that share it.
+ */
+#if defined(LEFT_ALWAYS) || defined(WITHOUT_LEFT)
+#define gives_back(i, k) false
+#else
+#define gives_back(i, k) (whose_at(k) == MINE && op == UNLINK && NAMED(i, k) && \
+	elock[i] == FD(i, k) && !claimed_besides(i, FD(i, k)))
+#endif
+
+inline give_back(i, k)
+{
+	set_idle(i, true);
+#ifdef FORKS
+	/* As the copy's claim is a copy of this one. */
+	if
+	:: copied[k] == FD(i, k) && is_parent(i) ->
+		copy_claims[k] = false;
+		if :: copy[k] == UNLOCKED -> drop_copy(k) :: else fi
+	:: else
+	fi;
+#endif
+	leaving[k] = has_home(k);
+	forget_records()
+}
+
 inline note_held_again(i, k)
 {
 	if :: claimed(FD(i, k)) && NAMED(i, k) -> rec_left[FD(i, k)] = false :: else fi;
@@ -512,7 +675,7 @@ inline owned_forget(i, x, l)
 	:: else ->
 		eino[i] = NONE;
 		egone[i] = false;
-		elock[i] = NONE;
+		drop_claim(i);
 		forget_records()
 	fi
 }
@@ -524,6 +687,7 @@ inline change_sides(i)
 	tmp = FD(i, P); FD(i, P) = FD(i, T); FD(i, T) = tmp;
 	tmp = LOCKED(i, P); LOCKED(i, P) = LOCKED(i, T); LOCKED(i, T) = tmp;
 	tmp = NOTED(i, P); NOTED(i, P) = NOTED(i, T); NOTED(i, T) = tmp;
+	tmp = MADE(i, P); MADE(i, P) = MADE(i, T); MADE(i, T) = tmp;
 	tmp = 0
 }
 #endif
@@ -597,7 +761,7 @@ end_idle:
 	:: atomic { !alone && sock[i] != NONE -> close_socket(i); forget_records(); goto end_idle }
 	:: atomic { !alone && holds(i) -> goto dead }
 #ifdef CLOSE_CLAIM
-	:: atomic { !alone && elock[i] != NONE -> elock[i] = NONE; forget_records(); goto end_idle }
+	:: atomic { !alone && elock[i] != NONE -> drop_claim(i); forget_records(); goto end_idle }
 #endif
 
 	/* A lone start. */
@@ -671,6 +835,7 @@ unlink_unseen: /* libc's unlink, for the errno */
 open: /* open_existing */
 	if
 	:: atomic {
+		if :: alone -> lone_looks++; assert(lone_looks <= MOST_LOOKS) :: else fi;
 		if
 		:: lname[k] != NONE -> open_existing(i, k); goto note
 		:: else -> goto create
@@ -691,6 +856,7 @@ create: /* open_or_create: O_CREAT|O_EXCL */
 			new_lock(tmp);
 			lname[k] = tmp;
 			FD(i, k) = tmp;
+			MADE(i, k) = true;
 			tmp = 0;
 			goto note
 		fi
@@ -725,15 +891,26 @@ take_mutex: /* F_OFD_SETLK */
 	OR_DIE
 	fi;
 
-compare: /* name_leads_to */
+compare: /* fstat of what was created here and never claimed, or else name_leads_to */
 	if
 	:: atomic {
 		if
 #ifndef WITHOUT_NAME_CHECK
+#ifdef LOOK_ALWAYS
 		:: lname[k] != FD(i, k) -> goto compare_failed
+#else
+		:: !MADE(i, k) && lname[k] != FD(i, k) -> goto compare_failed
+#ifdef WITHOUT_SIZE
+		:: MADE(i, k) && !is_linked(FD(i, k)) -> goto compare_failed
+#else
+		:: MADE(i, k) && !is_linked(FD(i, k)) -> goto compare_failed
+		:: MADE(i, k) && written[FD(i, k)] && lname[k] != FD(i, k) -> goto compare_failed
+#endif
+#endif
 #endif
 		:: else ->
 			NAMED(i, k) = true;
+			MADE(i, k) = false;
 			goto entered
 		fi
 	}
@@ -796,7 +973,10 @@ probe: /* inode_pin, liveness_of; owned_adopt_held, lockfile_join */
 			whose_at(k) = MINE;
 			eino[i] = name[k];
 			egone[i] = false;
-			elock[i] = (claimed(FD(i, k)) -> FD(i, k) : NONE);
+			tmp = (claimed(FD(i, k)) -> FD(i, k) : NONE);
+			drop_claim(i);
+			elock[i] = tmp;
+			tmp = 0;
 			forget_records()
 		:: name[k] != NONE && live(name[k]) && sock[i] != name[k] -> whose_at(k) = THEIRS
 		fi;
@@ -841,10 +1021,13 @@ judged:
 
 	/* ---- guard.c, unlink_judged ---- */
 
-note_leaving: /* take_away: lockfile_note_left */
+note_leaving: /* take_away: F_UNLCK of the claim, or lockfile_note_left */
 	if
 	:: atomic {
-		note_left(i, k);
+		if
+		:: gives_back(i, k) -> give_back(i, k)
+		:: else -> note_left(i, k)
+		fi;
 		goto unlink_it
 	}
 	OR_DIE
@@ -864,9 +1047,10 @@ unlink_it: /* take_away: libc's unlink */
 	OR_DIE
 	fi;
 
-unlink_failed: /* take_away: lockfile_note_left */
+unlink_failed: /* take_away: F_OFD_SETLK of the claim, or lockfile_note_left */
 	if
 	:: atomic {
+		if :: elock[i] == FD(i, k) -> set_idle(i, false) :: else fi;
 		note_held_again(i, k);
 		whose_at(k) = 0;
 		seen_at(k) = NONE;
@@ -892,7 +1076,15 @@ bind_look: /* heed_claims: lockfile_claimed, owned_claim_on, inode_look, judge_a
 	if
 	:: atomic {
 		if
+#if !defined(LEFT_ALWAYS) && !defined(WITHOUT_FRESH_FILE)
+		:: !claimed(FD(i, k)) && written[FD(i, k)] -> /* left over: forks may have it open */
+			result = AGAIN;
+			goto unlink_lockfile
+		:: !claimed_by_others(i, FD(i, k)) && !(!claimed(FD(i, k)) && written[FD(i, k)]) ->
+			goto bind
+#else
 		:: !claimed_by_others(i, FD(i, k)) -> goto bind
+#endif
 #ifdef WITHOUT_HEED
 		:: claimed_by_others(i, FD(i, k)) && name[k] != NONE -> goto bind
 #else
@@ -946,21 +1138,34 @@ note_bound: /* inode_identify; lockfile_claim: pwrite */
 			home[sock[i]] = k + 1;
 			rec[FD(i, k)] = sock[i];
 			rec_left[FD(i, k)] = false;
+#ifdef RECORDS
+			written[FD(i, k)] = true;
+#endif
 			goto claim
 		fi
 	}
 	OR_DIE
 	fi;
 
-claim: /* lockfile_claim: open_claim; owned_note */
+claim: /* lockfile_claim: F_OFD_SETLK, or open_claim; owned_note */
 	if
 	:: atomic {
 		eino[i] = seen_at(k);
 		egone[i] = false;
-#ifdef WITHOUT_CLAIM
-		elock[i] = NONE;
-#else
+		drop_claim(i);
+#ifndef WITHOUT_CLAIM
+#ifdef TWO_DESCRIPTIONS
 		elock[i] = lname[k];
+#else
+		elock[i] = (is_linked(FD(i, k)) -> FD(i, k) : VOID);
+		carries[i] = true;
+#ifdef FORKS
+		if
+		:: copy[k] == SHARED && parent == i && elock[i] != VOID -> copy_claims[k] = true
+		:: else
+		fi;
+#endif
+#endif
 #endif
 		seen_at(k) = NONE;
 		forget_records();
@@ -1101,6 +1306,13 @@ rename_it: /* take_away: libc's rename */
 			give_up(to);
 			name[to] = name[from];
 			name[from] = NONE;
+			give_up(from);
+			tmp = name[to];
+			if
+			:: live(tmp) && is_mine(i, tmp) -> home[tmp] = to + 1; leaving[to] = true
+			:: else
+			fi;
+			tmp = 0;
 			goto settle
 		fi
 	}
@@ -1136,14 +1348,10 @@ move: /* lockfile_move; then lockfile_remove(from) has nothing to remove */
 	OR_DIE
 	fi;
 
-moved: /* settle_renamed: lockfile_note_left; its socket is the one that was renamed */
+moved: /* settle_renamed: lockfile_note_left */
 	if
 	:: atomic {
 		note_held_again(i, to);
-		tmp = seen[from];
-		if :: live(tmp) && is_mine(i, tmp) -> home[tmp] = to + 1 :: else fi;
-		tmp = 0;
-		give_up(from);
 		goto leave_both
 	}
 	OR_DIE
@@ -1157,7 +1365,7 @@ settle_remove_to: /* lockfile_remove */
 
 settle_remove_from: /* lockfile_remove */
 	if
-	:: atomic { give_up(from); lockfile_remove(i, from); goto leave_both }
+	:: atomic { lockfile_remove(i, from); goto leave_both }
 	OR_DIE
 	fi;
 
@@ -1198,16 +1406,31 @@ leave_remove: /* lockfile_remove */
 	OR_DIE
 	fi;
 
-leave_unlock: /* F_UNLCK; note_given_back; close. Then guard.c: owned_forget */
+leave_unlock: /* F_UNLCK, unless the file was removed. Then a claim's description is kept. */
 	if
 	:: atomic {
+#ifndef UNLOCK_ALWAYS
+		if :: is_linked(FD(i, k)) -> unlock(i, k) :: else fi;
+#else
 		unlock(i, k);
+#endif
+		if :: carries[i] -> goto leave_kept :: else -> goto leave_close fi
+	}
+	OR_DIE
+	fi;
+
+leave_kept: /* note_given_back */
+	if
+	:: atomic { goto leave_close }
+	OR_DIE
+	fi;
+
+leave_close: /* note_given_back; close. Then guard.c: owned_forget */
+	atomic {
 		close_mutex(i, k);
 		forget_records();
 		goto left
 	}
-	OR_DIE
-	fi;
 
 left:
 	atomic {
@@ -1274,11 +1497,9 @@ retry:
 
 returned:
 	atomic {
-		if
-		:: alone && result == REFUSED -> goto end_stuck
-		:: else
-		fi;
-		if :: alone -> phase++ :: else fi;
+		assert(!(alone && result == REFUSED));
+		if :: alone -> phase++; lone_looks = 0 :: else fi;
+		assert(!(alone && phase == STARTED && name[P] != sock[i]));
 		busy[i] = false;
 		goto reset
 	}
@@ -1304,9 +1525,6 @@ reset:
 		result = 0;
 		goto end_idle
 	}
-
-end_stuck: /* the lone start was refused */
-	false
 }
 
 /* ---- the child, and the unguarded ---- */
@@ -1321,7 +1539,7 @@ end_stuck: /* the lone start was refused */
 #endif
 
 #if defined(SAME_TICK) && !defined(LIMIT_BIND_FORK)
-#define may_fork(i) (sock[i] == NONE || eino[i] == sock[i])
+#define may_fork(i) (sock[i] == NONE || (eino[i] == sock[i] && !carries[i]))
 #else
 #define may_fork(i) true
 #endif
@@ -1333,6 +1551,7 @@ inline copy_mutex(i, k)
 		copy[k] = SHARED;
 		copied[k] = FD(i, k);
 		copy_noted[k] = NOTED(i, k);
+		copy_claims[k] = carries[i] && elock[i] == FD(i, k);
 		parent = i
 	:: else
 	fi
@@ -1344,7 +1563,8 @@ inline fork(i)
 	sock[CHILD] = sock[i];
 	eino[CHILD] = eino[i];
 	egone[CHILD] = egone[i];
-	elock[CHILD] = elock[i];
+	/* Of a claim that is not given back yet lockfile_forked closes the copy. */
+	if :: !carries[i] -> copy_claim(i, CHILD) :: else -> drop_claim(CHILD) fi;
 	mine[CHILD] = mine[i];
 	forget_entries();
 #endif
@@ -1372,14 +1592,6 @@ inline unguarded_rm_lock(k)
 #else
 #define may_rm_lock(k) (lname[k] != NONE && !mutex_held(lname[k]))
 #endif
-
-inline select_process(i)
-{
-	if
-	:: i = 0
-	:: i = 1
-	fi
-}
 
 /* lockfile_forked is about to run where it has not. */
 #if defined(FORK_MUTEX) && !defined(WITHOUT_FORKED)
@@ -1410,13 +1622,8 @@ end_world:
 
 #ifdef FORKS
 	:: atomic {
-		!alone && !child_holds && !any_copy ->
-		select_process(i);
-		if
-		:: worth_forking(i) && may_fork(i) -> fork(i)
-		:: else
-		fi;
-		i = 0
+		!alone && !child_holds && !any_copy && worth_forking(0) && may_fork(0) ->
+		fork(0)
 	}
 #ifndef WITHOUT_FORKED
 	/* pthread_atfork: lockfile_forked. Soon after the fork, but not at once. */
@@ -1435,7 +1642,7 @@ end_world:
 		close_socket(CHILD);
 		eino[CHILD] = NONE;
 		egone[CHILD] = false;
-		elock[CHILD] = NONE;
+		drop_claim(CHILD);
 		mine[CHILD] = 0;
 		drop_copy(P);
 #if PATHS == 2
@@ -1449,12 +1656,13 @@ end_world:
 #ifdef ACTIVE_CHILD
 	/* A child that makes guarded calls itself, as the other process. */
 	:: atomic {
-		!alone && !busy[0] && !busy[1] && holds(0) != holds(1) ->
-		i = (holds(0) -> 1 : 0);
+		!alone && ((!busy[0] && !holds(0) && holds(1) && may_fork(1)) ||
+			(!busy[1] && !holds(1) && holds(0) && may_fork(0))) ->
+		i = (!busy[0] && !holds(0) -> 0 : 1);
 		sock[i] = sock[1 - i];
 		eino[i] = eino[1 - i];
 		egone[i] = egone[1 - i];
-		elock[i] = elock[1 - i];
+		if :: !carries[1 - i] -> copy_claim(1 - i, i) :: else -> drop_claim(i) fi;
 		mine[i] = mine[1 - i];
 		i = 0
 	}
@@ -1480,13 +1688,3 @@ init {
 		run world()
 	}
 }
-
-#if PATHS == 2
-#define STARTED 3
-#else
-#define STARTED 2
-#endif
-
-#ifdef PROGRESS
-ltl lone_start { [] (alone -> <> (phase == STARTED)) }
-#endif
