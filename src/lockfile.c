@@ -113,10 +113,10 @@ static int open_or_create(const struct lockfile *lock, bool *created)
 }
 
 /*
- * Out of the program's way: programs count on the lowest numbers, and count their descriptors. The
- * top quarter of what they may open is the last they come to.
+ * A copy out of the program's way: programs count on the lowest numbers, and count their
+ * descriptors. The top quarter of what they may open is the last they come to.
  */
-static int out_of_the_way(int fd)
+static int duplicate_high(int fd)
 {
 	enum { MOST = 1024, HIGH = MOST / 4 * 3 };
 	struct rlimit limit;
@@ -124,8 +124,20 @@ static int out_of_the_way(int fd)
 
 	if (high < 0 && getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < MOST)
 		high = kernel_duplicate(fd, (int)(limit.rlim_cur / 4 * 3));
+	return high;
+}
+
+/* The same descriptor where no other can be had. */
+static int move_high(int fd, bool held)
+{
+	int high = duplicate_high(fd);
+
 	if (high < 0)
 		return fd;
+	if (held) {
+		note_held(high);
+		note_given_back(fd);
+	}
 	close(fd);
 	return high;
 }
@@ -255,9 +267,9 @@ static enum lockfile_state try_once(struct lockfile *lock)
 
 	if (fd < 0)
 		return LOCKFILE_NONE;
-	if (lock->to_claim)
-		fd = out_of_the_way(fd);
 	note_held(fd); /* before it is */
+	if (lock->to_claim)
+		fd = move_high(fd, true);
 	if (created)
 		state = take_new_mutex(lock, fd);
 	else if (adopt(lock, fd))
@@ -486,7 +498,7 @@ int lockfile_join(const struct lockfile *lock, struct file_id *file)
 		 found.st_size > 0 && take_claim(fd);
 	*file = file_of(&found);
 	if (joined && name_leads_to(lock, file)) {
-		fd = out_of_the_way(fd);
+		fd = move_high(fd, false);
 	} else {
 		lockfile_unclaim(fd);
 		fd = -1;
