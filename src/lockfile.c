@@ -128,13 +128,13 @@ static int duplicate_high(int fd)
 }
 
 /* The same descriptor where no other can be had. */
-static int move_high(int fd, bool held)
+static int move_high(int fd, bool noted)
 {
 	int high = duplicate_high(fd);
 
 	if (high < 0)
 		return fd;
-	if (held) {
+	if (noted) {
 		note_held(high);
 		note_given_back(fd);
 	}
