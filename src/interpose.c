@@ -49,7 +49,7 @@ static void on_fork(void)
 static __attribute__((constructor)) void on_load(void)
 {
 	if (guarding())
-		pthread_atfork(NULL, NULL, on_fork);
+		pthread_atfork(lockfile_before_fork, lockfile_forked_child, on_fork);
 }
 
 EXPORT int bind(int fd, const struct sockaddr *address, socklen_t length)

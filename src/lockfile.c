@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -19,18 +20,32 @@ enum { MUTEX = 0, CLAIM = 1 }; /* the bytes locked */
 #define TRIES 64
 
 /*
- * Descriptors of mutexes held right now, plus one. A fork in another thread copies them, and its
- * child would hold the mutex on if we died before giving it back.
+ * Descriptors of mutexes held right now, plus one, and by which thread. A fork in another thread
+ * copies them, and its child would hold the mutex on if we died before giving it back.
  */
-static atomic_int held[16];
+static struct held {
+	atomic_int fd;
+	atomic_uintptr_t thread;
+} held[64];
 
-static void note_held(int fd)
+#define HELD (sizeof(held) / sizeof(held[0]))
+
+static uintptr_t this_thread(void)
+{
+	return (uintptr_t)pthread_self();
+}
+
+static bool note_held(int fd)
 {
 	int none = 0;
 
-	for (size_t i = 0; i < sizeof(held) / sizeof(held[0]); i++, none = 0)
-		if (atomic_compare_exchange_strong(&held[i], &none, fd + 1))
-			return;
+	for (size_t i = 0; i < HELD; i++, none = 0) {
+		if (!atomic_compare_exchange_strong(&held[i].fd, &none, fd + 1))
+			continue;
+		atomic_store(&held[i].thread, this_thread());
+		return true;
+	}
+	return false;
 }
 
 /* Before fd is closed: its number may mean another file right after. */
@@ -38,21 +53,64 @@ static void note_given_back(int fd)
 {
 	int noted = fd + 1;
 
-	for (size_t i = 0; i < sizeof(held) / sizeof(held[0]); i++, noted = fd + 1)
-		if (atomic_compare_exchange_strong(&held[i], &noted, 0))
+	for (size_t i = 0; i < HELD; i++, noted = fd + 1)
+		if (atomic_compare_exchange_strong(&held[i].fd, &noted, 0))
 			return;
+}
+
+/*
+ * A fork between the opening of a descriptor and its note would copy one that its child knows
+ * nothing of: what was opened while a fork was under way or began is not used.
+ */
+static atomic_uint forks_begun;
+static atomic_uint forks_under_way;
+
+static bool no_fork_since(unsigned int begun)
+{
+	return atomic_load(&forks_under_way) == 0 && atomic_load(&forks_begun) == begun;
+}
+
+void lockfile_before_fork(void)
+{
+	atomic_fetch_add(&forks_under_way, 1);
+	atomic_fetch_add(&forks_begun, 1);
+}
+
+void lockfile_forked_child(void)
+{
+	atomic_fetch_sub(&forks_under_way, 1);
 }
 
 void lockfile_forked(void)
 {
 	int saved = errno;
 
-	for (size_t i = 0; i < sizeof(held) / sizeof(held[0]); i++) {
-		int noted = atomic_exchange(&held[i], 0);
+	atomic_store(&forks_under_way, 0);
+	for (size_t i = 0; i < HELD; i++) {
+		int noted = atomic_exchange(&held[i].fd, 0);
 		if (noted > 0)
 			close(noted - 1);
 	}
 	errno = saved;
+}
+
+bool lockfile_is_held_here(const struct lockfile *lock)
+{
+	int saved = errno;
+	bool here = false;
+	struct stat found;
+
+	for (size_t i = 0; i < HELD && !here; i++) {
+		int fd = atomic_load(&held[i].fd) - 1;
+
+		if (fd < 0 || atomic_load(&held[i].thread) != this_thread() ||
+			inode_stat(fd, &found) != 0)
+			continue;
+		struct file_id file = file_of(&found);
+		here = file_same(&file, &lock->file);
+	}
+	errno = saved;
+	return here;
 }
 
 static void forget_state(struct lockfile *lock)
@@ -134,10 +192,12 @@ static int move_high(int fd, bool noted)
 
 	if (high < 0)
 		return fd;
-	if (noted) {
-		note_held(high);
-		note_given_back(fd);
+	if (noted && !note_held(high)) {
+		close(high);
+		return fd;
 	}
+	if (noted)
+		note_given_back(fd);
 	close(fd);
 	return high;
 }
@@ -257,19 +317,39 @@ static enum lockfile_state take_new_mutex(struct lockfile *lock, int fd)
 	return LOCKFILE_HELD;
 }
 
+/* Opens and notes it, before there is a mutex to be held. EBUSY: not now. */
+static int open_noted(struct lockfile *lock, bool *created)
+{
+	unsigned int begun = atomic_load(&forks_begun);
+	int fd = open_or_create(lock, created);
+
+	if (fd < 0)
+		return -1;
+	if (!note_held(fd)) {
+		close(fd);
+		errno = EBUSY;
+		return -1;
+	}
+	if (lock->to_claim)
+		fd = move_high(fd, true);
+	if (no_fork_since(begun))
+		return fd;
+	note_given_back(fd);
+	close(fd);
+	errno = EBUSY;
+	return -1;
+}
+
 /* LOCKFILE_NONE with EAGAIN: the file was removed meanwhile, look again. */
 static enum lockfile_state try_once(struct lockfile *lock)
 {
 	enum lockfile_state state = LOCKFILE_NONE;
 	bool created;
-	int fd = open_or_create(lock, &created);
+	int fd = open_noted(lock, &created);
 	int saved;
 
 	if (fd < 0)
-		return LOCKFILE_NONE;
-	note_held(fd); /* before it is */
-	if (lock->to_claim)
-		fd = move_high(fd, true);
+		return errno == EBUSY ? LOCKFILE_BUSY : LOCKFILE_NONE;
 	if (created)
 		state = take_new_mutex(lock, fd);
 	else if (adopt(lock, fd))

@@ -68,9 +68,16 @@ enum lockfile_state lockfile_borrow(struct lockfile *lock, int claim);
  */
 void lockfile_leave(struct lockfile *lock);
 
-/* For a child just forked, pthread_atfork(3): lets go of the mutexes other threads of the parent
- * hold. */
+/*
+ * For pthread_atfork(3). A child lets go of the mutexes that other threads of its parent hold, and
+ * none is taken while a fork is under way.
+ */
+void lockfile_before_fork(void);
+void lockfile_forked_child(void);
 void lockfile_forked(void);
+
+/* Of a lock file that was busy: is it this thread that holds it, further up in its stack? */
+bool lockfile_is_held_here(const struct lockfile *lock);
 
 /* Removes the file, and voids all claims on it with that: the next owner makes a new one. */
 void lockfile_remove(struct lockfile *lock);

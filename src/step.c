@@ -57,11 +57,13 @@ static enum lockfile_state borrow(struct lockfile *lock)
 	return claim < 0 ? LOCKFILE_NONE : lockfile_borrow(lock, claim);
 }
 
-/* Both names may be one: then its mutex is ours already, and nobody else holds it. */
+/*
+ * The mutex may be ours already: both names may be one, or another library behind us makes a call
+ * of its own within the one that we handed on. Then the kernel's answer has to do for this name.
+ */
 static bool has_already(const struct step *step, int i)
 {
-	return i == TO && step->lock[FROM].fd >= 0 &&
-	       file_same(&step->lock[TO].file, &step->lock[FROM].file);
+	return lockfile_is_held_here(&step->lock[i]);
 }
 
 /* All mutexes or none: never wait for one while holding another. */

@@ -219,7 +219,9 @@ static int look_around(struct litter *litter, char (*names)[NAME_SIZE], bool tel
 			litter->sockets++;
 		if (filled == PATHS_MOST)
 			continue;
-		snprintf(names[filled], NAME_SIZE, "%s/%s", storm.directory, entry->d_name);
+		if (snprintf(names[filled], NAME_SIZE, "%s/%s", storm.directory, entry->d_name) >=
+			NAME_SIZE)
+			continue; /* none of ours */
 		if (lock)
 			*strrchr(names[filled], '.') = '\0';
 		filled++;

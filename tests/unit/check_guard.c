@@ -466,22 +466,36 @@ START_TEST(a_mutex_held_for_ever_is_waited_for_with_a_bound)
 }
 END_TEST
 
-static void *let_go_later(void *lock)
+/* Another thread, which is anybody else: its own mutexes a thread does not wait for. */
+static void *hold_for_a_moment(void *taken)
 {
+	struct lockfile lock;
+
+	lockfile_name(&lock, AT_FDCWD, "s");
+	ck_assert_int_eq(lockfile_try(&lock), LOCKFILE_HELD);
+	pthread_barrier_wait(taken);
 	usleep(200000);
-	lockfile_leave(lock);
+	lockfile_leave(&lock);
 	return NULL;
+}
+
+static pthread_t start_holder(void)
+{
+	static pthread_barrier_t taken;
+	pthread_t thread;
+
+	pthread_barrier_init(&taken, NULL, 2);
+	ck_assert_int_eq(pthread_create(&thread, NULL, hold_for_a_moment, &taken), 0);
+	pthread_barrier_wait(&taken);
+	return thread;
 }
 
 START_TEST(a_mutex_held_for_a_moment_is_waited_for)
 {
-	struct lockfile lock;
 	pthread_t thread;
 
 	make_stale("s");
-	lockfile_name(&lock, AT_FDCWD, "s");
-	ck_assert_int_eq(lockfile_try(&lock), LOCKFILE_HELD);
-	ck_assert_int_eq(pthread_create(&thread, NULL, let_go_later, &lock), 0);
+	thread = start_holder();
 	ASSERT_WORKS(g_unlink("s"));
 	ck_assert(!exists("s"));
 	ck_assert_int_eq(pthread_join(thread, NULL), 0);
@@ -492,18 +506,37 @@ END_TEST
  */
 START_TEST(a_lock_file_is_removed_under_its_own_mutex)
 {
-	struct lockfile lock;
-	pthread_t thread;
 	double start_time = now();
+	pthread_t thread = start_holder();
 
-	lockfile_name(&lock, AT_FDCWD, "s");
-	ck_assert_int_eq(lockfile_try(&lock), LOCKFILE_HELD);
-	ck_assert_int_eq(lockfile_claimed(&lock), false);
-	ck_assert_int_eq(pthread_create(&thread, NULL, let_go_later, &lock), 0);
 	ASSERT_WORKS(g_unlink("s" LOCKFILE_SUFFIX));
 	ck_assert(now() - start_time > 0.1);
 	ck_assert(!exists("s" LOCKFILE_SUFFIX));
 	ck_assert_int_eq(pthread_join(thread, NULL), 0);
+}
+END_TEST
+
+static struct lockfile outer;
+
+static int unlink_within(const struct call *call)
+{
+	lockfile_name(&outer, AT_FDCWD, call->path);
+	ck_assert_int_eq(lockfile_try(&outer), LOCKFILE_HELD);
+	return g_unlink(call->path);
+}
+
+/* As another preloaded library does that has its own way to bind. */
+START_TEST(a_call_within_a_call_waits_for_no_mutex_of_its_own)
+{
+	const struct call call = {.perform = unlink_within, .dirfd = AT_FDCWD, .path = "s"};
+	double start_time = now();
+
+	make_stale("s");
+	ASSERT_WORKS(call.perform(&call));
+	ck_assert(now() - start_time < 2);
+	ck_assert(!exists("s"));
+	lockfile_leave(&outer);
+	ck_assert(!exists("s" LOCKFILE_SUFFIX));
 }
 END_TEST
 
@@ -1296,6 +1329,7 @@ static void add_unlink(TCase *cases)
 	tcase_add_test(cases, a_mutex_held_for_ever_is_waited_for_with_a_bound);
 	tcase_add_test(cases, a_mutex_held_for_a_moment_is_waited_for);
 	tcase_add_test(cases, a_lock_file_is_removed_under_its_own_mutex);
+	tcase_add_test(cases, a_call_within_a_call_waits_for_no_mutex_of_its_own);
 	tcase_add_test(cases, a_lock_file_that_went_with_its_socket_is_removed_all_the_same);
 	tcase_add_loop_test(cases, no_call_becomes_a_cancellation_point, 0, 2);
 	tcase_add_test(cases, signals_and_cancellation_are_held_off_within);
