@@ -25,10 +25,30 @@ libsockguard_la_CFLAGS = $(AM_CFLAGS) -fvisibility=hidden
 libsockguard_la_LIBADD = librooms.la
 libsockguard_la_LDFLAGS = $(AM_LDFLAGS) $(SG_LIBRARY_LDFLAGS) -module -avoid-version -shared -Wl,-z,defs
 
+if COMMAND
 bin_PROGRAMS += sockguard
-sockguard_SOURCES = src/sockguard.c
+endif
+sockguard_SOURCES = \
+	src/command/check.c \
+	src/command/clean.c \
+	src/command/command.c src/command/command.h \
+	src/command/entry.c src/command/entry.h \
+	src/command/escape.c src/command/escape.h \
+	src/command/holders.c src/command/holders.h \
+	src/command/json.c src/command/json.h \
+	src/command/library.c src/command/library.h \
+	src/command/main.c \
+	src/command/process.c src/command/process.h \
+	src/command/program.c src/command/program.h \
+	src/command/run.c \
+	src/command/sockets.c src/command/sockets.h \
+	src/command/status.c \
+	src/command/table.c src/command/table.h \
+	src/command/unit.c
 sockguard_CPPFLAGS = $(AM_CPPFLAGS) -DLIBRARY_DIR='"$(libdir)"'
-sockguard_LDADD = librooms.la
+sockguard_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
+sockguard_LDADD = librooms.la $(JANSSON_LIBS)
+EXTRA_DIST += docs/check.schema.json docs/status.schema.json
 
 # LD_PRELOAD names the .so; the libtool archive beside it would serve nobody.
 install-exec-hook:
