@@ -40,7 +40,7 @@ static const struct column columns[] = {
 	{.name = "VERDICT"},
 	{.name = "TARGET", .least = 12, .cut_start = true},
 	{.name = "PROGRAM", .least = 16, .cut_start = true, .rank = 1},
-	{.name = "WHY", .least = 16},
+	{.name = "WHY", .least = 48},
 };
 
 enum verdict { IS_GUARDED, IS_NOT_GUARDED, CAN_BE, CAN_NOT_BE, NOT_TOLD };
@@ -189,7 +189,7 @@ static int check(int argc, char **argv)
 		json = true;
 	count = (size_t)(argc - optind);
 	if (count == 0)
-		command_misuse(&command_check, "which program or process shall be looked at?");
+		command_misuse(&command_check, "name the programs or pids to look at");
 	library_find(&library);
 	list = command_allocate(count * sizeof(*list));
 	for (size_t i = 0; i < count; i++)

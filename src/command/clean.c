@@ -40,6 +40,7 @@ static const char help[] =
 	"Example: sockguard clean --dry-run /run/app\n";
 
 static bool dry, verbose;
+static unsigned int untold; /* left, and not told of */
 
 /* ---- what is told ---- */
 
@@ -59,6 +60,8 @@ static int tell_left(const char *path, bool named, const char *why, int status)
 
 	if (named || verbose)
 		printf("left %s (%s)\n", escaped, why);
+	else
+		untold++;
 	free(escaped);
 	return status;
 }
@@ -296,8 +299,8 @@ static int clean_absent(const char *path)
 
 	if (lstat(lockfile, &found) == 0)
 		status = clean_entry(lockfile, &found, true);
-	else
-		tell_left(path, verbose, "absent", EXIT_ALL);
+	else if (verbose)
+		tell_left(path, true, "absent", EXIT_ALL);
 	free(lockfile);
 	return status;
 }
@@ -334,11 +337,13 @@ static int clean(int argc, char **argv)
 		verbose = verbose || option == 'v';
 	}
 	if (optind == argc)
-		command_misuse(&command_clean, "which path or directory shall be cleaned?");
+		command_misuse(&command_clean, "name the paths or directories to clean");
 	libc.unlinkat = raw_unlinkat;
 	config.log_to = LOG_TO_NONE; /* a refusal is told here */
 	for (; optind < argc; optind++)
 		worst = worse(worst, clean_named(argv[optind]));
+	if (untold > 0)
+		command_warn("left %u as they are; --verbose tells which, and why", untold);
 	return worst;
 }
 

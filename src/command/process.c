@@ -163,11 +163,35 @@ static bool maps_library(struct process *process, char *maps)
 	return false;
 }
 
+/* Did it get other rights by its exec? The kernel told its loader, getauxval(3). */
+static bool is_secure(pid_t pid)
+{
+	size_t length;
+	char *content = read_of(pid, "auxv", &length);
+	bool secure = false;
+
+	for (size_t at = 0; content && at + sizeof(ElfW(auxv_t)) <= length;
+		at += sizeof(ElfW(auxv_t))) {
+		ElfW(auxv_t) value;
+
+		memcpy(&value, content + at, sizeof(value));
+		if (value.a_type == AT_SECURE)
+			secure = value.a_un.a_val != 0;
+	}
+	free(content);
+	return secure;
+}
+
 static void judge_unmapped(struct process *process, const struct program *program,
 	const char *environment, size_t length)
 {
 	if (program->guardable == NOT_GUARDABLE) {
 		set(process, NOT_GUARDED, program->why);
+		return;
+	}
+	if (is_secure(process->pid)) {
+		set(process, NOT_GUARDED,
+			"got other rights by its exec, so that its loader heeded no LD_PRELOAD");
 		return;
 	}
 	for (const char *at = environment; at < environment + length; at += strlen(at) + 1)

@@ -99,7 +99,7 @@ static void look_at(const char *name, const struct library *library, struct prog
 	bool strict)
 {
 	const char *disable = getenv("SOCKGUARD_DISABLE");
-	const char *end = strict ? ", so it is not started" : "";
+	const char *end = strict ? "; not started" : "";
 
 	program_look(program, name, library);
 	if (program->guardable == NOT_GUARDABLE)
@@ -139,7 +139,7 @@ static int run(int argc, char **argv)
 	parse(argc, argv, &strict);
 	argv += optind;
 	if (!argv[0])
-		command_misuse(&command_run, "which program shall be run?");
+		command_misuse(&command_run, "name the program to run");
 	put_settings();
 	library_find(&library);
 	look_at(argv[0], &library, &program, strict);

@@ -2,8 +2,8 @@
  * sockguard status: what socket paths lead to, and who holds the sockets.
  *
  * Elsewhere than on a terminal a line is a path and one of its holders, in fields separated by
- * tabs: state, path, pid, command, user, guarded, since, started, lock. What there is not, or is
- * not known, is "-". docs/status.schema.json describes the JSON.
+ * tabs: state, path, pid, command, user, guarded, since, started, lock. What there is not is "-",
+ * holders that are not known are "?". docs/status.schema.json describes the JSON.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -35,7 +35,7 @@ static const char help[] =
 	"\n"
 	"In a pipe: no header, a line for each holder, and fields separated by tabs:\n"
 	"state, path, pid, command, user, guarded, since (it was bound), started (the\n"
-	"process was), lock. A - is none or not known, \\xHH a byte, \\n a new line.\n"
+	"process was), lock. - is none, ? not known, \\xHH a byte, \\n a new line.\n"
 	"Exit status: 0 all live, 3 some not, 4 some unknown, 2 bad usage.\n"
 	"\n"
 	"Example: sockguard status /run/app.sock || systemctl restart app\n";
@@ -114,7 +114,16 @@ static const struct holding *holders_of_entry(const struct all *all, const struc
 
 /* ---- the table ---- */
 
-static void add_row(struct table *table, const struct entry *entry, const struct process *process)
+/* Could it be that there are holders we did not see? */
+static bool holders_complete(const struct all *all, const struct entry *entry)
+{
+	return all->sockets.told && all->holders.complete &&
+	       (entry->bound || entry->state != STATE_LIVE);
+}
+
+/* A holder, or the words for that there is none. */
+static void add_row(struct table *table, const struct entry *entry, const struct process *process,
+	const char *none)
 {
 	bool person = isatty(STDOUT_FILENO);
 	char bound[32], started[32], pid[32];
@@ -125,10 +134,10 @@ static void add_row(struct table *table, const struct entry *entry, const struct
 	snprintf(pid, sizeof(pid), "%d", process ? (int)process->pid : 0);
 	table_add(table, states[entry->state].word, states[entry->state].colour);
 	table_add(table, entry->path, PLAIN);
-	table_add(table, process ? pid : NULL, PLAIN);
-	table_add(table, process ? process->command : NULL, PLAIN);
-	table_add(table, process ? process->user : NULL, PLAIN);
-	table_add(table, process ? guards[guarded] : NULL,
+	table_add(table, process ? pid : none, PLAIN);
+	table_add(table, process ? process->command : none, PLAIN);
+	table_add(table, process ? process->user : none, PLAIN);
+	table_add(table, process ? guards[guarded] : none,
 		guarded == GUARDED       ? GREEN
 		: guarded == NOT_GUARDED ? YELLOW
 					 : PLAIN);
@@ -147,9 +156,13 @@ static void print_table(const struct all *all)
 		const struct holding *holding = holders_of_entry(all, &all->list[i], &count);
 
 		if (count == 0)
-			add_row(&table, &all->list[i], NULL);
+			add_row(&table, &all->list[i], NULL,
+				all->list[i].state == STATE_LIVE &&
+						!holders_complete(all, &all->list[i])
+					? "?"
+					: "-");
 		for (size_t j = 0; j < count; j++) {
-			add_row(&table, &all->list[i], process_known(holding[j].pid));
+			add_row(&table, &all->list[i], process_known(holding[j].pid), NULL);
 			if (j > 0)
 				table_join(&table);
 		}
@@ -227,9 +240,7 @@ static json_t *json_of_entry(const struct all *all, const struct entry *entry)
 	json_put(object, "bound_by", json_of_record(entry));
 	json_put(object, "lock_file", lock);
 	json_put(object, "holders", list);
-	json_put(object, "holders_complete",
-		json_boolean(all->sockets.told && all->holders.complete &&
-			     (entry->bound || entry->state != STATE_LIVE)));
+	json_put(object, "holders_complete", json_boolean(holders_complete(all, entry)));
 	free(file);
 	return object;
 }

@@ -196,9 +196,9 @@ static void tell_of_families(const char *text)
 
 	if (list && list[strspn(list, " \t")] != '\0') {
 		if (!allows_family(list, "AF_UNIX"))
-			puts("# RestrictAddressFamilies= leaves out AF_UNIX: it can bind no socket "
-			     "path, "
-			     "and the guard\n# takes any socket for live.");
+			puts("# RestrictAddressFamilies= leaves out AF_UNIX: it can make no Unix "
+			     "sockets "
+			     "itself.");
 		else if (!allows_family(list, "AF_NETLINK"))
 			puts("# RestrictAddressFamilies= leaves out AF_NETLINK: a stale socket "
 			     "that the "
@@ -299,7 +299,7 @@ static int unit(int argc, char **argv)
 
 	command_option(&command_unit, argc, argv, "h", words);
 	if (optind == argc)
-		command_misuse(&command_unit, "which unit shall be guarded?");
+		command_misuse(&command_unit, "name the unit to guard");
 	if (optind + 1 < argc)
 		command_misuse(&command_unit, "one unit at a time: %s is one too many",
 			argv[optind + 1]);

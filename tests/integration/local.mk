@@ -13,11 +13,20 @@ integration_tests = \
 	tests/integration/test_settings.py \
 	tests/integration/test_exports.py \
 	tests/integration/test_hardened.py \
-	tests/integration/test_command.py \
 	tests/integration/test_gunicorn.py
+command_tests = \
+	tests/integration/test_command.py \
+	tests/integration/test_command_status.py \
+	tests/integration/test_command_check.py \
+	tests/integration/test_command_clean.py \
+	tests/integration/test_command_unit.py
 
 TESTS += $(integration_tests)
-EXTRA_DIST += $(integration_tests) \
+if COMMAND
+TESTS += $(command_tests)
+endif
+EXTRA_DIST += $(integration_tests) $(command_tests) \
 	tests/integration/actor.py \
+	tests/integration/command.py \
 	tests/integration/gunicorn_gate.py \
 	tests/integration/wsgi_app.py

@@ -27,6 +27,23 @@ unit_libs = tests/unit/libsuite.la librooms.la $(CHECK_LIBS)
 check_PROGRAMS += $(unit_tests)
 TESTS += $(unit_tests)
 
+# The rooms of the command, which are in no library.
+unit_command = src/command/command.c src/command/escape.c
+command_unit_tests = \
+	tests/unit/check_escape \
+	tests/unit/check_library
+tests_unit_check_escape_SOURCES = tests/unit/check_escape.c $(unit_command)
+tests_unit_check_escape_CFLAGS = $(unit_cflags)
+tests_unit_check_escape_LDADD = $(unit_libs)
+tests_unit_check_library_SOURCES = tests/unit/check_library.c src/command/library.c $(unit_command)
+tests_unit_check_library_CPPFLAGS = $(sockguard_CPPFLAGS)
+tests_unit_check_library_CFLAGS = $(unit_cflags)
+tests_unit_check_library_LDADD = $(unit_libs)
+if COMMAND
+check_PROGRAMS += $(command_unit_tests)
+TESTS += $(command_unit_tests)
+endif
+
 tests_unit_check_address_CFLAGS = $(unit_cflags)
 tests_unit_check_address_LDADD = $(unit_libs)
 tests_unit_check_config_CFLAGS = $(unit_cflags)

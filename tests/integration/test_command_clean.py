@@ -1,0 +1,277 @@
+"""sockguard clean: what it removes, what it leaves, and why."""
+
+import fcntl
+import os
+import signal
+import socket
+import struct
+import sys
+
+import actor
+import command
+import harness
+
+F_OFD_SETLK = 37
+
+
+def lock_byte(file, byte):
+    """As the guard locks: byte 0 is the mutex, byte 1 the claim."""
+    fcntl.fcntl(file, F_OFD_SETLK, struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, byte, 1, 0))
+
+
+class CleanCase(command.CommandCase):
+    def clean(self, *args, run=None):
+        ended = (run or self.sockguard)("clean", *args)
+        self.assertEqual(ended.stderr, "")
+        return ended.returncode, ended.stdout
+
+    def crashed(self, path=None):
+        """What a guarded owner leaves that is killed: a stale socket, and its lock file."""
+        owner = self.owner(path)
+        os.kill(owner.pid, signal.SIGKILL)
+        os.waitid(os.P_PID, owner.pid, os.WEXITED | os.WNOWAIT)
+
+    def removed(self, path=None, what="stale"):
+        return f"removed {path or self.path} ({what})\n"
+
+    def left(self, why, path=None):
+        return f"left {path or self.path} ({why})\n"
+
+
+class Paths(CleanCase):
+    def test_stale(self):
+        self.stale()
+        self.assertEqual(self.clean(self.path), (0, self.removed()))
+        self.assertEqual(self.names(), [])
+
+    def test_after_a_crash(self):
+        self.crashed()
+        self.assertEqual(self.names(), ["app.sock", "app.sock.sockguard"])
+        self.assertEqual(self.clean(self.path), (0, self.removed()))
+        self.assertEqual(self.names(), [])
+
+    def test_live(self):
+        self.bound()
+        before = self.identity()
+        self.assertEqual(self.clean(self.path), (3, self.left("live")))
+        self.assertEqual(self.identity(), before)
+        self.assertEqual(self.names(), ["app.sock"])
+
+    def test_live_and_guarded(self):
+        owner = self.owner()
+        why = f"live, bound by actor, pid {owner.pid}"
+        self.assertEqual(self.clean(self.path), (3, self.left(why)))
+        self.assertEqual(self.names(), ["app.sock", "app.sock.sockguard"])
+
+    def test_live_and_bound_only(self):
+        ours = socket.socket(socket.AF_UNIX)
+        self.addCleanup(ours.close)
+        ours.bind(self.path)
+        self.assertEqual(self.clean(self.path), (3, self.left("live")))
+
+    def test_live_and_inherited(self):
+        """By the guard's rules a process may remove its own socket; the command may not."""
+        listener = self.bound()
+        ended = self.sockguard("clean", self.path, pass_fds=[listener.fileno()])
+        self.assert_ended(ended, 3, self.left("live"))
+        self.assertEqual(self.names(), ["app.sock"])
+
+    def test_absent(self):
+        self.assertEqual(self.clean(self.path), (0, ""))
+        self.assertEqual(self.clean("-v", self.path), (0, self.left("absent")))
+        self.assertEqual(self.names(), [])
+
+    def test_absent_with_an_idle_lock_file(self):
+        self.crashed()
+        os.unlink(self.path)
+        self.assertEqual(self.clean(self.path),
+                         (0, self.removed(self.lock(), "idle lock file")))
+        self.assertEqual(self.names(), [])
+
+    def test_absent_and_claimed(self):
+        self.owner()
+        os.unlink(self.path)
+        for path in (self.path, self.lock()):
+            self.assertEqual(self.clean(path),
+                             (3, self.left("a live owner claims it", self.lock())))
+        self.assertEqual(self.names(), ["app.sock.sockguard"])
+
+    def test_no_socket(self):
+        path = self.file("file", "precious")
+        self.assertEqual(self.clean(path),
+                         (3, self.left("neither a socket nor a lock file", path)))
+        os.symlink("file", self.path)
+        self.assertEqual(self.clean(self.path)[0], 3)
+        self.assertEqual(self.names(), ["app.sock", "file"])
+
+    def test_a_symlink_to_a_stale_socket(self):
+        self.stale(self.path + "2")
+        os.symlink("app.sock2", self.path)
+        self.assertEqual(self.clean(self.path)[0], 3)
+        self.assertEqual(self.names(), ["app.sock", "app.sock2"])
+
+    def test_the_worst_of_several(self):
+        self.stale()
+        self.bound(self.path + "2")
+        self.assertEqual(self.clean(self.path, self.path + "2"),
+                         (3, self.removed() + self.left("live", self.path + "2")))
+
+    def test_a_name_that_holds_anything(self):
+        path = os.fsencode(self.dir) + b"/a\n\xff\x1b[2J"
+        self.stale(path)
+        ended = self.sockguard("clean", path)
+        self.assert_ended(ended, 0, self.removed(self.dir + r"/a\n\xff\x1b[2J"))
+        self.assertEqual(self.names(), [])
+
+    def test_where_the_command_is_guarded_itself(self):
+        self.crashed()
+        ended = self.sockguard("run", harness.COMMAND, "clean", self.path)
+        self.assert_ended(ended, 0, self.removed())
+        self.assertEqual(self.names(), [])
+
+
+class LockFiles(CleanCase):
+    def test_empty(self):
+        path = self.file("app.sock.sockguard")
+        self.assertEqual(self.clean(path), (0, self.removed(path, "idle lock file")))
+        self.assertEqual(self.names(), [])
+
+    def test_of_another_kind(self):
+        other = self.file("other", "precious")
+        os.mkdir(self.path + "d.sockguard")
+        os.symlink(other, self.path + "s.sockguard")
+        os.link(other, self.path + "l.sockguard")
+        os.mkfifo(self.path + "f.sockguard")
+        self.file("t.sockguard", "precious")
+        before = self.names()
+        self.assertEqual(self.clean(self.dir, "-v")[0], 3)
+        self.assertEqual(self.names(), before)
+        for name in ("app.sockl.sockguard", "t.sockguard"):
+            path = os.path.join(self.dir, name)
+            self.assertEqual(self.clean(path), (3, self.left("not a lock file of ours", path)))
+        self.assertEqual(self.names(), before)
+
+    def test_locked(self):
+        path = self.file("app.sock.sockguard")
+        for byte, why in ((0, "somebody has locked it"), (1, "a live owner claims it")):
+            with open(path, "r+b") as file:
+                lock_byte(file, byte)
+                for option in ([], ["-n"]):
+                    self.assertEqual(self.clean(path, *option), (3, self.left(why, path)))
+        self.assertEqual(self.clean(path)[0], 0)
+
+    def test_beside_a_live_socket(self):
+        self.bound()
+        path = self.file("app.sock.sockguard")
+        self.assertEqual(self.clean(path), (0, self.removed(path, "idle lock file")))
+        self.assertEqual(self.names(), ["app.sock"])
+
+    def test_a_stale_socket_whose_mutex_is_held(self):
+        self.stale()
+        with open(self.file("app.sock.sockguard"), "r+b") as file:
+            lock_byte(file, 0)
+            self.assertEqual(self.clean(self.path),
+                             (3, self.left("live by now, or its lock file is busy")))
+        self.assertEqual(self.names(), ["app.sock", "app.sock.sockguard"])
+
+
+class Directories(CleanCase):
+    def scene(self):
+        self.stale()
+        self.crashed(self.path + "2")
+        self.file("app.sock3.sockguard")
+        self.file("file", "precious")
+        os.mkdir(os.path.join(self.dir, "below"))
+        self.stale(os.path.join(self.dir, "below", "app.sock"))
+
+    def test_its_entries(self):
+        self.scene()
+        expected = self.removed() + self.removed(self.path + "2") + \
+            self.removed(self.path + "3.sockguard", "idle lock file")
+        self.assertEqual(self.clean(self.dir), (0, expected))
+        self.assertEqual(self.names(), ["below", "file"])
+        self.assertEqual(os.listdir(self.dir + "/below"), ["app.sock"])
+
+    def test_dry_run(self):
+        self.scene()
+        before = {name: os.lstat(os.path.join(self.dir, name)) for name in self.names()}
+        for option in ("-n", "--dry-run"):
+            status, told = self.clean(option, self.dir + "/")
+            self.assertEqual((status, told.count("would remove " + self.dir + "/app.sock")),
+                             (0, 4))  # the lock file of the crashed one too
+        self.assertEqual({name: os.lstat(os.path.join(self.dir, name)) for name in self.names()},
+                         before)
+
+    def test_live_ones(self):
+        self.bound()
+        ended = self.sockguard("clean", self.dir)
+        self.assert_ended(ended, 3, "",
+                          "sockguard: left 1 as they are; --verbose tells which, and why\n")
+        for option in ("-v", "--verbose"):
+            self.assertEqual(self.clean(option, self.dir), (3, self.left("live")))
+        self.assertEqual(self.names(), ["app.sock"])
+
+    def test_an_empty_one(self):
+        self.assertEqual(self.clean(self.dir), (0, ""))
+
+
+@actor.needs_root
+class Permission(CleanCase):
+    def test_a_directory_that_may_not_be_written_to(self):
+        self.stale()
+        os.chmod(self.path, 0o777)
+        self.assertEqual(self.clean(self.path, run=self.as_stranger),
+                         (4, self.left("no permission")))
+        self.assertEqual(self.names(), ["app.sock"])
+
+    def test_a_directory_that_may_not_be_read(self):
+        os.chmod(self.dir, 0o700)
+        self.assertEqual(self.clean(self.dir, run=self.as_stranger),
+                         (4, self.left("no permission", self.dir)))
+        self.assertEqual(self.clean(self.path, run=self.as_stranger)[0], 4)
+
+    def test_a_stranger_s_lock_file(self):
+        path = self.file("app.sock.sockguard")
+        os.chmod(path, 0o600)
+        self.assertEqual(self.clean(path, run=self.as_stranger),
+                         (4, self.left("no permission to look into it", path)))
+
+    def test_one_planted_in_a_sticky_directory(self):
+        os.chmod(self.dir, 0o1777)
+        path = self.file("app.sock.sockguard")
+        os.chmod(path, 0o666)
+        self.assertEqual(self.clean(path, run=self.as_stranger)[0], 4)
+        self.assertEqual(self.names(), ["app.sock.sockguard"])
+
+
+class Race(CleanCase):
+    ROUNDS = 200
+
+    def test_servers_that_start_meanwhile_keep_their_sockets(self):
+        """Each unlinks and binds, under the guard; nobody but itself may have removed the name."""
+        server = actor.Actor(self, guard=True)
+        cleaner = self.start(["sh", "-c", 'while [ ! -e "$1/stop" ]; do "$0" clean "$1"; done',
+                              harness.COMMAND, self.dir], stdout=-3, stderr=-3)
+        for _ in range(self.ROUNDS):
+            self.stale_if_absent()
+            server.unlink(self.path)
+            fd = server.socket("stream")
+            if server.bind(fd, self.path) == 0:
+                self.assertServes_name(server, fd)
+            server.close(fd)
+        self.file("stop")
+        cleaner.wait(harness.PATIENCE)
+
+    def stale_if_absent(self):
+        try:
+            self.stale()
+        except OSError:  # it is still there
+            pass
+
+    def assertServes_name(self, server, fd):
+        self.assertEqual(server.listen(fd), 0)
+        self.assertServes(server, fd)
+
+
+if __name__ == "__main__":
+    sys.exit(harness.main())

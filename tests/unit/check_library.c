@@ -1,0 +1,126 @@
+/* library: where it is, and the word for it in LD_PRELOAD. */
+#include "command/library.h"
+
+#include <dlfcn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "suite.h"
+
+/* What the loader makes of $LIB: it tells in its complaint about a file that is not there. */
+static const char *lib_of_loader(void)
+{
+	static char message[512];
+
+	ck_assert_ptr_null(dlopen("/nonexistent/$LIB/none.so", RTLD_NOW));
+	snprintf(message, sizeof(message), "%s", dlerror() + strlen("/nonexistent/"));
+	*strstr(message, "/none.so") = '\0';
+	return message;
+}
+
+static void expect_word(const char *file, const char *wanted)
+{
+	char word[PATH_MAX];
+
+	library_word(file, word);
+	ck_assert_str_eq(word, wanted);
+}
+
+START_TEST(word_with_the_loader_s_token)
+{
+	char file[PATH_MAX];
+
+	snprintf(file, sizeof(file), "/usr/%s/libsockguard.so", lib_of_loader());
+	expect_word(file, "/usr/$LIB/libsockguard.so");
+	snprintf(file, sizeof(file), "/opt/a b/%s/libsockguard.so", lib_of_loader());
+	expect_word(file, "/opt/a b/$LIB/libsockguard.so");
+}
+END_TEST
+
+START_TEST(word_of_other_directories)
+{
+	char file[PATH_MAX];
+
+	expect_word("/usr/local/elsewhere/libsockguard.so", "/usr/local/elsewhere/libsockguard.so");
+	expect_word("/libsockguard.so", "/libsockguard.so");
+	snprintf(file, sizeof(file), "/usr/my%s/libsockguard.so", lib_of_loader());
+	expect_word(file, file);
+	snprintf(file, sizeof(file), "/usr/%s/deeper/libsockguard.so", lib_of_loader());
+	expect_word(file, file);
+}
+END_TEST
+
+START_TEST(names)
+{
+	ck_assert(library_is("libsockguard.so"));
+	ck_assert(library_is("/usr/lib/libsockguard.so"));
+	ck_assert(library_is("/usr/lib/libsockguard.so (deleted)"));
+	ck_assert(!library_is("/usr/lib/libsockguard.so.dir/x"));
+	ck_assert(!library_is("/usr/lib/libsockguard.so.1"));
+	ck_assert(!library_is("/usr/lib/mylibsockguard.so"));
+	ck_assert(!library_is(""));
+}
+END_TEST
+
+static const struct {
+	const char *before, *after;
+} preloads[] = {
+	{NULL, "/l/libsockguard.so"},
+	{"", "/l/libsockguard.so"},
+	{"a.so", "/l/libsockguard.so:a.so"},
+	{"a.so b.so:c.so", "/l/libsockguard.so:a.so:b.so:c.so"},
+	{"/l/libsockguard.so", "/l/libsockguard.so"},
+	{"a.so:/other/libsockguard.so:b.so", "/l/libsockguard.so:a.so:b.so"},
+	{"::a.so: ", "/l/libsockguard.so:a.so"},
+};
+
+START_TEST(preload)
+{
+	struct library library = {.word = "/l/libsockguard.so"};
+	char *value = library_preload(&library, preloads[_i].before);
+
+	ck_assert_str_eq(value, preloads[_i].after);
+	free(value);
+}
+END_TEST
+
+/* Files of other machines, and where the loader of such a program would look for one. */
+START_TEST(other_machines)
+{
+	struct library library = {.word = "./$LIB/libsockguard.so"};
+	ElfW(Ehdr) program = {.e_machine = EM_386};
+	FILE *file;
+
+	memcpy(program.e_ident, ELFMAG, SELFMAG);
+	program.e_ident[EI_CLASS] = ELFCLASS32;
+	program.e_ident[EI_DATA] = ELFDATA2LSB;
+	ck_assert(!library_serves(&library, &program));
+	ck_assert_int_eq(system("mkdir -p lib/i386-linux-gnu lib/x86_64-linux-gnu"), 0);
+	file = fopen("lib/i386-linux-gnu/libsockguard.so", "w");
+	ck_assert_uint_eq(fwrite(&program, sizeof(program), 1, file), 1);
+	fclose(file);
+	ck_assert(library_serves(&library, &program));
+	program.e_ident[EI_DATA] = ELFDATA2MSB;
+	ck_assert(!library_serves(&library, &program));
+	program.e_ident[EI_DATA] = ELFDATA2LSB;
+	program.e_machine = EM_S390; /* we know of no such directory */
+	ck_assert(!library_serves(&library, &program));
+	program.e_machine = EM_386;
+	strcpy(library.word, "./lib/i386-linux-gnu/libsockguard.so"); /* for one machine */
+	ck_assert(!library_serves(&library, &program));
+}
+END_TEST
+
+Suite *suite_of_room(void)
+{
+	Suite *suite = suite_create("library");
+	TCase *cases = suite_cases(suite, "library");
+
+	tcase_add_test(cases, word_with_the_loader_s_token);
+	tcase_add_test(cases, word_of_other_directories);
+	tcase_add_test(cases, names);
+	tcase_add_loop_test(cases, preload, 0, (int)(sizeof(preloads) / sizeof(preloads[0])));
+	tcase_add_test(cases, other_machines);
+	return suite;
+}
