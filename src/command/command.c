@@ -8,6 +8,12 @@
 
 #include "escape.h"
 
+static __attribute__((noreturn)) void out_of_memory(void)
+{
+	fputs("sockguard: out of memory\n", stderr);
+	exit(EXIT_FAILED);
+}
+
 /* One line, one write: several processes may share a log. */
 static void complain(const char *words, const char *after)
 {
@@ -24,7 +30,7 @@ static char *print_list(const char *format, va_list list)
 	char *words;
 
 	if (vasprintf(&words, format, list) < 0)
-		command_die(EXIT_FAILED, "out of memory");
+		out_of_memory();
 	return words;
 }
 
@@ -81,10 +87,8 @@ void *command_resize(void *memory, size_t size)
 {
 	void *resized = realloc(memory, size > 0 ? size : 1);
 
-	if (!resized) {
-		fputs("sockguard: out of memory\n", stderr);
-		exit(EXIT_FAILED);
-	}
+	if (!resized)
+		out_of_memory();
 	return resized;
 }
 

@@ -84,13 +84,21 @@ static void escape_byte(char **to, unsigned char byte)
 	static const char hex[] = "0123456789abcdef";
 
 	*(*to)++ = '\\';
-	if (byte == '\n' || byte == '\t' || byte == '\\') {
-		*(*to)++ = byte == '\n' ? 'n' : byte == '\t' ? 't' : '\\';
-		return;
+	switch (byte) {
+	case '\n':
+		*(*to)++ = 'n';
+		break;
+	case '\t':
+		*(*to)++ = 't';
+		break;
+	case '\\':
+		*(*to)++ = '\\';
+		break;
+	default:
+		*(*to)++ = 'x';
+		*(*to)++ = hex[byte >> 4];
+		*(*to)++ = hex[byte & 15];
 	}
-	*(*to)++ = 'x';
-	*(*to)++ = hex[byte >> 4];
-	*(*to)++ = hex[byte & 15];
 }
 
 static char *escape(const char *words, bool backslash)

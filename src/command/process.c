@@ -70,26 +70,31 @@ static time_t boot_time(void)
 	return known;
 }
 
-/* The command in /proc/PID/stat may hold anything, parentheses and blanks too. */
+/* From the third field of /proc/PID/stat, behind the command, to the 22nd: when it was started. */
+static time_t started(const char *fields)
+{
+	unsigned long long ticks;
+
+	for (int field = 2; fields && field < 22; field++)
+		fields = strchr(fields + 1, ' ');
+	if (!fields || boot_time() == 0)
+		return 0;
+	ticks = strtoull(fields, NULL, 10);
+	return boot_time() + (time_t)(ticks / (unsigned long)sysconf(_SC_CLK_TCK));
+}
+
+/* The command in it may hold anything, parentheses and blanks too. */
 static void read_stat(struct process *process)
 {
 	size_t length;
 	char *content = read_of(process->pid, "stat", &length);
 	char *first = content ? strchr(content, '(') : NULL;
 	char *last = content ? strrchr(content, ')') : NULL;
-	unsigned long long ticks;
 
 	if (first && last) {
 		*last = '\0';
 		process->command = command_copy(first + 1);
-		/* From the third field, behind the command, to the 22nd: when it started. */
-		if (sscanf(last + 1,
-			    " %*c %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s "
-			    "%*s %*s %llu",
-			    &ticks) == 1 &&
-			boot_time() != 0)
-			process->started =
-				boot_time() + (time_t)(ticks / (unsigned long)sysconf(_SC_CLK_TCK));
+		process->started = started(last + 1);
 	}
 	free(content);
 }
@@ -101,10 +106,12 @@ static void read_user(struct process *process)
 	char *content = read_of(process->pid, "status", &length);
 	const char *line = content ? strstr(content, "\nUid:") : NULL;
 	const struct passwd *known;
-	unsigned int uid;
+	char *end;
 
-	if (line && sscanf(line, "\nUid: %*u %u", &uid) == 1)
-		process->uid = uid;
+	if (line) {
+		strtoul(line + 5, &end, 10); /* the real one */
+		process->uid = (uid_t)strtoul(end, NULL, 10);
+	}
 	free(content);
 	known = getpwuid(process->uid);
 	process->user = known ? command_copy(known->pw_name)

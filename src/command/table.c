@@ -16,7 +16,6 @@
 
 struct cell {
 	char *words;
-	size_t width;
 	enum colour colour;
 	bool joined;
 };
@@ -55,10 +54,10 @@ void table_join(struct table *table)
 
 static void print_fields(const struct table *table)
 {
-	for (size_t i = 0; i < table->count; i++) {
-		fputs(table->cells[i].words, stdout);
-		putchar((i + 1) % table->width == 0 ? '\n' : '\t');
-	}
+	for (size_t row = 0; row < table->count; row += table->width)
+		for (size_t i = 0; i < table->width; i++)
+			printf("%s%c", table->cells[row + i].words,
+				i + 1 < table->width ? '\t' : '\n');
 }
 
 /* ---- on a terminal ---- */
@@ -81,14 +80,15 @@ static size_t terminal_width(void)
 
 static void measure(const struct table *table, struct layout *layout)
 {
-	for (size_t i = 0; i < table->width; i++)
-		layout->widths[i] = strlen(table->columns[i].name);
-	for (size_t i = 0; i < table->count; i++) {
-		size_t *width = &layout->widths[i % table->width];
+	for (size_t i = 0; i < table->width; i++) {
+		size_t *width = &layout->widths[i];
 
-		table->cells[i].width = escape_width(table->cells[i].words);
-		if (table->cells[i].width > *width)
-			*width = table->cells[i].width;
+		*width = strlen(table->columns[i].name);
+		for (size_t cell = i; cell < table->count; cell += table->width) {
+			size_t words = escape_width(table->cells[cell].words);
+
+			*width = words > *width ? words : *width;
+		}
 	}
 }
 

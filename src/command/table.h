@@ -15,8 +15,8 @@ enum colour { PLAIN, GREEN, YELLOW, RED, DIM };
 
 struct column {
 	const char *name;
-	int rank;       /* left out first where there is no room: the highest. 0: never left out */
 	size_t least;   /* may be cut to that width; 0: is not cut */
+	int rank;       /* left out first where there is no room: the highest. 0: never left out */
 	bool cut_start; /* cut where the words start, and not at their end */
 	bool right;     /* numbers */
 	bool once;      /* on a terminal left empty where it repeats what stands above */

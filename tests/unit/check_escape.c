@@ -30,8 +30,9 @@ static const struct {
 	{"\xe0\x80\xaf", "\\xe0\\x80\\xaf"}, {"\xed\xa0\x80", "\\xed\\xa0\\x80"}, /* half a pair */
 	{"\xf4\x90\x80\x80", "\\xf4\\x90\\x80\\x80"}, /* beyond Unicode */
 	{"\xf8\x88\x80\x80\x80", "\\xf8\\x88\\x80\\x80\\x80"},
-	{"\xc2\x9b", "\\xc2\\x9b"},          /* a control of 8 bits */
-	{"\xe2\x80\xae", "\\xe2\\x80\\xae"}, /* turns the direction */
+	{"\xc2\x9b", "\\xc2\\x9b"}, /* a control of 8 bits */
+	/* NOLINTNEXTLINE(misc-misleading-bidirectional): it turns the direction */
+	{"\xe2\x80\xae", "\\xe2\\x80\\xae"},
 	{"\xe2\x80\x8b", "\\xe2\\x80\\x8b"}, /* no width at all */
 };
 

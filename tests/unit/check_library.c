@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "suite.h"
 
@@ -96,7 +97,8 @@ START_TEST(other_machines)
 	program.e_ident[EI_CLASS] = ELFCLASS32;
 	program.e_ident[EI_DATA] = ELFDATA2LSB;
 	ck_assert(!library_serves(&library, &program));
-	ck_assert_int_eq(system("mkdir -p lib/i386-linux-gnu lib/x86_64-linux-gnu"), 0);
+	ck_assert_int_eq(mkdir("lib", 0700), 0);
+	ck_assert_int_eq(mkdir("lib/i386-linux-gnu", 0700), 0);
 	file = fopen("lib/i386-linux-gnu/libsockguard.so", "w");
 	ck_assert_uint_eq(fwrite(&program, sizeof(program), 1, file), 1);
 	fclose(file);
