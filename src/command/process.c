@@ -75,7 +75,7 @@ static time_t started(const char *fields)
 {
 	unsigned long long ticks;
 
-	for (int field = 2; fields && field < 22; field++)
+	for (int field = 3; fields && field < 22; field++)
 		fields = strchr(fields + 1, ' ');
 	if (!fields || boot_time() == 0)
 		return 0;
