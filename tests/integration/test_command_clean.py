@@ -245,32 +245,37 @@ class Permission(CleanCase):
 
 
 class Race(CleanCase):
-    ROUNDS = 200
+    """A server takes the stale name over between the command's look and its act."""
 
-    def test_servers_that_start_meanwhile_keep_their_sockets(self):
-        """Each unlinks and binds, under the guard; nobody but itself may have removed the name."""
-        server = actor.Actor(self, guard=True)
-        cleaner = self.start(["sh", "-c", 'while [ ! -e "$1/stop" ]; do "$0" clean "$1"; done',
-                              harness.COMMAND, self.dir], stdout=-3, stderr=-3)
-        for _ in range(self.ROUNDS):
-            self.stale_if_absent()
-            server.unlink(self.path)
-            fd = server.socket("stream")
-            if server.bind(fd, self.path) == 0:
-                self.assertServes_name(server, fd)
-            server.close(fd)
-        self.file("stop")
-        cleaner.wait(harness.PATIENCE)
+    def taken_over(self, inherited):
+        """Holds the mutex until the command waits for it, and the name leads to a live socket."""
+        self.stale()
+        before = self.identity()
+        with socket.socket(socket.AF_UNIX) as server, \
+                open(self.file("app.sock.sockguard"), "r+b") as file:
+            lock_byte(file, 0)
+            cleaner = self.start([harness.COMMAND, "clean", self.path], stdout=-1, text=True,
+                                 pass_fds=[server.fileno()] if inherited else [])
+            harness.wait_until(lambda: self.pauses(cleaner.pid) >= 3, "the command to wait")
+            self.assertEqual(self.identity(), before)
+            os.unlink(self.path)
+            server.bind(self.path)
+            taken = self.identity()
+            file.close()
+            told, _ = cleaner.communicate(timeout=harness.PATIENCE)
+            self.assertEqual(told, self.left("live by now, or its lock file is busy"))
+            self.assertEqual((cleaner.returncode, self.identity()), (3, taken))
 
-    def stale_if_absent(self):
-        try:
-            self.stale()
-        except OSError:  # it is still there
-            pass
+    def pauses(self, pid):
+        with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as file:
+            return int(file.read().partition("\nvoluntary_ctxt_switches:")[2].split()[0])
 
-    def assertServes_name(self, server, fd):
-        self.assertEqual(server.listen(fd), 0)
-        self.assertServes(server, fd)
+    def test_by_another_process(self):
+        self.taken_over(inherited=False)
+
+    def test_with_a_socket_that_the_command_inherited(self):
+        """By the guard's rules it would be the command's own to remove."""
+        self.taken_over(inherited=True)
 
 
 if __name__ == "__main__":

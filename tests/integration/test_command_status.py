@@ -204,6 +204,28 @@ class Holders(StatusCase):
             self.assert_state(0, "live", pid=str(os.getpid()))
         client.stdin.close()
 
+    def test_a_connection_of_a_lower_number_is_none_either(self):
+        """Each processor numbers its sockets from a supply of its own."""
+        processors = os.sched_getaffinity(0)
+        self.addCleanup(os.sched_setaffinity, 0, processors)
+        for i, processor in enumerate(sorted(processors)):
+            os.sched_setaffinity(0, {processor})
+            path = f"{self.path}{i}"
+            listener = self.bound(path)
+            for other in processors:
+                os.sched_setaffinity(0, {other})
+                self.hand_to_another(listener, path)
+
+    def hand_to_another(self, listener, path):
+        """Another process holds the connection alone, and is not to be told as a holder."""
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(path)
+            accepted, _ = listener.accept()
+            other = self.start(["sleep", "60"], pass_fds=[accepted.fileno()])
+            accepted.close()
+            self.assert_state(0, "live", path, pid=str(os.getpid()))
+            self.assertIsNone(other.poll())
+
     def test_by_several_descriptors(self):
         with socket.socket(fileno=os.dup(self.bound().fileno())):
             self.assert_state(0, "live", pid=str(os.getpid()))
