@@ -25,7 +25,7 @@ static void complain(const char *words, const char *after)
 	free(line);
 }
 
-static char *print_list(const char *format, va_list list)
+static __attribute__((format(printf, 1, 0))) char *print_list(const char *format, va_list list)
 {
 	char *words;
 

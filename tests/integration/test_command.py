@@ -160,7 +160,8 @@ class Settings(command.CommandCase):
                          {"SOCKGUARD_REUSE": "never"})
 
     def test_options_come_before_the_environment(self):
-        self.assertEqual(self.variables("--only", "/a", SOCKGUARD_ONLY="/b", SOCKGUARD_REUSE="auto"),
+        self.assertEqual(self.variables("--only", "/a", SOCKGUARD_ONLY="/b",
+                                        SOCKGUARD_REUSE="auto"),
                          {"SOCKGUARD_ONLY": "/a", "SOCKGUARD_REUSE": "auto"})
 
     def test_bad_values(self):
