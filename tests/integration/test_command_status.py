@@ -254,7 +254,8 @@ class Holders(StatusCase):
         PR_SET_NAME = 15
         ended = self.start([harness.PYTHON, "-c",
                             f"import ctypes, socket, sys\n"
-                            f"ctypes.CDLL(None).prctl({PR_SET_NAME}, b'a) (\\n\\x1b\\xff', 0, 0, 0)\n"
+                            f"ctypes.CDLL(None).prctl({PR_SET_NAME}, "
+                            "b'a) (\\n\\x1b\\xff', 0, 0, 0)\n"
                             + BINDER, self.path + "2"], stdout=-1, text=True)
         self.assertEqual(ended.stdout.readline(), "bound\n")
         self.assert_state(0, "live", self.path + "2", command=r"a) (\n\x1b\xff",
