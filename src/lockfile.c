@@ -258,9 +258,16 @@ static bool try_mutex(int fd)
 	return kernel_lock(fd, F_OFD_SETLK, F_WRLCK, MUTEX, 1) >= 0;
 }
 
+/* The kernel may lack the memory even for that, ENOLCK. */
+static bool release_mutex(int fd)
+{
+	return kernel_lock(fd, F_OFD_SETLK, F_UNLCK, MUTEX, 1) >= 0 ||
+	       kernel_lock(fd, F_OFD_SETLK, F_UNLCK, MUTEX, 1) >= 0;
+}
+
 static enum lockfile_state give_up(int fd)
 {
-	kernel_lock(fd, F_OFD_SETLK, F_UNLCK, MUTEX, 1);
+	release_mutex(fd);
 	errno = EAGAIN;
 	return LOCKFILE_NONE;
 }
@@ -415,6 +422,7 @@ enum lockfile_state lockfile_borrow(struct lockfile *lock, int claim)
 void lockfile_leave(struct lockfile *lock)
 {
 	int saved = errno;
+	bool released = true;
 
 	if (lock->fd < 0)
 		return;
@@ -423,11 +431,11 @@ void lockfile_leave(struct lockfile *lock)
 	/* Not by close alone: a fork in another thread may hold a copy. Nobody finds a removed
 	 * file. */
 	if (!lock->removed)
-		kernel_lock(lock->fd, F_OFD_SETLK, F_UNLCK, MUTEX, 1);
+		released = release_mutex(lock->fd);
 	if (!lock->borrowed)
 		note_given_back(lock->fd);
-	if (!lock->borrowed && !lock->claimed)
-		close(lock->fd);
+	if (!lock->borrowed && (!lock->claimed || !released))
+		close(lock->fd); /* rather no claim than a mutex held on */
 	lock->fd = -1;
 	errno = saved;
 }
