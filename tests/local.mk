@@ -13,3 +13,4 @@ include tests/integration/local.mk
 include tests/campaign/local.mk
 include tests/matrix/local.mk
 include tests/model/local.mk
+include tests/transparency/local.mk

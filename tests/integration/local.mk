@@ -2,7 +2,8 @@
 check_PROGRAMS += tests/actor
 tests_actor_SOURCES = tests/actor.c
 
-integration_tests = \
+# Those that guard programs of ours only: their processes can be built with sanitizers.
+actor_tests = \
 	tests/integration/test_liveness.py \
 	tests/integration/test_verbs.py \
 	tests/integration/test_claim.py \
@@ -11,9 +12,14 @@ integration_tests = \
 	tests/integration/test_plain.py \
 	tests/integration/test_lockfile.py \
 	tests/integration/test_settings.py \
+	tests/integration/test_hardened.py
+
+integration_tests = \
+	$(actor_tests) \
 	tests/integration/test_exports.py \
-	tests/integration/test_hardened.py \
+	tests/integration/test_memcheck.py \
 	tests/integration/test_gunicorn.py
+
 command_tests = \
 	tests/integration/test_command.py \
 	tests/integration/test_command_status.py \
