@@ -38,7 +38,8 @@ QUICK = """test_asyncore test_dbm test_file test_filecmp test_genericpath test_g
     test_httpservers test_logging test_mailbox test_os test_pathlib test_posix test_posixpath
     test_selectors test_shutil test_socket test_socketserver test_stat test_tempfile
     test_zipfile""".split()
-MODULES = sorted(QUICK + """test__xxsubinterpreters test_aifc test_asyncio test_audit test_bz2 test_cmd_line
+MODULES = sorted(QUICK + """
+    test__xxsubinterpreters test_aifc test_asyncio test_audit test_bz2 test_cmd_line
     test_cmd_line_script test_compileall test_concurrent_futures test_dbm_dumb test_dbm_gnu
     test_dbm_ndbm test_eintr test_embed test_epoll test_faulthandler test_fcntl
     test_fileinput test_fileio test_fork1 test_ftplib test_gzip test_httplib test_imp
@@ -47,7 +48,7 @@ MODULES = sorted(QUICK + """test__xxsubinterpreters test_aifc test_asyncio test_
     test_multiprocessing_main_handling test_multiprocessing_spawn test_netrc test_openpty
     test_pipes test_pkgutil test_poll test_popen test_poplib test_pty test_py_compile
     test_pydoc test_regrtest test_resource test_runpy test_select test_shelve test_signal
-    test_site test_smtpd test_smtplib test_socket test_ssl test_subprocess test_support
+    test_site test_smtpd test_smtplib test_ssl test_subprocess test_support
     test_syslog test_tarfile test_threading test_unicode_file_functions test_urllib
     test_urllib2_localnet test_uuid test_venv test_wait3 test_wait4 test_wsgiref test_xmlrpc
     test_zipimport""".split())
