@@ -12,5 +12,6 @@ include tests/unit/local.mk
 include tests/integration/local.mk
 include tests/campaign/local.mk
 include tests/matrix/local.mk
+include tests/coverage/local.mk
 include tests/model/local.mk
 include tests/transparency/local.mk

@@ -82,10 +82,13 @@ class Memcheck(SocketCase):
         self.sockets(True)
         guarded = self.reports()
         self.assertEqual([program for program, _ in guarded], [program for program, _ in without])
-        self.assertEqual(guarded[-1][1], 0, "claims of the one that ended last, without a name")
+        # The one with most, which inherited a listener when it was executed again, had let go of it.
+        self.assertEqual(guarded[-1][1], 0)
 
     def test_refusals(self):
         """what is refused, and a stale name replaced"""
+        Actor(self).exit()
+        bare = self.reports()
         with socket.socket(socket.AF_UNIX) as owner:
             owner.bind(self.path)
             actor = Actor(self, guard=True, settings={"REUSE": "always"})
@@ -98,8 +101,7 @@ class Memcheck(SocketCase):
         self.assertEqual(actor.unlink(self.path), 0)
         self.assertEqual(actor.close(fd), 0)
         actor.exit()
-        (_, claims), = self.reports()
-        self.assertEqual(claims, 0)
+        self.assertEqual(self.reports(), bare)
 
     def gunicorn(self, guard):
         """Starts one, asks it, reloads it and stops it."""

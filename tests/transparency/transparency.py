@@ -270,8 +270,8 @@ class Comparison:
         for title, found in (("Different", self.different), ("Flaky on both sides", self.flaky)):
             for name, pairs in found:
                 say(f"{title}: {name}")
-                say("    " + "; ".join(f"without {plain}, with {guarded}"
-                                       for plain, guarded in pairs))
+                said = [f"without {plain}, with {guarded}" for plain, guarded in pairs]
+                say("    " + ("; ".join(said) if len(set(said)) > 1 else said[0] + ", each time"))
         for name in self.failed:
             say(f"Failed on both sides: {name}")
         for side in SIDES:

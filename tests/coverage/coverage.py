@@ -1,0 +1,179 @@
+"""Reads what llvm-cov exports: prints each file's coverage, and every branch never taken.
+
+usage: coverage.py EXPORT SOURCE EXPLAINED
+
+EXPORT is of llvm-cov export -format=text, SOURCE the directory the names are told from. EXPLAINED
+says why a branch is never taken: an entry is a line
+
+    FILE FUNCTION: CONDITION is true|false|never asked
+
+or "case LABEL: is never taken", or "FUNCTION is never called", and below it, indented, the reason.
+Names and text, and no line numbers: those change with every edit.
+
+The exit status is 1 where a branch is neither taken nor explained, or an explanation is of one that
+is taken, or there no more.
+"""
+
+import json
+import os
+import re
+import sys
+
+
+class Source:
+    """A file of the program, and where its functions lie."""
+
+    def __init__(self, path, name):
+        self.name = name
+        with open(path, encoding="utf-8") as source:
+            self._lines = source.read().split("\n")
+        self._functions = []
+
+    def add_function(self, name, first, last):
+        """Lines first to last are this function's."""
+        self._functions.append((first, last, name))
+
+    def function(self, line):
+        """The name of the function this line is in."""
+        return next(name for first, last, name in self._functions if first <= line <= last)
+
+    def before(self, line, column):
+        """What stands on the line before the column."""
+        return self._lines[line - 1][:column - 1]
+
+    def text(self, line, column, last_line, last_column):
+        """What stands there, on one line."""
+        lines = self._lines[line - 1:last_line]
+        lines[-1] = lines[-1][:last_column - 1]
+        lines[0] = lines[0][column - 1:]
+        return re.sub(r"\s+", " ", " ".join(lines)).strip()
+
+
+class Branch:
+    """A condition, with how often it was true and false in all runs together."""
+
+    def __init__(self, source, place):
+        self._source, self._place = source, place
+        self.line = place[0]
+        self.true = self.false = 0
+
+    def saw(self, true, false):
+        """Adds what one program did."""
+        self.true, self.false = max(self.true, true), max(self.false, false)
+
+    def missed(self):
+        """What never happened, as an explanation names it; None where all did."""
+        text = self._source.text(*self._place)
+        where = f"{self._source.name} {self._source.function(self.line)}: "
+        if re.match(r"(case|default)\b", text):
+            return None if self.true else f"{where}{text.rstrip(':')} is never taken"
+        if self._source.before(*self._place[:2]).endswith("switch ("):
+            return None  # none of the cases: that all values have one, -Wswitch sees to
+        if text in ("true", "false", "0", "1"):
+            return None  # no condition: a loop without an end
+        if self.true and self.false:
+            return None
+        outcome = "false" if self.true else "true" if self.false else "never asked"
+        return f"{where}{text} is {outcome}"
+
+
+def read_export(path, root):
+    """The sources, the branches never taken as {name: file and line}, and each file's summary."""
+    with open(path, encoding="utf-8") as export:
+        data = json.load(export)["data"][0]
+    sources, missed, summaries = {}, {}, {}
+    for file in data["files"]:
+        full = os.path.realpath(file["filename"])
+        name = os.path.relpath(full, os.path.realpath(root))
+        sources[file["filename"]] = Source(full, name)
+        summaries[name] = file["summary"]
+    called = {}
+    for function in data["functions"]:
+        source = sources.get(function["filenames"][0])
+        if source:
+            first, _, last = function["regions"][0][:3]
+            name = function["name"].rsplit(":", 1)[-1]
+            source.add_function(name, first, last)
+            key = (source.name, name, first)
+            called[key] = max(called.get(key, 0), function["count"])
+    for (name, function, first), count in called.items():
+        if not count:
+            missed[f"{name} {function} is never called"] = f"{name}:{first}"
+    for file in data["files"]:
+        missed.update(missed_branches(sources[file["filename"]], file["branches"]))
+    return missed, summaries
+
+
+def missed_branches(source, counted):
+    """Of one file, the branches never taken: {name: file and line}."""
+    branches = {}
+    for line, column, last_line, last_column, true, false, *_ in counted:
+        place = (line, column, last_line, last_column)
+        branches.setdefault(place, Branch(source, place)).saw(true, false)
+    return {branch.missed(): f"{source.name}:{branch.line}" for branch in branches.values()
+            if branch.missed()}
+
+
+def read_explained(path):
+    """{what never happens: why}; ends the program where an entry is not understood."""
+    explained, entry = {}, None
+    with open(path, encoding="utf-8") as lines:
+        for number, line in enumerate(lines, 1):
+            if not line.strip() or line.startswith("#"):
+                continue
+            if line[0].isspace() and entry:
+                explained[entry] = f"{explained[entry]} {line.strip()}".strip()
+            elif not line[0].isspace() and line.strip() not in explained:
+                entry = line.strip()
+                explained[entry] = ""
+            else:
+                sys.exit(f"{path}:{number}: a reason without a branch, or a branch told twice")
+    for entry, reason in explained.items():
+        if not reason:
+            sys.exit(f"{path}: no reason is given why {entry}")
+    return explained
+
+
+def tell(summaries):
+    """A line a file: what part of its lines and branches was reached."""
+    totals = {"lines": [0, 0], "branches": [0, 0]}
+    print(f"{'':20}{'lines':>20}{'branches':>20}")
+    for name, summary in sorted(summaries.items()):
+        if not summary["lines"]["count"]:
+            continue
+        parts = []
+        for what, total in totals.items():
+            total[0] += summary[what]["covered"]
+            total[1] += summary[what]["count"]
+            parts.append(share(summary[what]["covered"], summary[what]["count"]))
+        print(f"{name:20}{parts[0]:>20}{parts[1]:>20}")
+    print(f"{'all':20}{share(*totals['lines']):>20}{share(*totals['branches']):>20}")
+
+
+def share(covered, count):
+    """As in "9/10  90.0%"."""
+    return f"{covered}/{count} {100 * covered / count if count else 100:6.1f}%"
+
+
+def main():
+    if len(sys.argv) != 4:
+        print("usage: coverage.py EXPORT SOURCE EXPLAINED", file=sys.stderr)
+        return 2
+    missed, summaries = read_export(*sys.argv[1:3])
+    explained = read_explained(sys.argv[3])
+    tell(summaries)
+    unexplained = sorted(set(missed) - set(explained))
+    stale = sorted(set(explained) - set(missed))
+    for name in sorted(set(missed) & set(explained)):
+        print(f"Explained: {missed[name]}: {name.split(' ', 1)[1]}\n    {explained[name]}")
+    for name in unexplained:
+        print(f"Not explained: {missed[name]}: {name.split(' ', 1)[1]}")
+    for name in stale:
+        print(f"Explained, but taken or gone: {name}")
+    print(f"{len(missed)} branches are never taken: {len(missed) - len(unexplained)} explained, "
+          f"{len(unexplained)} not; {len(stale)} explanations are stale")
+    return 1 if unexplained or stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
