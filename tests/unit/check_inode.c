@@ -1,7 +1,9 @@
 #include <fcntl.h>
+#include <sched.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -51,6 +53,19 @@ START_TEST(an_inode_is_born_once)
 	b = a;
 	b.file.dev++;
 	ck_assert(!inode_same(&a, &b));
+}
+END_TEST
+
+/* The first second of 1970 is a time like any; no time at all is not to be compared. */
+START_TEST(a_birth_that_is_not_told_does_not_count)
+{
+	const struct inode first = {.file = {1, 2}, .born_nsec = 4};
+	const struct inode second = {.file = {1, 2}, .born_nsec = 5};
+	const struct inode untold = {.file = {1, 2}};
+
+	ck_assert(!inode_same(&first, &second));
+	ck_assert(inode_same(&first, &untold));
+	ck_assert(inode_same(&untold, &first));
 }
 END_TEST
 
@@ -285,6 +300,23 @@ START_TEST(a_pin_is_close_on_exec_and_given_back)
 }
 END_TEST
 
+/* ramfs keeps no time of birth. */
+START_TEST(a_file_system_may_know_of_no_birth)
+{
+	struct inode inode;
+
+	ck_assert_int_eq(unshare(CLONE_NEWNS), 0);
+	ck_assert_int_eq(mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL), 0);
+	ck_assert_int_eq(mount("none", ".", "ramfs", 0, NULL), 0);
+	ck_assert_int_eq(chdir(absolute(".")), 0); /* into what is mounted there now */
+	bound("s", SOCK_STREAM);
+	ASSERT_WORKS(inode_identify(AT_FDCWD, "s", &inode));
+	ck_assert_int_eq(inode.born_sec, 0);
+	ck_assert_uint_eq(inode.born_nsec, 0);
+	ck_assert_int_eq(unlink("s"), 0);
+}
+END_TEST
+
 START_TEST(identifying_needs_no_descriptor)
 {
 	struct inode inode;
@@ -343,6 +375,7 @@ Suite *suite_of_room(void)
 	tcase_add_test(comparing, a_file_is_device_and_number);
 	tcase_add_test(comparing, all_of_a_number_counts);
 	tcase_add_test(comparing, an_inode_is_born_once);
+	tcase_add_test(comparing, a_birth_that_is_not_told_does_not_count);
 	tcase_add_test(comparing, a_file_is_what_stat_says);
 	tcase_add_test(looking, a_look_is_at_the_name_itself);
 	tcase_add_test(looking, a_look_fails_as_fstatat_does);
@@ -360,6 +393,7 @@ Suite *suite_of_room(void)
 	tcase_add_test(pinning, a_pinned_number_is_not_used_again);
 	tcase_add_test(pinning, a_pin_is_close_on_exec_and_given_back);
 	tcase_add_test(pinning, identifying_needs_no_descriptor);
+	ADD_ROOT_TEST(pinning, a_file_system_may_know_of_no_birth);
 	ADD_ROOT_TEST(pinning, a_directory_that_cannot_be_searched_says_so);
 	ADD_ROOT_TEST(pinning, pinning_needs_no_permission_on_the_socket);
 	return suite;

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 
 #include "inode.h"
@@ -232,6 +233,42 @@ START_TEST(a_name_too_long_for_an_address_is_asked_all_the_same)
 }
 END_TEST
 
+/* Without a descriptor in /proc the name itself is asked, if it can be. */
+START_TEST(what_is_not_pinned_is_asked_by_its_name)
+{
+	char name[200];
+	struct pin pin = {.fd = -1};
+	int elsewhere = open("/", O_PATH | O_CLOEXEC);
+	int fd = bound("s", SOCK_STREAM);
+
+	ck_assert_int_eq(liveness_of(&pin, elsewhere, absolute("s")), LIVE);
+	close(fd);
+	ck_assert_int_eq(liveness_of(&pin, elsewhere, absolute("s")), DEAD);
+
+	/* Too long for an address: then sock_diag is asked for the inode. */
+	memset(name, 'n', sizeof(name));
+	name[sizeof(name) - 1] = '\0';
+	fd = bound("t", SOCK_STREAM);
+	ck_assert_int_eq(inode_identify(AT_FDCWD, "t", &pin.inode), 0);
+	ck_assert_int_eq(rename("t", name), 0);
+	ck_assert_int_eq(liveness_of(&pin, AT_FDCWD, name), LIVE);
+	close(fd);
+	ck_assert_int_eq(liveness_of(&pin, AT_FDCWD, name), DEAD);
+}
+END_TEST
+
+/* A filter's EPERM is not taken for that of a socket that talks to one peer only. */
+START_TEST(where_connect_is_forbidden_sock_diag_tells)
+{
+	int fd = bound("s", SOCK_STREAM);
+
+	forbid(SYS_connect);
+	ck_assert_int_eq(ask_name("s"), LIVE);
+	close(fd);
+	ck_assert_int_eq(ask_name("s"), DEAD);
+}
+END_TEST
+
 static void *ask_live(void *about)
 {
 	(void)about;
@@ -339,6 +376,8 @@ Suite *suite_of_room(void)
 	tcase_add_test(cases, a_pin_is_not_taken_for_what_has_its_name_now);
 	tcase_add_test(cases, a_live_inode_is_not_taken_for_a_stale_name);
 	tcase_add_test(cases, a_name_too_long_for_an_address_is_asked_all_the_same);
+	tcase_add_test(cases, what_is_not_pinned_is_asked_by_its_name);
+	tcase_add_test(cases, where_connect_is_forbidden_sock_diag_tells);
 	tcase_add_test(cases, any_thread_may_ask);
 	tcase_add_test(cases, without_descriptors_nothing_is_known);
 	if (suite_is_root("who_may_not_connect_learns_that_it_is_live"))

@@ -427,6 +427,23 @@ START_TEST(where_a_record_is_from_may_be_unknown)
 }
 END_TEST
 
+START_TEST(a_record_is_of_its_socket_alone)
+{
+	struct record record;
+	int fd = bound("s", SOCK_STREAM);
+	int other = bound("t", SOCK_STREAM);
+
+	record_of_self(&record, fd);
+	ck_assert(KEEPS_ERRNO(record_is_of(&record, fd)));
+	ck_assert(!KEEPS_ERRNO(record_is_of(&record, other)));
+	ck_assert(!KEEPS_ERRNO(record_is_of(&record, -1)));
+	record.boot[0] = record.boot[0] == '0' ? '1' : '0'; /* another kernel's numbers */
+	ck_assert(!KEEPS_ERRNO(record_is_of(&record, fd)));
+	record_of_self(&record, -1);
+	ck_assert(!KEEPS_ERRNO(record_is_of(&record, -1)));
+}
+END_TEST
+
 START_TEST(no_descriptor_is_left_open)
 {
 	struct record record;
@@ -484,6 +501,7 @@ Suite *suite_of_room(void)
 	tcase_add_test(self, a_record_of_self_is_from_here);
 	tcase_add_test(self, another_boot_id_is_from_elsewhere);
 	tcase_add_test(self, where_a_record_is_from_may_be_unknown);
+	tcase_add_test(self, a_record_is_of_its_socket_alone);
 	tcase_add_test(self, no_descriptor_is_left_open);
 	tcase_add_test(self, no_descriptor_to_be_had_is_no_error);
 	return suite;

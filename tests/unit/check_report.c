@@ -239,6 +239,21 @@ START_TEST(another_file_at_descriptor_2_is_let_be)
 }
 END_TEST
 
+/* The end to read from, of a pipe nobody writes to any more: it has something to tell, but no room.
+ */
+START_TEST(a_descriptor_2_that_is_not_for_writing_is_let_be)
+{
+	int ends[2];
+
+	ck_assert_int_eq(pipe2(ends, O_CLOEXEC), 0);
+	ck_assert_int_eq(dup2(ends[0], STDERR_FILENO), STDERR_FILENO);
+	close(ends[1]);
+	KEEPS_ERRNO_VOID(report_load());
+	refuse("s");
+	ck_assert_str_eq(said(), "");
+}
+END_TEST
+
 START_TEST(a_closed_descriptor_2_is_no_trouble)
 {
 	close(STDERR_FILENO);
@@ -531,6 +546,15 @@ START_TEST(syslog_is_no_trouble)
 }
 END_TEST
 
+START_TEST(syslog_without_a_descriptor_is_no_trouble)
+{
+	config.log_to = LOG_TO_SYSLOG;
+	use_up_descriptors();
+	refuse("s");
+	ck_assert_str_eq(said(), "");
+}
+END_TEST
+
 static void add_words(TCase *cases)
 {
 	tcase_add_test(cases, a_refusal_says_what_where_and_by_whom);
@@ -548,6 +572,7 @@ static void add_stderr(TCase *cases)
 {
 	tcase_add_test(cases, nothing_goes_nowhere);
 	tcase_add_test(cases, another_file_at_descriptor_2_is_let_be);
+	tcase_add_test(cases, a_descriptor_2_that_is_not_for_writing_is_let_be);
 	tcase_add_test(cases, a_closed_descriptor_2_is_no_trouble);
 	tcase_add_test(cases, what_was_closed_at_load_time_stays_unused);
 	tcase_add_test(cases, the_same_file_through_another_descriptor_will_do);
@@ -569,6 +594,7 @@ static void add_elsewhere(TCase *cases)
 	tcase_add_test(cases, a_log_file_that_cannot_be_had_is_no_trouble);
 	tcase_add_test(cases, a_log_file_at_its_limit_ends_nobody);
 	tcase_add_test(cases, syslog_is_no_trouble);
+	tcase_add_test(cases, syslog_without_a_descriptor_is_no_trouble);
 }
 
 static TCase *redirected(Suite *suite, const char *name)

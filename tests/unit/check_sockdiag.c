@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/vfs.h>
 
 #include "inode.h"
@@ -283,6 +284,22 @@ START_TEST(without_descriptors_there_is_no_answer)
 }
 END_TEST
 
+/* The question, then the answer. */
+START_TEST(what_a_filter_forbids_is_silence)
+{
+	static const int calls[] = {SYS_sendto, SYS_recvfrom};
+	int fd = bound("s", SOCK_STREAM);
+	struct pin pin = pin_of("s");
+	ino_t number = number_of(fd);
+	uint64_t cookie = cookie_of(fd);
+
+	forbid(calls[_i]);
+	ck_assert_int_eq(is_bound(&pin), SOCKDIAG_SILENT);
+	ck_assert_int_eq(is_bound_by(&pin, number), SOCKDIAG_SILENT);
+	ck_assert_int_eq(is_there(number, cookie), SOCKDIAG_SILENT);
+}
+END_TEST
+
 static int asks_as_stranger(const void *about)
 {
 	int fd = *(const int *)about;
@@ -339,6 +356,7 @@ Suite *suite_of_room(void)
 	tcase_add_test(one, what_is_no_socket_says_no);
 	tcase_add_loop_test(there, a_socket_is_there_until_closed, 0, TYPES);
 	tcase_add_test(there, both_number_and_cookie_count);
+	tcase_add_loop_test(silent, what_a_filter_forbids_is_silence, 0, 2);
 	ADD_ROOT_TEST(silent, no_permission_is_needed);
 	return suite;
 }

@@ -90,6 +90,10 @@ int open_descriptors(void);
 /* Leaves none to be had. Returns one that may be closed again. */
 int use_up_descriptors(void);
 
+/* From now on this system call fails with EPERM in this process, as by a seccomp filter of others.
+ */
+void forbid(int call);
+
 /* ---- sockets; type is SOCK_STREAM, SOCK_SEQPACKET or SOCK_DGRAM ---- */
 
 int bound(const char *path, int type);
