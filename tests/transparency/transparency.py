@@ -306,6 +306,7 @@ def arguments():
 
 
 def main():
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # and nothing is left behind
     library, modules = arguments()
     if not library:
         print(*modules, sep="\n")
