@@ -238,9 +238,24 @@ static long do_setuid(char **word)
 	return setuid(uid);
 }
 
+static long do_chroot(char **word)
+{
+	return chroot(word[1]) || chdir("/") ? -1 : 0;
+}
+
 static long do_unshare(char **word)
 {
-	return unshare(!strcmp(word[1], "net") ? CLONE_NEWNET : CLONE_NEWNS);
+	static const struct {
+		const char *name;
+		int flag;
+	} kinds[] = {{"mounts", CLONE_NEWNS}, {"net", CLONE_NEWNET}, {"pid", CLONE_NEWPID},
+		{"user", CLONE_NEWUSER}};
+
+	for (size_t i = 0; i < sizeof(kinds) / sizeof(*kinds); i++)
+		if (!strcmp(word[1], kinds[i].name))
+			return unshare(kinds[i].flag);
+	errno = EINVAL;
+	return -1;
 }
 
 static long do_mount(char **word)
@@ -375,6 +390,7 @@ static const struct {
 	{"at", 2, do_at},
 	{"bind", 3, do_bind},
 	{"chdir", 1, do_chdir},
+	{"chroot", 1, do_chroot},
 	{"close", 1, do_close},
 	{"closefrom", 1, do_closefrom},
 	{"connect", 3, do_connect},

@@ -10,6 +10,7 @@ EXTRA_DIST += tests/integration/harness.py
 
 include tests/unit/local.mk
 include tests/integration/local.mk
+include tests/context/local.mk
 include tests/campaign/local.mk
 include tests/matrix/local.mk
 include tests/coverage/local.mk

@@ -225,12 +225,19 @@ class Actor:
         """Gives up root for this user, its groups too."""
         self._case.assertEqual(self._done("setuid", uid), 0)
 
+    def chroot(self, path):
+        self._case.assertEqual(self._done("chroot", path), 0)
+
+    def leave(self, kind):
+        """A namespace of its own: net, mounts, user; pid, where its children are to be."""
+        self._case.assertEqual(self._done("unshare", kind), 0)
+
     def leave_network(self):
-        self._case.assertEqual(self._done("unshare", "net"), 0)
+        self.leave("net")
 
     def leave_mounts(self):
         """A mount namespace of its own, where mount() changes nothing for anybody else."""
-        self._case.assertEqual(self._done("unshare", "mounts"), 0)
+        self.leave("mounts")
         self.mount("none", "/", "", MS_REC | MS_PRIVATE)
 
     def mount(self, source, target, kind="", flags=0, data=""):

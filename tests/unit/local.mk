@@ -2,7 +2,7 @@
 EXTRA_DIST += tests/unit/no_check.sh
 
 if HAVE_CHECK
-check_LTLIBRARIES = tests/unit/libsuite.la
+check_LTLIBRARIES += tests/unit/libsuite.la
 tests_unit_libsuite_la_SOURCES = tests/unit/suite.c tests/unit/suite.h
 tests_unit_libsuite_la_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 

@@ -1,0 +1,30 @@
+# Programs with habits that the guard has to live with.
+context_programs = \
+	tests/context/cancelled \
+	tests/context/crowd \
+	tests/context/depth \
+	tests/context/forks \
+	tests/context/interrupted
+check_PROGRAMS += $(context_programs)
+context_common = tests/context/common.c tests/context/common.h
+tests_context_cancelled_SOURCES = tests/context/cancelled.c $(context_common)
+tests_context_cancelled_LDFLAGS = $(AM_LDFLAGS) -pthread
+tests_context_crowd_SOURCES = tests/context/crowd.c $(context_common)
+tests_context_crowd_LDFLAGS = $(AM_LDFLAGS) -pthread
+tests_context_depth_SOURCES = tests/context/depth.c $(context_common)
+tests_context_forks_SOURCES = tests/context/forks.c $(context_common)
+tests_context_forks_LDFLAGS = $(AM_LDFLAGS) -pthread
+tests_context_interrupted_SOURCES = tests/context/interrupted.c $(context_common)
+
+# Another preloaded library, that wraps the same calls.
+check_LTLIBRARIES += tests/context/libneighbour.la
+tests_context_libneighbour_la_SOURCES = tests/context/neighbour.c
+tests_context_libneighbour_la_LDFLAGS = \
+	$(AM_LDFLAGS) -module -avoid-version -shared -rpath /nowhere
+
+CONTEXTS = \
+	tests/integration/test_context_calls.py \
+	tests/integration/test_context_places.py \
+	tests/integration/test_context_preload.py
+TESTS += $(CONTEXTS)
+EXTRA_DIST += $(CONTEXTS)
