@@ -1,18 +1,16 @@
 /*
- * neighbour: another preloaded library that wraps the calls the guard wraps, as fakechroot or a
- * tracer does. It hands each on to the next library and counts it.
+ * neighbour: another preloaded library that wraps calls the guard wraps, and hands them on to the
+ * next library, as fakeroot or a tracer does.
  *
- * NEIGHBOUR_EARLY=P: its constructor unlinks P. NEIGHBOUR_BACK=P: its unlink and bind, on their
- * way to the next, call back in at the front door: they unlink P, and bind a socket to it.
- * NEIGHBOUR_TOLD=P: what was counted is written there when the process exits.
+ * NEIGHBOUR_EARLY=P: its constructor unlinks P, and tells errno. NEIGHBOUR_BACK=P: its unlink and
+ * bind, on their way to the next, call back in at the front door: they unlink P, and bind a socket
+ * to it. NEIGHBOUR_CLEARS=1: its bind unlinks the path first, at the front door.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
 #include <dlfcn.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,15 +20,7 @@
 #include <unistd.h>
 
 #define EXPORT     __attribute__((visibility("default")))
-#define NEXT(name) ((__typeof__(&(name)))next(#name))
-
-static int calls;
-
-static void *next(const char *name)
-{
-	calls++;
-	return dlsym(RTLD_NEXT, name);
-}
+#define NEXT(name) ((__typeof__(&(name)))dlsym(RTLD_NEXT, #name))
 
 /* Once in a call, or it would come back for ever. */
 static void call_back(void)
@@ -62,20 +52,11 @@ static __attribute__((constructor)) void on_load(void)
 		fprintf(stderr, "neighbour: %d\n", errno);
 }
 
-static __attribute__((destructor)) void on_exit_tell(void)
-{
-	const char *path = getenv("NEIGHBOUR_TOLD");
-	int fd = path ? open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600) : -1;
-
-	if (fd < 0)
-		return;
-	dprintf(fd, "%d\n", calls);
-	close(fd);
-}
-
 EXPORT int bind(int fd, const struct sockaddr *address, socklen_t length)
 {
 	call_back();
+	if (getenv("NEIGHBOUR_CLEARS") && address->sa_family == AF_UNIX)
+		unlink(((const struct sockaddr_un *)(const void *)address)->sun_path);
 	return NEXT(bind)(fd, address, length);
 }
 
