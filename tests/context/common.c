@@ -3,7 +3,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -11,7 +10,8 @@
 
 void die(const char *what, const char *path)
 {
-	dprintf(STDERR_FILENO, "%s %s: %s\n", what, path, strerror(errno));
+	dprintf(STDERR_FILENO, "%s %s%s%s\n", what, path, errno ? ": " : "",
+		errno ? strerror(errno) : "");
 	_exit(1);
 }
 

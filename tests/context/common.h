@@ -6,7 +6,7 @@
 #ifndef COMMON_H
 #define COMMON_H
 
-/* Ends the process with status 1 and a line that tells what, and errno. */
+/* Ends the process with status 1 and a line that tells what, and errno unless it is 0. */
 _Noreturn void die(const char *what, const char *path);
 
 /* A stream socket, close-on-exec, that never waits. Ends the process where there is none to be had.

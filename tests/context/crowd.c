@@ -1,12 +1,12 @@
 /*
- * crowd DIRECTORY own|shared|rival ROUNDS: sixteen threads that bind, rename, link, unlink and
- * close for so many rounds each.
+ * crowd DIRECTORY own|shared ROUNDS: sixteen threads that bind, rename, link, unlink and close for
+ * so many rounds each. own: each on paths of its own, where every call succeeds. shared: all on the
+ * same few, where a call finds a name gone or taken, and nothing else goes wrong.
  *
- * own: each on paths of its own, where every call succeeds. shared: all on the same few, where a
- * call finds a name gone or taken, and nothing else goes wrong. rival: one thread at a time on a
- * path, as a server does it, against another process that does the same; a path that was bound
- * leads to its owner until the owner removes it, else the name was stolen. Prints how many times
- * a path was served, and how many times it was found in use.
+ * crowd DIRECTORY rival TIMES: one thread at a time on a path, as a server does it, against another
+ * process that does the same. A path that was bound leads to its owner until the owner removes it,
+ * else the name was stolen. Says "met" when it has served that often, and as often found a path in
+ * use; goes on until there is nothing more to read.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -27,6 +27,7 @@ static const char *directory;
 static int rounds;
 static pthread_mutex_t turns[PATHS];
 static atomic_int served, in_use;
+static atomic_bool over;
 
 static void must(bool good, const char *what, const char *path)
 {
@@ -101,7 +102,7 @@ static void *live_as_rival(void *number)
 	unsigned int chance = (unsigned int)*(int *)number;
 	char path[PATH_SIZE];
 
-	for (int i = 0; i < rounds; i++) {
+	while (!atomic_load(&over)) {
 		int fd = new_socket();
 		int which = rand_r(&chance) % PATHS;
 
@@ -110,14 +111,27 @@ static void *live_as_rival(void *number)
 		must(unlinked(path) || errno == EADDRINUSE, "unlink", path);
 		if (bind_to(fd, path) == 0)
 			serve(fd, path);
+		else if (errno == EADDRINUSE)
+			atomic_fetch_add(&in_use, 1);
 		else
-			must(atomic_fetch_add(&in_use, errno == EADDRINUSE) >= 0 &&
-					errno == EADDRINUSE,
-				"bind", path);
+			die("bind", path);
 		pthread_mutex_unlock(&turns[which]);
 		close(fd);
 	}
 	return NULL;
+}
+
+static void await_meeting(void)
+{
+	char byte;
+
+	while (atomic_load(&served) < rounds || atomic_load(&in_use) < rounds)
+		usleep(1000);
+	puts("met");
+	fflush(stdout);
+	while (read(STDIN_FILENO, &byte, 1) > 0)
+		;
+	atomic_store(&over, true);
 }
 
 int main(int argc, char **argv)
@@ -129,7 +143,7 @@ int main(int argc, char **argv)
 	if (argc != 4)
 		return 2;
 	directory = argv[1];
-	rounds = atoi(argv[3]);
+	rounds = (int)strtol(argv[3], NULL, 10);
 	for (int i = 0; i < PATHS; i++)
 		pthread_mutex_init(&turns[i], NULL);
 	for (int i = 0; i < THREADS; i++) {
@@ -141,6 +155,8 @@ int main(int argc, char **argv)
 			&numbers[i]);
 		must(errno == 0, "pthread_create", "");
 	}
+	if (!strcmp(argv[2], "rival"))
+		await_meeting();
 	for (int i = 0; i < THREADS; i++)
 		pthread_join(threads[i], NULL);
 	for (int i = 0; !strcmp(argv[2], "shared") && i < PATHS; i++) {
@@ -151,6 +167,5 @@ int main(int argc, char **argv)
 	}
 	errno = 0;
 	must(open_descriptors() == before, "a descriptor is left in", directory);
-	printf("%d %d\n", atomic_load(&served), atomic_load(&in_use));
 	return 0;
 }

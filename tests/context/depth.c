@@ -1,18 +1,16 @@
 /*
- * depth [CALL]... -- CALL: makes the calls, and the last one on a stack of its own that was filled
+ * depth [CALL]... -- CALL: makes the calls, and the last one in a thread on a stack that was filled
  * with a pattern. Prints how many bytes of it were written over, and the errno of the call or 0.
  *
  * A CALL is a word and its paths: "bind P", "rebind P" (with SO_REUSEADDR), "unlink P", "remove P",
  * "rename P Q", "link P Q". What comes before the last stays bound.
  */
 #include <errno.h>
-#include <stdint.h>
+#include <pthread.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
-#include <ucontext.h>
 #include <unistd.h>
 
 #include "common.h"
@@ -53,11 +51,11 @@ static void make_call(void)
 	call.error = errno;
 }
 
-/* Where the caller's part of the stack ends. */
-static void make_measured_call(void)
+static void *make_measured_call(void *unused)
 {
-	call.top = __builtin_frame_address(0);
+	call.top = __builtin_frame_address(0); /* what lies above is the thread's */
 	make_call();
+	return unused;
 }
 
 /* Points call at the words of the next one. Returns those behind it. */
@@ -74,22 +72,22 @@ static char **prepare(char **words)
 	return words + (!strcmp(verb, "rename") || !strcmp(verb, "link") ? 3 : 2);
 }
 
-/* volatile: as setjmp has it, swapcontext returns twice for all the compiler knows. */
 static long measure(void)
 {
-	static ucontext_t here, there;
-	unsigned char *volatile stack =
+	unsigned char *stack =
 		mmap(NULL, ROOM, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	const unsigned char *volatile deepest = stack;
+	const unsigned char *deepest = stack;
+	pthread_attr_t attributes;
+	pthread_t thread;
 
-	if (stack == MAP_FAILED || getcontext(&there) != 0)
+	if (stack == MAP_FAILED)
 		die("mmap", "");
 	memset(stack, PATTERN, ROOM);
-	there.uc_stack.ss_sp = stack;
-	there.uc_stack.ss_size = ROOM;
-	there.uc_link = &here;
-	makecontext(&there, make_measured_call, 0);
-	swapcontext(&here, &there);
+	pthread_attr_init(&attributes);
+	if (pthread_attr_setstack(&attributes, stack, ROOM) != 0 ||
+		pthread_create(&thread, &attributes, make_measured_call, NULL) != 0)
+		die("pthread_create", "");
+	pthread_join(thread, NULL);
 	while (*deepest == PATTERN)
 		deepest++;
 	return call.top - deepest;

@@ -12,6 +12,7 @@ tests_context_cancelled_LDFLAGS = $(AM_LDFLAGS) -pthread
 tests_context_crowd_SOURCES = tests/context/crowd.c $(context_common)
 tests_context_crowd_LDFLAGS = $(AM_LDFLAGS) -pthread
 tests_context_depth_SOURCES = tests/context/depth.c $(context_common)
+tests_context_depth_LDFLAGS = $(AM_LDFLAGS) -pthread
 tests_context_forks_SOURCES = tests/context/forks.c $(context_common)
 tests_context_forks_LDFLAGS = $(AM_LDFLAGS) -pthread
 tests_context_interrupted_SOURCES = tests/context/interrupted.c $(context_common)

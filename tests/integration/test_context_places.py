@@ -298,6 +298,7 @@ class ReadOnly:
         self.assertEqual(os.listdir(root), ["full"])
 
 
+@needs_root
 class Overlay:
     """Lower and upper on a tmpfs of the actors' own mount namespace."""
 
@@ -361,9 +362,7 @@ class Overlay:
         self.assertServes(owner, fd, self.outside("lower", "s"))
 
 
-needs_root(Overlay)
-
-
+@needs_root
 class Protected(SocketCase):
     """fs.protected_*, as systemd sets them, in a sticky directory of root's."""
 
@@ -446,11 +445,8 @@ class Protected(SocketCase):
             os.unlink(self.lock())
 
 
-needs_root(Protected)
-
 for mixin in (Uids, Elsewhere, ReadOnly, Overlay):
     counterparts(globals(), mixin)
-del Overlay  # of the mixins the only one that would be taken for a test case
 
 if __name__ == "__main__":
     sys.exit(harness.main())
