@@ -86,6 +86,14 @@ class Neighbours:
         self.assertEqual(owner.unlink(self.path), 0)
 
 
+class Front(Neighbours, SocketCase):
+    place = "front"
+
+
+class Behind(Neighbours, SocketCase):
+    place = "behind"
+
+
 # Sees an /etc of its own, on a layer above the machine's, and runs a script there.
 ETC = """
 set -e
@@ -317,79 +325,6 @@ class Everywhere(harness.Case):
             """ + STALE + """ made/s
             systemd-tmpfiles --clean "$PWD/x.conf"; ls made
             """)
-
-
-if __name__ == "__main__":
-                asyncio.run(talk())
-                os.unlink("s")
-                with multiprocessing.Manager() as manager:
-                    shared = manager.list([1])
-                    process = multiprocessing.Process(target=shared.append, args=[2])
-                    process.start()
-                    process.join()
-                    print(list(shared))
-                with tempfile.TemporaryDirectory() as directory:
-                    socket.socket(socket.AF_UNIX).bind(directory + "/s")
-                print(subprocess.run(["ls"], capture_output=True).stdout)
-            END
-            python3 many.py
-            """)
-        self.assertIn("[1, 2]", out)
-
-    def test_other_users(self):
-        """Set-id programs: a library named there is loaded into them as well."""
-        out = self.compare("""
-            chmod 755 .. .
-            su nobody -s /bin/sh -c 'id -un; grep -c "^root:" /etc/passwd'
-            sudo -n -u nobody sh -c 'id -un'
-            sudo -n -u nobody sudo -n true
-            echo $?
-            su nobody -s /bin/sh -c 'su root -c true' </dev/null
-            echo $?
-            """)
-        self.assertTrue(out.startswith("nobody\n1\nnobody\n1\n"), out)
-
-    def test_ssh_agent(self):
-        self.compare("""
-            eval "$(ssh-agent -a "$PWD/agent")" >/dev/null
-            ssh-keygen -q -t ed25519 -N '' -f key -C key
-            ssh-add -q key; ssh-add -l | cut -d' ' -f1,3-
-            ssh-agent -a "$PWD/agent"; echo $?
-            ssh-agent -k | sed 's/[0-9]//g'
-            until [ ! -e agent ]; do sleep 0.05; done
-            ls
-            """)
-
-    def test_archives(self):
-        """Trees with sockets in them."""
-        self.compare("""
-            mkdir tree tree/sub; echo content >tree/file; mkfifo tree/fifo
-            """ + STALE + """ tree/s tree/sub/t
-            tar -cf tree.tar tree; echo $?
-            mkdir out; tar -xf tree.tar -C out; find out | sort
-            rsync -a tree/ copy; rsync -a tree/ copy; rm tree/s; rsync -a --delete tree/ copy
-            cp -a tree again; mv again moved; find copy moved | sort
-            find moved -type s -delete; rm -r tree moved copy; ls
-            """)
-
-    def test_tmpfiles(self):
-        self.compare("""
-            mkdir old; """ + STALE + """ stale
-            printf '%s\\n' "d $PWD/made 0755 - - 0" "p $PWD/fifo 0600" "f $PWD/file 0644 - - - text" \
-                "r $PWD/stale" "R $PWD/old" "L $PWD/link - - - - file" >x.conf
-            systemd-tmpfiles --create --remove "$PWD/x.conf"; echo $?
-            ls -p; cat link
-            """ + STALE + """ made/s
-            systemd-tmpfiles --clean "$PWD/x.conf"; ls made
-            """)
-
-
-class Front(Neighbours, SocketCase):
-    place = "front"
-
-
-class Behind(Neighbours, SocketCase):
-    place = "behind"
 
 
 if __name__ == "__main__":
