@@ -22,7 +22,7 @@
 
 #include "common.h"
 
-enum { THREADS = 4, CHILDREN = 200, AT_ONCE = 4, PROGRAMS = 20, DEATHS = 60 };
+enum { THREADS = 4, CHILDREN = 200, AT_ONCE = 4, PROGRAMS = 20, DEATHS = 60, NAMES = 300 };
 
 static const char *directory;
 static atomic_bool enough;
@@ -135,6 +135,9 @@ static void vfork_programs(void)
 {
 	for (int i = 0; i < PROGRAMS; i++)
 		vfork_program(i);
+	/* What the children could not close the guard finds bit by bit, as names are bound. */
+	for (int i = 0; i < NAMES; i++)
+		live_or_die("after", THREADS + i % THREADS);
 }
 
 static void spawn_programs(void)
