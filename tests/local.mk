@@ -16,3 +16,4 @@ include tests/matrix/local.mk
 include tests/coverage/local.mk
 include tests/model/local.mk
 include tests/transparency/local.mk
+include tests/bench/local.mk

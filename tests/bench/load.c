@@ -1,0 +1,105 @@
+/*
+ * load: clients of a stream server, each with a new connection for every request.
+ *
+ *     load SOCKET REQUEST
+ *
+ * reads numbers of requests and answers each with two more: nanoseconds that all of them took, and
+ * nanoseconds that 99 of 100 did not exceed. Four clients at a time; an answer ends with its
+ * connection.
+ */
+#include <err.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { CLIENTS = 4, MOST = 1 << 16 };
+
+static struct sockaddr_un address = {.sun_family = AF_UNIX};
+static const char *request;
+static long long took[MOST];
+static int each; /* requests a client */
+
+static long long now(void)
+{
+	struct timespec time;
+
+	clock_gettime(CLOCK_MONOTONIC, &time);
+	return time.tv_sec * 1000000000LL + time.tv_nsec;
+}
+
+static void ask(void)
+{
+	char answer[4096];
+	ssize_t got, all = 0;
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof(address)) != 0)
+		err(1, "%s", address.sun_path);
+	if (write(fd, request, strlen(request)) != (ssize_t)strlen(request))
+		err(1, "request");
+	while ((got = read(fd, answer, sizeof(answer))) > 0)
+		all += got;
+	if (got < 0 || all == 0)
+		errx(1, "no answer");
+	close(fd);
+}
+
+static void *be_client(void *times)
+{
+	long long *mine = times;
+
+	for (int i = 0; i < each; i++) {
+		long long began = now();
+
+		ask();
+		mine[i] = now() - began;
+	}
+	return NULL;
+}
+
+static int compare(const void *a, const void *b)
+{
+	long long first = *(const long long *)a;
+	long long second = *(const long long *)b;
+
+	return (first > second) - (first < second);
+}
+
+static void run(int count)
+{
+	pthread_t clients[CLIENTS];
+	long long began = now();
+
+	each = count / CLIENTS;
+	for (int i = 0; i < CLIENTS; i++)
+		if (pthread_create(&clients[i], NULL, be_client, &took[i * each]) != 0)
+			errx(1, "no thread");
+	for (int i = 0; i < CLIENTS; i++)
+		pthread_join(clients[i], NULL);
+	began = now() - began;
+	count = each * CLIENTS;
+	qsort(took, (size_t)count, sizeof(*took), compare);
+	printf("%lld %lld\n", began, took[count * 99 / 100]);
+	fflush(stdout);
+}
+
+int main(int argc, char **argv)
+{
+	int count;
+
+	if (argc != 3)
+		errx(2, "usage: load SOCKET REQUEST");
+	snprintf(address.sun_path, sizeof(address.sun_path), "%s", argv[1]);
+	request = argv[2];
+	while (scanf("%d", &count) == 1) {
+		if (count < CLIENTS || count > MOST)
+			errx(2, "from %d to %d requests", CLIENTS, MOST);
+		run(count);
+	}
+	return 0;
+}

@@ -1,0 +1,159 @@
+"""Single calls and single starts."""
+
+import contextlib
+import os
+import subprocess
+
+import tally
+from figures import Figure
+from meter import COMMAND, LIBRARY, Calls, Worker, built, environment, file_system, interleave, \
+    scratch
+
+SHIMS = {  # Debian package: its library; an environment to be quiet and content in
+    "libeatmydata1": "libeatmydata.so.1.3.0",
+    "torsocks": "torsocks/libtorsocks.so.0.0.0",
+    "libfaketime": "faketime/libfaketime.so.1",
+    "libsocket-wrapper": "libsocket_wrapper.so",
+    "libproxychains4": "libproxychains.so.4",
+    "libfakeroot": "libfakeroot/libfakeroot-sysv.so",
+}
+QUIET = {"PROXYCHAINS_QUIET_MODE": "1", "SOCKET_WRAPPER_DIR": "/tmp"}
+BATCH = 100
+PROMISED = {"unlink a file": 1, "unlink an absent name": 1, "unlinkat a file": 1,
+            "remove a file": 1, "rename a file": 2, "renameat2 two files exchanged": 2,
+            "link a file": 2, "bind AF_INET": 1, "other calls": 0}
+
+
+def shim(package):
+    """Where Debian puts it."""
+    listed = subprocess.run(["dpkg", "-L", package], capture_output=True, text=True, check=True)
+    return next(path for path in listed.stdout.splitlines()
+                if path.endswith("/" + SHIMS[package]))
+
+
+def syscalls(_seconds):
+    """System calls, counted by strace: exact, and the same on every machine of this kernel."""
+    group = "System calls"
+    with scratch() as directory, Calls(LIBRARY) as owner:
+        owner.ask("own", 1)
+        live = os.path.join(owner.dir, "own.0")
+        plain, _ = tally.of_situations(built("tally"), directory, owner.dir + "/none",
+                                       environment())
+        guarded, _ = tally.of_situations(built("tally"), directory, live, environment(), LIBRARY)
+        start = {name: tally.of_start(directory, environment(), library).total()
+                 for name, library in (("plain", None), ("empty", built("empty.so")),
+                                       ("guarded", LIBRARY))}
+    for name, with_guard in guarded.items():
+        values = {"plain": plain[name].total(), "guarded": with_guard.total()}
+        yield Figure(group, name, "", values, values["guarded"] - values["plain"], "more",
+                     PROMISED.get(name))
+    yield Figure(group, "start of /bin/true", "", start, start["guarded"] - start["empty"],
+                 "more than empty")
+
+
+def unlink(seconds):
+    """Names of no socket, against a library that only looks and calls on, and beside fakeroot."""
+    with contextlib.ExitStack() as stack:
+        for place in ("tmpfs", "disk"):
+            workers = {name: stack.enter_context(Calls(library, place)) for name, library in (
+                ("plain", None), ("floor", built("floor.so")), ("twin", built("floor.so")),
+                ("guarded", LIBRARY))}
+            workers["fakeroot"] = stack.enter_context(Calls(None, place, ("fakeroot",)))
+            for kind in ("unlink", "unlinkat", "remove", "absent") if place == "tmpfs" else \
+                    ("unlink", "unlinkat"):
+                taken = interleave({name: worker.batch(kind, BATCH)
+                                    for name, worker in workers.items()}, seconds)
+                yield Figure(f"Names of no socket, {file_system(place)}",
+                             f"{kind} of a file" if kind != "absent" else "unlink of no name",
+                             "ns", {name: taken.median(name) for name in
+                                    ("plain", "guarded", "floor", "fakeroot")},
+                             taken.ratio("guarded", "floor"), "x floor", 1.05,
+                             taken.ratio("twin", "floor"))
+
+
+def rename(seconds):
+    for place in ("tmpfs", "disk"):
+        with Calls(None, place) as plain, Calls(None, place) as twin, \
+                Calls(LIBRARY, place) as guarded:
+            taken = interleave({"plain": plain.batch("rename", BATCH),
+                                "twin": twin.batch("rename", BATCH),
+                                "guarded": guarded.batch("rename", BATCH)}, seconds)
+        yield _against_plain(f"Names of no socket, {file_system(place)}", "rename of a file",
+                             taken)
+
+
+def _against_plain(group, name, taken):
+    return Figure(group, name, "ns",
+                  {which: taken.median(which) for which in ("plain", "guarded")},
+                  taken.ratio("guarded", "plain"), "x plain", None, taken.ratio("twin", "plain"))
+
+
+def bind(seconds):
+    """Sockets; beside it the protocol a server of its own would have, its lock file never removed."""
+    for kind in ("bind-inet", "bind-abstract"):
+        with Calls() as plain, Calls() as twin, Calls(LIBRARY) as guarded:
+            taken = interleave({"plain": plain.batch(kind, 50), "twin": twin.batch(kind, 50),
+                                "guarded": guarded.batch(kind, 50)}, seconds)
+        yield _against_plain("Sockets", {"bind-inet": "bind, AF_INET",
+                                         "bind-abstract": "bind, abstract"}[kind], taken)
+    for place in ("tmpfs", "disk"):
+        with Calls(None, place) as plain, Calls(LIBRARY, place) as guarded:
+            for kind, name in (("bind-unlink", "bind, unlink"),
+                               ("unlink-bind-unlink", "unlink, bind, unlink")):
+                taken = interleave({"plain": plain.batch(kind, 20),
+                                    "guarded": guarded.batch(kind, 20),
+                                    "classic": plain.batch("classic-" + kind, 20),
+                                    "twin": plain.batch("classic-" + kind, 20)}, seconds)
+                yield Figure("Sockets", f"{name}, {file_system(place)}", "us",
+                             {which: taken.median(which) / 1000
+                              for which in ("plain", "guarded", "classic")},
+                             taken.ratio("guarded", "classic"), "x classic",
+                             1.5 if place == "tmpfs" else None,
+                             taken.ratio("twin", "classic"))
+
+
+def start(seconds):
+    """/bin/true with nothing preloaded, and with each library."""
+    os.environ.update(QUIET)
+    libraries = {"plain": "-", "twin": "-", "empty": built("empty.so"),
+                 "floor": built("floor.so"), "guarded": LIBRARY,
+                 **{package: shim(package) for package in SHIMS}}
+    with Worker([built("start")]) as starter:
+        taken = interleave({name: lambda library=library: tuple(
+            starter.ask(1, library, "/bin/true")) for name, library in libraries.items()},
+            10 * seconds)
+    more = {name: taken.more(name, "plain") / 1000 for name in libraries}
+    yield Figure("Start of /bin/true", "libsockguard", "us",
+                 {name: taken.median(name) / 1000 for name in ("plain", "guarded")},
+                 more["guarded"], "us more", 30.0, more["twin"],
+                 _processor_time(taken, "guarded"))
+    for name in libraries:
+        if name in ("plain", "twin", "guarded"):
+            continue
+        yield Figure("Start of /bin/true", name, "us", {name: taken.median(name) / 1000},
+                     more[name], "us more", None, more["twin"], _processor_time(taken, name))
+    rivals = {package: more[package] for package in SHIMS if package != "libeatmydata1"}
+    cheapest = min(rivals, key=rivals.get)
+    yield Figure("Start of /bin/true", "libsockguard against the cheapest of these", "us",
+                 {"guarded": more["guarded"], cheapest: rivals[cheapest]}, more["guarded"],
+                 "us more", rivals[cheapest], None, "but libeatmydata1")
+
+
+def _processor_time(taken, name):
+    return f"processor time {taken.more(name, 'plain', 1) / 1000:+.0f} us, " \
+        f"page faults {taken.more(name, 'plain', 2):+.0f}"
+
+
+def run(seconds):
+    """The command against the other wrapper people put before a server."""
+    with scratch() as directory, Worker([built("start")]) as starter:
+        lock = os.path.join(directory, "lock")
+        lines = {"plain": "/bin/true", "flock": f"/usr/bin/flock -n {lock} /bin/true",
+                 "twin": f"/usr/bin/flock -n {lock} /bin/true",
+                 "guarded": f"{COMMAND} run /bin/true"}
+        taken = interleave({name: lambda line=line: tuple(starter.ask(1, "-", line))
+                            for name, line in lines.items()}, 4 * seconds)
+    yield Figure("Start of /bin/true", "sockguard run /bin/true", "us",
+                 {name: taken.median(name) / 1000 for name in ("plain", "guarded", "flock")},
+                 taken.ratio("guarded", "flock"), "x flock -n", 0.7, taken.ratio("twin", "flock"))
+

@@ -1,0 +1,145 @@
+/*
+ * rush: many processes start on one path at the same moment, as servers do: unlink, bind, listen.
+ *
+ *     rush DIRECTORY
+ *
+ * reads lines "COUNT guard|classic" and answers each with: nanoseconds from the moment they are let
+ * go until the last has its answer, how many serve, and how many were refused. With "classic" they
+ * take a lock file first, and give up where somebody has it. All are forks of one process.
+ */
+#include <err.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { MOST = 1024 };
+
+static struct sockaddr_un address = {.sun_family = AF_UNIX};
+static char lock[sizeof(address.sun_path) + 8];
+
+static long long now(void)
+{
+	struct timespec time;
+
+	clock_gettime(CLOCK_MONOTONIC, &time);
+	return time.tv_sec * 1000000000LL + time.tv_nsec;
+}
+
+static void check(bool good, const char *what)
+{
+	if (!good)
+		err(1, "%s", what);
+}
+
+static bool may_start(void)
+{
+	int fd = open(lock, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+
+	check(fd >= 0, lock);
+	return flock(fd, LOCK_EX | LOCK_NB) == 0; /* held until the end */
+}
+
+/* Returns whether it serves. */
+static bool start_server(bool classic)
+{
+	int fd;
+
+	if (classic && !may_start())
+		return false;
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	check(fd >= 0, "socket");
+	if (unlink(address.sun_path) != 0 && errno != ENOENT) {
+		check(errno == EADDRINUSE, address.sun_path);
+		return false;
+	}
+	if (bind(fd, (struct sockaddr *)&address, sizeof(address)) != 0) {
+		check(errno == EADDRINUSE, address.sun_path);
+		return false;
+	}
+	check(listen(fd, 8) == 0, "listen");
+	return true;
+}
+
+/* Waits for the word to go, tells how it went, and stays until the end. */
+static _Noreturn void be_server(bool classic, int go, int said)
+{
+	char letter;
+
+	check(write(said, "r", 1) == 1, "ready");
+	(void)!read(go, &letter, 1); /* its other end is closed */
+	letter = start_server(classic) ? 'y' : 'n';
+	check(write(said, &letter, 1) == 1, "answer");
+	for (;;)
+		pause();
+}
+
+static int count_letters(int said, int count, char wanted)
+{
+	int found = 0;
+	char letter;
+
+	for (int i = 0; i < count; i++) {
+		check(read(said, &letter, 1) == 1, "a server");
+		found += letter == wanted;
+	}
+	return found;
+}
+
+static void run(int count, bool classic)
+{
+	pid_t servers[MOST];
+	int go[2], said[2];
+	long long began, took;
+	int serving;
+
+	check(pipe2(go, O_CLOEXEC) == 0 && pipe2(said, O_CLOEXEC) == 0, "pipe");
+	for (int i = 0; i < count; i++) {
+		servers[i] = fork();
+		check(servers[i] >= 0, "fork");
+		if (servers[i] == 0) {
+			close(go[1]);
+			be_server(classic, go[0], said[1]);
+		}
+	}
+	if (count_letters(said[0], count, 'r') != count)
+		errx(1, "one was not ready");
+	began = now();
+	close(go[1]);
+	serving = count_letters(said[0], count, 'y');
+	took = now() - began;
+	for (int i = 0; i < count; i++)
+		kill(servers[i], SIGKILL);
+	for (int i = 0; i < count; i++)
+		waitpid(servers[i], NULL, 0);
+	close(go[0]), close(said[0]), close(said[1]);
+	unlink(address.sun_path);
+	printf("%lld %d %d\n", took, serving, count - serving);
+	fflush(stdout);
+}
+
+int main(int argc, char **argv)
+{
+	char how[16];
+	int count;
+
+	if (argc != 2)
+		errx(2, "usage: rush DIRECTORY");
+	snprintf(address.sun_path, sizeof(address.sun_path), "%s/rush", argv[1]);
+	snprintf(lock, sizeof(lock), "%s.lock", address.sun_path);
+	while (scanf("%d %15s", &count, how) == 2) {
+		if (count < 1 || count > MOST)
+			errx(2, "from 1 to %d processes", MOST);
+		run(count, strcmp(how, "classic") == 0);
+	}
+	return 0;
+}

@@ -1,0 +1,129 @@
+"""The price in system calls: what a call of a program makes more with the guard than without it.
+
+Where no pathname socket is involved the price is fixed. Where one is, and at the start, what stands
+below is what was reached: it may be lowered, and must not creep up again.
+"""
+
+import errno
+import os
+import sys
+
+import harness
+from actor import Actor, SocketCase
+
+sys.path.insert(0, os.path.join(harness.SOURCE, "tests", "bench"))
+import tally  # noqa: E402
+
+TALLY = os.path.join(harness.BUILD, "tests", "bench", "tally")
+EMPTY = os.path.join(harness.BUILD, "tests", "bench", ".libs", "empty.so")
+
+# Situations whose price is promised: how many more.
+NO_SOCKET = {
+    "unlink a file": 1, "unlink an absent name": 1, "unlink a symlink": 1,
+    "unlink a directory": 1,
+    "unlinkat a file": 1, "unlinkat an absent name": 1, "unlinkat a symlink": 1,
+    "unlinkat a directory": 1, "unlinkat AT_REMOVEDIR": 0,
+    "remove a file": 1, "remove an absent name": 1, "remove a symlink": 1,
+    "remove a directory": 1,
+    "rename a file": 2, "rename a file over a file": 2, "rename an absent name": 2,
+    "rename a directory": 2, "rename a symlink": 2, "renameat a file": 2,
+    "renameat2 two files exchanged": 2,
+    "link a file": 2, "linkat a file": 2, "link an absent name": 2,
+    "bind AF_INET": 1,
+}
+
+# Programs make these by the million, and the guard has no part in them.
+FREE = ("other calls", "fork and wait")
+
+# Situations with a Unix socket: at most so many more, as it stands.
+AT_MOST = {
+    "bind an abstract name": 3,
+    "bind no name (autobind)": 1,
+    "bind a path": 31,
+    "bind a path that is a file": 17,
+    "bind over a stale name": 54,
+    "bind a live path, refused": 15,
+    "unlink own socket": 19,
+    "unlink a stale name": 21,
+    "rename own socket": 33,
+    "link own socket": 35,
+    "rename a live socket, refused": 58,
+    "unlink a live socket, refused": 45,
+}
+
+AT_START = 9  # more than with a library that does nothing; three descriptors are open
+
+# What these come to with the guard is its doing; every other call comes to the same.
+OUTCOMES = {
+    "bind over a stale name": 0,
+    "bind a live path, refused": errno.EADDRINUSE,
+    "rename a live socket, refused": errno.EADDRINUSE,
+    "unlink a live socket, refused": errno.EADDRINUSE,
+}
+
+
+class Price(SocketCase):
+    """Each situation once with the guard and once without, under strace."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.taken = {}
+
+    def taken_with(self, library):
+        """Counts and errnos by situation, taken once for all tests."""
+        if library not in self.taken:
+            owner = Actor(self, guard=True)
+            owner.serve(self.path)
+            self.taken[library] = tally.of_situations(
+                TALLY, self.dir, self.path, harness.environment(False), library)
+            owner.exit()
+            for name in (self.path, self.lock()):
+                if os.path.lexists(name):
+                    os.unlink(name)
+        return self.taken[library]
+
+    def more(self, situation):
+        """How many more, and which."""
+        with_guard = self.taken_with(harness.LIBRARY)[0][situation]
+        without = self.taken_with(None)[0][situation]
+        return with_guard.total() - without.total(), f"{situation}: {with_guard} for {without}"
+
+    def test_every_situation_is_told(self):
+        told = {*NO_SOCKET, *FREE, *AT_MOST}
+        self.assertEqual(told, set(self.taken_with(None)[0]))
+        self.assertEqual(told, set(self.taken_with(harness.LIBRARY)[0]))
+
+    def test_situations_are_what_they_are_called(self):
+        without = self.taken_with(None)[1]
+        with_guard = self.taken_with(harness.LIBRARY)[1]
+        self.assertEqual(with_guard, {**without, **OUTCOMES})
+
+    def test_calls_on_what_is_no_socket(self):
+        for situation, promised in NO_SOCKET.items():
+            with self.subTest(situation):
+                count, which = self.more(situation)
+                self.assertLessEqual(count, promised, which)
+
+    def test_every_other_call_is_free(self):
+        for situation in FREE:
+            with self.subTest(situation):
+                count, which = self.more(situation)
+                self.assertEqual(count, 0, which)
+
+    def test_calls_on_sockets(self):
+        for situation, most in AT_MOST.items():
+            with self.subTest(situation):
+                count, which = self.more(situation)
+                self.assertLessEqual(count, most, which)
+
+    def test_start(self):
+        env = harness.environment(False)
+        with_guard = tally.of_start(self.dir, env, harness.LIBRARY)
+        empty = tally.of_start(self.dir, env, EMPTY)
+        self.assertLessEqual(with_guard.total() - empty.total(), AT_START,
+                             f"{with_guard} for {empty}")
+
+
+if __name__ == "__main__":
+    sys.exit(harness.main())
