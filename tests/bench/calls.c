@@ -22,8 +22,9 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "bench.h"
 
 enum { MOST = 1024 };
 
@@ -199,14 +200,6 @@ static const struct kind kinds[] = {
 
 /* ---- the time ---- */
 
-static long long now(void)
-{
-	struct timespec time;
-
-	clock_gettime(CLOCK_MONOTONIC, &time);
-	return time.tv_sec * 1000000000LL + time.tv_nsec;
-}
-
 static void each(int count, void (*act)(int i))
 {
 	for (int i = 0; act && i < count; i++)
@@ -293,15 +286,14 @@ static void prepare(void)
 
 int main(int argc, char **argv)
 {
-	char name[32];
-	int count;
+	char name[32], count[16];
 
 	if (argc != 2)
 		errx(2, "usage: calls DIRECTORY");
 	directory = argv[1];
 	prepare();
-	while (scanf("%31s %d", name, &count) == 2) {
-		printf("%lld\n", answer(name, count));
+	while (scanf("%31s %15s", name, count) == 2) {
+		printf("%lld\n", answer(name, read_count(count, 1, 1 << 20)));
 		fflush(stdout);
 	}
 	return 0;

@@ -14,8 +14,9 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "bench.h"
 
 enum { CLIENTS = 4, MOST = 1 << 16 };
 
@@ -23,14 +24,6 @@ static struct sockaddr_un address = {.sun_family = AF_UNIX};
 static const char *request;
 static long long took[MOST];
 static int each; /* requests a client */
-
-static long long now(void)
-{
-	struct timespec time;
-
-	clock_gettime(CLOCK_MONOTONIC, &time);
-	return time.tv_sec * 1000000000LL + time.tv_nsec;
-}
 
 static void ask(void)
 {
@@ -90,16 +83,13 @@ static void run(int count)
 
 int main(int argc, char **argv)
 {
-	int count;
+	char count[16];
 
 	if (argc != 3)
 		errx(2, "usage: load SOCKET REQUEST");
 	snprintf(address.sun_path, sizeof(address.sun_path), "%s", argv[1]);
 	request = argv[2];
-	while (scanf("%d", &count) == 1) {
-		if (count < CLIENTS || count > MOST)
-			errx(2, "from %d to %d requests", CLIENTS, MOST);
-		run(count);
-	}
+	while (scanf("%15s", count) == 1)
+		run(read_count(count, CLIENTS, MOST));
 	return 0;
 }

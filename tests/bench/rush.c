@@ -19,21 +19,14 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "bench.h"
 
 enum { MOST = 1024 };
 
 static struct sockaddr_un address = {.sun_family = AF_UNIX};
 static char lock[sizeof(address.sun_path) + 8];
-
-static long long now(void)
-{
-	struct timespec time;
-
-	clock_gettime(CLOCK_MONOTONIC, &time);
-	return time.tv_sec * 1000000000LL + time.tv_nsec;
-}
 
 static void check(bool good, const char *what)
 {
@@ -129,17 +122,13 @@ static void run(int count, bool classic)
 
 int main(int argc, char **argv)
 {
-	char how[16];
-	int count;
+	char count[16], how[16];
 
 	if (argc != 2)
 		errx(2, "usage: rush DIRECTORY");
 	snprintf(address.sun_path, sizeof(address.sun_path), "%s/rush", argv[1]);
 	snprintf(lock, sizeof(lock), "%s.lock", address.sun_path);
-	while (scanf("%d %15s", &count, how) == 2) {
-		if (count < 1 || count > MOST)
-			errx(2, "from 1 to %d processes", MOST);
-		run(count, strcmp(how, "classic") == 0);
-	}
+	while (scanf("%15s %15s", count, how) == 2)
+		run(read_count(count, 1, MOST), strcmp(how, "classic") == 0);
 	return 0;
 }

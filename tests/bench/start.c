@@ -15,20 +15,13 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "bench.h"
 
 enum { WORDS = 32 };
 
 static posix_spawn_file_actions_t silent;
-
-static long long now(void)
-{
-	struct timespec time;
-
-	clock_gettime(CLOCK_MONOTONIC, &time);
-	return time.tv_sec * 1000000000LL + time.tv_nsec;
-}
 
 static void run_once(char **argv)
 {
@@ -79,7 +72,7 @@ static void answer(char *line)
 		words[count++] = word;
 	if (count < 3)
 		errx(2, "a line is COUNT LD_PRELOAD PROGRAM ARG...");
-	run(atoi(words[0]), words[1], words + 2);
+	run(read_count(words[0], 1, 1 << 20), words[1], words + 2);
 }
 
 int main(void)
