@@ -3,7 +3,7 @@
 import subprocess
 
 SCRIPT = """
-set terminal svg size 900,{height} font "sans,12" background "white"
+set terminal svg noenhanced size 900,{height} font "sans,12" background "white"
 set output "{path}"
 set title "What the guard costs, as a part of the target (1: just reached)"
 set style fill solid 0.8 noborder

@@ -25,7 +25,7 @@ endif
 bench_products = $(EXTRA_PROGRAMS) $(EXTRA_LTLIBRARIES) tests/bench/tally$(EXEEXT) tests/bench/empty.la
 bench: all $(bench_products)
 .PHONY: bench
-CLEANFILES += $(EXTRA_PROGRAMS)
+CLEANFILES += $(EXTRA_PROGRAMS) $(EXTRA_LTLIBRARIES)
 
 EXTRA_DIST += \
 	docs/bench.json \

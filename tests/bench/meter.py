@@ -1,10 +1,10 @@
 """Takes times on a machine that others work on too: in turns, in small batches, and by medians.
 
-A variant is a name and a function that runs one batch and returns what it took: a number, or a tuple
-of numbers. All variants of a figure run in one go, one batch each in every round, in an order that
-changes; so whatever disturbs the machine disturbs all of them. Of each the median is told, and of two
-the median of the ratios within a round. A "twin" is a variant once more, as if it were another: what
-it differs by is noise.
+A variant is a name and a function that runs one batch and returns what it took: a number, or a
+tuple of numbers. All variants of a figure run in one go, one batch each in every round, in an order
+that changes; so whatever disturbs the machine disturbs all of them. Of each the median is told, and
+of two the median of the ratios within a round. A "twin" is a variant once more, as if it were
+another: what it differs by is noise.
 """
 
 import os

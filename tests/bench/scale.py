@@ -64,8 +64,8 @@ def owned(seconds):
 
 
 def rush(seconds):
-    """From the word to go until the last has its answer. Without the guard there is none: nearly all
-    of them serve, each but the last in vain."""
+    """From the word to go until the last has its answer. Without the guard nearly all of them
+    serve, each but the last in vain."""
     group = "Processes starting at once on one path"
     with scratch() as directory, contextlib.ExitStack() as stack:
         workers = {name: stack.enter_context(Worker([built("rush"), directory], library,

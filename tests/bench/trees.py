@@ -21,12 +21,13 @@ def quick(seconds):
 
 
 def _figure(name, taken, target):
-    """By processor time, which others on the machine disturb least; the time that passed is told."""
+    """By processor time, which others on the machine disturb least; time passed is told."""
     return Figure(GROUP, name, "ms", {which: taken.median(which) / 1e6
                                       for which in ("plain", "guarded", "floor")},
                   taken.ratio("guarded", "plain"), "x plain", target,
                   taken.ratio("twin", "plain"),
-                  f"floor {taken.ratio('floor', 'plain'):.3f} x; time passed {taken.ratio('guarded', 'plain', 1):.3f} x, "
+                  f"floor {taken.ratio('floor', 'plain'):.3f} x; time passed "
+                  f"{taken.ratio('guarded', 'plain', 1):.3f} x, "
                   f"noise {taken.ratio('twin', 'plain', 1):.3f}")
 
 
