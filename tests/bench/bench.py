@@ -40,14 +40,14 @@ SECONDS, QUICK_SECONDS = 6.0, 0.4  # for a figure of one call; others take a mul
 MARKS = ("<!-- scripts/bench writes from here -->", "<!-- to here -->")
 
 
-def _about(quick):
+def _about(seconds):
     with open("/proc/cpuinfo") as info:
         model = re.search(r"model name\s*: (.*)", info.read())
     with open("/proc/loadavg") as load:
         others = load.read().split()[0]
     return {"date": datetime.date.today().isoformat(), "kernel": platform.release(),
             "processors": os.cpu_count(), "processor": model[1] if model else "unknown",
-            "load at the start": float(others), "quick": quick,
+            "load at the start": float(others), "seconds a call": seconds,
             "file systems": {place: file_system(place) for place in PLACES}}
 
 
@@ -80,8 +80,8 @@ def main():
     if wanted.list:
         print("\n".join(ROWS))
         return 0
-    about = _about(wanted.quick)
     seconds = QUICK_SECONDS if wanted.quick else SECONDS
+    about = _about(seconds)
     taken = []
     began = time.monotonic()
     for name in wanted.names or ROWS:

@@ -123,12 +123,12 @@ class Taken:
         return statistics.median(one[name][which] - one[than][which] for one in self.rounds)
 
 
-def interleave(variants, seconds, least=3):
-    """Runs every variant once a round, for so long; the first round for nothing."""
+def interleave(variants, seconds):
+    """Runs every variant once a round, for so long, two rounds at least; the first is for nothing."""
     names = list(variants)
     rounds = []
     end = time.monotonic() + seconds
-    while len(rounds) <= least or time.monotonic() < end:
+    while len(rounds) < 2 or time.monotonic() < end:
         random.shuffle(names)
         took = {name: variants[name]() for name in names}
         rounds.append({name: took[name] for name in variants})

@@ -38,7 +38,7 @@ def _run(starter, library, line):
 
 
 def remove(seconds):
-    for place, count in (("tmpfs", 100_000), ("disk", 20_000)):
+    for place, count in (("tmpfs", 100_000), ("disk", 5_000)):
         count //= 10 if quick(seconds) else 1
         with Worker([built("start")]) as starter:
             def one(library, place=place, count=count, starter=starter):
