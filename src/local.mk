@@ -19,14 +19,17 @@ librooms_la_SOURCES = \
 	src/text.c src/text.h
 librooms_la_CFLAGS = $(AM_CFLAGS) -fvisibility=hidden
 
-lib_LTLIBRARIES += libsockguard.la
+# Any -rpath makes libtool link a shared library; it does not get into it.
+noinst_LTLIBRARIES += libsockguard.la
 libsockguard_la_SOURCES = src/interpose.c
 libsockguard_la_CFLAGS = $(AM_CFLAGS) -fvisibility=hidden
 libsockguard_la_LIBADD = librooms.la
-libsockguard_la_LDFLAGS = $(AM_LDFLAGS) $(SG_LIBRARY_LDFLAGS) -module -avoid-version -shared -Wl,-z,defs
+libsockguard_la_LDFLAGS = $(AM_LDFLAGS) $(SG_LIBRARY_LDFLAGS) -module -avoid-version -shared \
+	-rpath /nowhere -Wl,-z,defs
 
 if COMMAND
-bin_PROGRAMS += sockguard
+noinst_PROGRAMS += sockguard
+bin_SCRIPTS += sockguard
 endif
 sockguard_SOURCES = \
 	src/command/check.c \
@@ -50,8 +53,8 @@ sockguard_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
 sockguard_LDADD = librooms.la $(JANSSON_LIBS)
 EXTRA_DIST += docs/check.schema.json docs/status.schema.json
 
-# LD_PRELOAD names the .so; the libtool archive beside it would serve nobody.
-install-exec-hook:
-	rm -f "$(DESTDIR)$(libdir)/libsockguard.la"
-uninstall-hook:
-	rm -f "$(DESTDIR)$(libdir)/libsockguard.so"
+# libtool's own way to install stumbles over spaces in a directory's name, and its archive beside
+# the library would serve nobody: LD_PRELOAD names the .so.
+preloadexecdir = $(libdir)
+preloadexec_SCRIPTS = .libs/libsockguard.so
+.libs/libsockguard.so: libsockguard.la
