@@ -3,4 +3,5 @@ EXTRA_DIST += \
 	scripts/build.sh \
 	scripts/check \
 	scripts/demo \
-	scripts/packages.sh
+	scripts/packages.sh \
+	scripts/portability

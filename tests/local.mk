@@ -17,3 +17,4 @@ include tests/coverage/local.mk
 include tests/model/local.mk
 include tests/transparency/local.mk
 include tests/bench/local.mk
+include tests/portability/local.mk

@@ -51,12 +51,16 @@ def tcp_address(port):
 class Actor:
     """A process that makes the calls it is told to."""
 
-    def __init__(self, case, guard=False, settings=None, **popen):
+    def __init__(self, case, guard=False, settings=None, through=(), **popen):
+        """through: the beginning of a command line that ends in executing the actor."""
         self._case = case
         self._words = tempfile.TemporaryFile()
         control, theirs = self._socketpair()
+        if harness.EMULATOR:
+            through = [*through, harness.EMULATOR]
         with theirs:
-            self._process = case.start([harness.ACTOR], guard=guard, settings=settings,
+            self._process = case.start([*through, harness.ACTOR], guard=guard,
+                                       settings=settings,
                                        **{"stdin": theirs, "stderr": self._words, **popen})
         self._control, self.pid = control, self._process.pid
         case.addCleanup(self._words.close)

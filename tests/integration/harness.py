@@ -17,9 +17,12 @@ import unittest
 
 SOURCE = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
 BUILD = os.environ.get("SOCKGUARD_BUILD", SOURCE)
-LIBRARY = os.path.join(BUILD, ".libs", "libsockguard.so")
+# Of another libc or another architecture perhaps, where scripts/portability says so: FOREIGN.
+FOREIGN = "SOCKGUARD_ACTOR" in os.environ
+EMULATOR = os.environ.get("SOCKGUARD_EMULATOR")  # of qemu-user; its programs are actors alone
+LIBRARY = os.environ.get("SOCKGUARD_LIBRARY", os.path.join(BUILD, ".libs", "libsockguard.so"))
 COMMAND = os.path.join(BUILD, "sockguard")
-ACTOR = os.path.join(BUILD, "tests", "actor")
+ACTOR = os.environ.get("SOCKGUARD_ACTOR", os.path.join(BUILD, "tests", "actor"))
 PYTHON = "/usr/bin/python3"
 PATIENCE = 30.0  # seconds until a test that waits for something gives up: never a measurement
 
@@ -30,7 +33,8 @@ def environment(guard, **settings):
     if guard:
         if not os.path.exists(LIBRARY):
             raise FileNotFoundError(f"{LIBRARY} is not built")  # the loader would only warn
-        env["LD_PRELOAD"] = LIBRARY
+        env["QEMU_SET_ENV" if EMULATOR else "LD_PRELOAD"] = \
+            "LD_PRELOAD=" + LIBRARY if EMULATOR else LIBRARY
     for name, value in settings.items():
         env["SOCKGUARD_" + name] = value
     return env

@@ -1,0 +1,7 @@
+# Run by scripts/portability, which builds what they are about.
+EXTRA_DIST += \
+	docs/portability.md \
+	tests/portability/test_abi.py \
+	tests/portability/test_beside.py \
+	tests/portability/test_degraded.py \
+	tests/portability/test_mixed.py
