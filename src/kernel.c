@@ -120,6 +120,11 @@ int kernel_duplicate(int fd, int lowest)
 	return (int)syscall(SYS_FCNTL, fd, F_DUPFD_CLOEXEC, lowest);
 }
 
+int kernel_descriptor_flags(int fd)
+{
+	return (int)syscall(SYS_FCNTL, fd, F_GETFD);
+}
+
 uid_t kernel_euid(void)
 {
 	return (uid_t)syscall(SYS_EUID);

@@ -42,6 +42,9 @@ int kernel_lock(int fd, int command, short type, uint32_t first, uint32_t count)
 /* F_DUPFD_CLOEXEC, fcntl(2). */
 int kernel_duplicate(int fd, int lowest);
 
+/* F_GETFD, fcntl(2). */
+int kernel_descriptor_flags(int fd);
+
 /* geteuid(2). */
 uid_t kernel_euid(void);
 

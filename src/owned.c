@@ -13,6 +13,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "kernel.h"
 #include "sockdiag.h"
 #include "text.h"
 
@@ -317,10 +318,10 @@ static bool table_reaches(int fd)
 	struct timeval at_once = {0};
 	fd_set set;
 
-	if (fcntl(fd, F_GETFD) >= 0)
+	if (kernel_descriptor_flags(fd) >= 0)
 		return true;
 	FD_ZERO(&set);
-	FD_SET(fd, &set);
+	FD_SET((unsigned int)fd, &set);
 	return select(fd + 1, &set, NULL, NULL, &at_once) != 0;
 }
 

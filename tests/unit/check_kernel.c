@@ -129,6 +129,8 @@ START_TEST(a_duplicate_is_high_and_close_on_exec)
 
 	ck_assert_int_ge(high, 600);
 	ck_assert_int_eq(fcntl(high, F_GETFD), FD_CLOEXEC);
+	ck_assert_int_eq(kernel_descriptor_flags(high), FD_CLOEXEC);
+	ASSERT_FAILS(kernel_descriptor_flags(-1), EBADF);
 }
 END_TEST
 
