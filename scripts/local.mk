@@ -5,3 +5,5 @@ EXTRA_DIST += \
 	scripts/demo \
 	scripts/packages.sh \
 	scripts/portability
+	scripts/fuzz \
+	scripts/packages.sh

@@ -18,3 +18,4 @@ include tests/model/local.mk
 include tests/transparency/local.mk
 include tests/bench/local.mk
 include tests/portability/local.mk
+include tests/fuzz/local.mk

@@ -91,8 +91,8 @@ static void write_any(const uint8_t *data, size_t size)
 	char *text;
 
 	memset(&record, 0, sizeof(record));
-	memcpy(&record, data, size < offsetof(struct record, left) ? size
-								  : offsetof(struct record, left));
+	memcpy(&record, data,
+		size < offsetof(struct record, left) ? size : offsetof(struct record, left));
 	record.boot[RECORD_BOOT - 1] = '\0';
 	record.comm[RECORD_COMM - 1] = '\0';
 	record.left = size % 2;

@@ -114,11 +114,10 @@ static void add_socket(const struct wanted *wanted)
 	static const char name[32];
 	bool matches;
 
-	*header = (struct nlmsghdr){.nlmsg_type = SOCK_DIAG_BY_FAMILY,
-		.nlmsg_len = NLMSG_LENGTH(sizeof(*socket))};
-	*socket = (struct unix_diag_msg){.udiag_family = AF_UNIX,
-		.udiag_ino = number,
-		.udiag_cookie = {cookie, 0}};
+	*header = (struct nlmsghdr){
+		.nlmsg_type = SOCK_DIAG_BY_FAMILY, .nlmsg_len = NLMSG_LENGTH(sizeof(*socket))};
+	*socket = (struct unix_diag_msg){
+		.udiag_family = AF_UNIX, .udiag_ino = number, .udiag_cookie = {cookie, 0}};
 	if (what & 1)
 		add_attribute(header, UNIX_DIAG_NAME, name, what % sizeof(name));
 	if (what & 2)

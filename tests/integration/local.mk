@@ -1,6 +1,7 @@
 # The actor makes the calls; the tests tell it which, with the guard and without.
-check_PROGRAMS += tests/actor
+check_PROGRAMS += tests/actor tests/inputs
 tests_actor_SOURCES = tests/actor.c
+tests_inputs_SOURCES = tests/inputs.c
 
 # Those that guard programs of ours only: their processes can be built with sanitizers.
 actor_tests = \
@@ -10,6 +11,7 @@ actor_tests = \
 	tests/integration/test_reuse.py \
 	tests/integration/test_ownership.py \
 	tests/integration/test_plain.py \
+	tests/integration/test_inputs.py \
 	tests/integration/test_lockfile.py \
 	tests/integration/test_settings.py \
 	tests/integration/test_hardened.py
