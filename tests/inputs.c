@@ -207,7 +207,8 @@ static void print_escaped(const char *words)
 			printf("\\x%02x", (unsigned int)(unsigned char)*words);
 }
 
-static void tell(const char *what, int result, int error)
+/* Of a call that made a name and nothing else, that name is removed again; it may be NULL. */
+static void tell(const char *what, int result, int error, const char *made)
 {
 	static char after[sizeof(before)];
 
@@ -216,7 +217,10 @@ static void tell(const char *what, int result, int error)
 	describe(after, sizeof(after));
 	if (strcmp(before, after) != 0) {
 		print_escaped(after);
-		set_stage();
+		if (made && remove(made) == 0)
+			describe(after, sizeof(after));
+		if (strcmp(before, after) != 0)
+			set_stage();
 	}
 	putchar('\n');
 }
@@ -291,13 +295,13 @@ static void add_paths(void)
 		"dangling", "loop", "loop2", "deadlink", "ownlink", "fifo", "dead", "own", "absent",
 		"", ".", "..", "/", "//", "file/", "directory/", "directory//", "full/", "dead/",
 		"dead//", "own/", "link/", "dirlink/", "deadlink/", "ownlink/", "dangling/",
-		"loop/", "absent/", "absent//", "./dead", ".//own", "//.//dead",
-		"directory/../dead", "dead/../own", "full//dead", "dirlink/dead", "full/inner",
-		"file/x", "dead/x", "own/x", "fifo/x", "absent/x", "loop/x", "loop2/x",
-		"dead \xff\n\"", "\xff\xfe\n absent", "directory/.", "own/.", "full/..",
-		"/proc/self/cwd/dead", "/proc/self/cwd/own", "/proc/self/fd/100/dead",
-		"/proc/self/fd/100/own", "/proc/self/fd/100/absent", "/proc/self/fd/100",
-		"/proc/self/fd/101", "/proc/self/fd/103/x", "/proc/self/fd/102/x"};
+		"loop/", "absent/", "absent//", "./dead", ".//own", "directory/../dead",
+		"dead/../own", "full//dead", "dirlink/dead", "full/inner", "file/x", "dead/x",
+		"own/x", "fifo/x", "absent/x", "loop/x", "loop2/x", "dead \xff\n\"",
+		"\xff\xfe\n absent", "directory/.", "own/.", "full/..", "/proc/self/cwd/dead",
+		"/proc/self/cwd/own", "/proc/self/fd/100/dead", "/proc/self/fd/100/own",
+		"/proc/self/fd/100/absent", "/proc/self/fd/100", "/proc/self/fd/101",
+		"/proc/self/fd/103/x", "/proc/self/fd/102/x"};
 	static char name[257];
 	static const char *const edges[] = {"file", "dead", "own", "absent"};
 	static const size_t lengths[] = {499, 500, 501, 502, 509, 510, 511, 512, 513, PATH_MAX - 1,
@@ -378,7 +382,7 @@ static void try_call(const char *call, const struct arguments *with)
 	snprintf(what, sizeof(what), "%s(%s, %s, %s, %s, %#x)", call, dirs[with->dir].label,
 		paths[with->path].label, dirs[with->newdir].label, paths[with->newpath].label,
 		(unsigned int)with->flags);
-	tell(what, result, error);
+	tell(what, result, error, NULL);
 }
 
 static size_t path_called(const char *label)
@@ -510,20 +514,22 @@ static void try_bind(size_t kind, const char *label, const void *address, long l
 {
 	int fd = open_kind(kind);
 	char what[256];
-	struct sockaddr_un name;
-	socklen_t size = sizeof(name);
+	char name_bytes[sizeof(struct sockaddr_un) + 1] = {
+		0}; /* a path may fill it without a NUL */
+	socklen_t size = sizeof(name_bytes);
+	const char *made = name_bytes + offsetof(struct sockaddr_un, sun_path);
 	int result, error;
 
 	errno = MARK;
 	result = bind(fd, address, (socklen_t)length);
 	error = errno;
-	if (getsockname(fd, (struct sockaddr *)&name, &size) != 0)
+	if (getsockname(fd, (struct sockaddr *)(void *)name_bytes, &size) != 0)
 		size = 0; /* a descriptor of another kind */
 	snprintf(what, sizeof(what), "bind(%s, %s, %ld), a name of %u", kinds[kind], label, length,
 		(unsigned int)size);
 	if (kind < KINDS)
 		close(fd);
-	tell(what, result, error);
+	tell(what, result, error, result == 0 && *made ? made : NULL);
 }
 
 /* In the middle of much memory, at the end of it, and with its last byte beyond. */
