@@ -323,6 +323,23 @@ class Impossible(SocketCase):
         self.assertEqual(self.names(), ["app.sock.sockguard"])
 
     @needs_root
+    def test_unreadable_lock_file(self):
+        """One that not even its owner may open."""
+        os.chown(self.dir, STRANGER, STRANGER)
+        owner, rival, unguarded = (Actor(self, guard=guard) for guard in (True, True, False))
+        for actor in (owner, rival, unguarded):
+            actor.become(STRANGER)
+        os.close(os.open(self.lock(), os.O_CREAT, 0o600))
+        os.chown(self.lock(), STRANGER, STRANGER)
+        os.chmod(self.lock(), 0)
+        fd = owner.serve(self.path)
+        self.assertRefused(lambda: rival.unlink(self.path), owner, fd)
+        self.assertStolen(lambda: unguarded.unlink(self.path), owner, fd)
+        owner.serve(self.path)
+        owner.kill()
+        self.assertEqual(rival.unlink(self.path), 0)
+
+    @needs_root
     def test_file_system_full(self):
         """Room for the socket's inode and no other."""
         owner, rival = Actor(self, guard=True), Actor(self, guard=True)
