@@ -485,6 +485,7 @@ static struct listing {
 	size_t count;
 } listings[SIDES];
 
+// NOLINTNEXTLINE(misc-no-recursion): a directory in a directory
 static void list(struct listing *listing, const char *directory)
 {
 	DIR *dir = opendir(directory);
@@ -561,10 +562,8 @@ static int answer(const char *path)
 	return error;
 }
 
-static void compare_directories(void)
+static void compare_answers(void)
 {
-	const struct listing *guarded = list_side(GUARDED);
-	const struct listing *plain = list_side(PLAIN);
 	int answers[MOST_FOUND] = {0};
 
 	for (int side = 0; side < SIDES; side++) {
@@ -577,6 +576,23 @@ static void compare_directories(void)
 			answers[i] = error;
 		}
 	}
+}
+
+static void compare_files(const struct found *one, const struct found *other)
+{
+	const struct stat *a = &one->status, *b = &other->status;
+
+	if (a->st_mode != b->st_mode ||
+		(!S_ISDIR(a->st_mode) &&
+			(a->st_nlink != b->st_nlink || a->st_mtime != b->st_mtime)))
+		differ("it is another file", one->path);
+}
+
+static void compare_directories(void)
+{
+	const struct listing *guarded = list_side(GUARDED);
+	const struct listing *plain = list_side(PLAIN);
+
 	for (size_t i = 0; i < guarded->count || i < plain->count; i++) {
 		const struct found *one = &guarded->found[i], *other = &plain->found[i];
 
@@ -584,12 +600,9 @@ static void compare_directories(void)
 			differ("only with the guard there is", one->path);
 		if (i >= guarded->count || strcmp(one->path, other->path) != 0)
 			differ("only without the guard there is", other->path);
-		if (one->status.st_mode != other->status.st_mode ||
-			(!S_ISDIR(one->status.st_mode) &&
-				(one->status.st_nlink != other->status.st_nlink ||
-					one->status.st_mtime != other->status.st_mtime)))
-			differ("it is another file", one->path);
+		compare_files(one, other);
 	}
+	compare_answers();
 }
 
 /* As a program tidies up: what is there but lock files, the deepest first. */
@@ -690,6 +703,7 @@ static void make_roots(void)
 	atexit(remove_top);
 }
 
+// NOLINTNEXTLINE(readability-non-const-parameter): as libFuzzer has it
 int LLVMFuzzerInitialize(int *argc, char ***argv)
 {
 	(void)argc, (void)argv;
