@@ -399,9 +399,10 @@ static struct outcome do_rmdir(const struct step *step, int side)
 
 static struct outcome do_symlink(const struct step *step, int side)
 {
-	/* A name in the twin is a name in common if it leads out of here. */
+	/* What leads out of here leads both sides to the same place. */
 	bool out = step->newpath && step->newpath != (const char *)-1 &&
 		   (strcmp(step->newpath, "..") == 0 || step->newpath[0] == '/');
+	// NOLINTNEXTLINE(clang-analyzer-core.NonNullParamChecker): bad pointers are the point
 	int result = symlink(out ? "d" : step->newpath, step->path);
 
 	(void)side;
