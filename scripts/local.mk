@@ -3,7 +3,6 @@ EXTRA_DIST += \
 	scripts/build.sh \
 	scripts/check \
 	scripts/demo \
+	scripts/fuzz \
 	scripts/packages.sh \
 	scripts/portability
-	scripts/fuzz \
-	scripts/packages.sh
