@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -11,6 +12,7 @@
 #include "libc.h"
 #include "owned.h"
 #include "report.h"
+#include "scratch.h"
 #include "step.h"
 
 /* How often to look again at what keeps changing before our eyes, before leaving it to libc. */
@@ -59,6 +61,39 @@ static bool went_with_its_socket(const struct call *call)
 	return inode_look(call->dirfd, directory, &found) == 0;
 }
 
+/* Makes the call with a slash at the path's end; in space of the path's length plus two. */
+static int perform_slashed(const struct call *call, size_t length, char *space)
+{
+	struct call harmless = *call;
+	int result;
+
+	memcpy(space, call->path, length);
+	memcpy(space + length, "/", 2);
+	harmless.path = space;
+	result = call->perform(&harmless);
+	if (result != 0 && errno == ENOENT && went_with_its_socket(call))
+		return 0;
+	return result;
+}
+
+static __attribute__((noinline)) int perform_harmlessly(const struct call *call, size_t length)
+{
+	char small[256]; /* longer paths are rare, and a handler's stack may be small */
+	char *space = small;
+	int result;
+
+	if (length + 2 > sizeof(small))
+		space = length + 2 <= PATH_MAX ? scratch_take(length + 2) : NULL;
+	if (!space) {
+		errno = ENOENT;
+		return -1;
+	}
+	result = perform_slashed(call, length, space);
+	if (space != small)
+		scratch_give_back(space, length + 2);
+	return result;
+}
+
 /*
  * A look at a name failed, with errno: most often there is none. What the program sees is libc's
  * own answer (EROFS comes before ENOENT, for one), but a rival may bind the name before the call
@@ -66,33 +101,21 @@ static bool went_with_its_socket(const struct call *call)
  * says ENOTDIR and takes nothing away. Returns false, with errno as it was, if it is worth another
  * look.
  */
-static __attribute__((noinline)) bool answered_unseen(const struct call *call, int saved,
-	int *result)
+static bool answered_unseen(const struct call *call, int saved, int *result)
 {
-	char slashed[LOCKFILE_PATH]; /* longer ones are rare, and a handler's stack may be small */
-	struct call harmless = *call;
 	int looked = errno;
 	bool unusable = looked == EFAULT || looked == ENOTDIR || looked == ENAMETOOLONG ||
 			looked == ELOOP; /* for anybody */
 	size_t length = unusable ? 0 : strlen(call->path);
 
-	if (length + 2 > sizeof(slashed)) {
-		*result = -1;
-		return true;
-	}
 	errno = saved;
 	if (length == 0 || call->path[length - 1] == '/') {
 		*result = call->perform(call); /* harmless as it is */
 		return true;
 	}
-	memcpy(slashed, call->path, length);
-	memcpy(slashed + length, "/", 2);
-	harmless.path = slashed;
-	*result = call->perform(&harmless);
-	if (*result != 0 && errno == ENOENT) {
-		*result = went_with_its_socket(call) ? 0 : -1;
-		errno = *result == 0 ? saved : ENOENT;
-	}
+	*result = perform_harmlessly(call, length);
+	if (*result == 0)
+		errno = saved;
 	if (*result == 0 || (errno != ENOTDIR && errno != EISDIR))
 		return true;
 	errno = looked == ENOENT ? saved : looked;
@@ -239,7 +262,11 @@ static void settle_renamed(const struct call *call, struct step *step,
 	struct lockfile *to = &step->lock[TO];
 
 	if (call->flags & RENAME_EXCHANGE) {
-		lockfile_exchange(from, to);
+		if (!lockfile_exchange(from,
+			    to)) { /* a claim must not lie beside another's socket */
+			lockfile_remove(from);
+			lockfile_remove(to);
+		}
 		return;
 	}
 	if (judgements[FROM].whose != NO_SOCKET && lockfile_move(from, to))
