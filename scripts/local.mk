@@ -3,6 +3,7 @@ EXTRA_DIST += \
 	scripts/build.sh \
 	scripts/check \
 	scripts/demo \
+	scripts/documentation.py \
 	scripts/fuzz \
 	scripts/packages.sh \
 	scripts/portability

@@ -27,7 +27,8 @@ command_tests = \
 	tests/integration/test_command_status.py \
 	tests/integration/test_command_check.py \
 	tests/integration/test_command_clean.py \
-	tests/integration/test_command_unit.py
+	tests/integration/test_command_unit.py \
+	tests/integration/test_completion.py
 
 TESTS += $(integration_tests)
 if COMMAND
