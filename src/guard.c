@@ -79,11 +79,9 @@ static int perform_slashed(const struct call *call, size_t length, char *space)
 static __attribute__((noinline)) int perform_harmlessly(const struct call *call, size_t length)
 {
 	char small[256]; /* longer paths are rare, and a handler's stack may be small */
-	char *space = small;
+	char *space = length + 2 <= sizeof(small) ? small : scratch_take(length + 2);
 	int result;
 
-	if (length + 2 > sizeof(small))
-		space = length + 2 <= PATH_MAX ? scratch_take(length + 2) : NULL;
 	if (!space) {
 		errno = ENOENT;
 		return -1;
@@ -109,8 +107,9 @@ static bool answered_unseen(const struct call *call, int saved, int *result)
 	size_t length = unusable ? 0 : strlen(call->path);
 
 	errno = saved;
-	if (length == 0 || call->path[length - 1] == '/') {
-		*result = call->perform(call); /* harmless as it is */
+	/* Harmless as it is; or too long for a slash, and for anybody to bind. */
+	if (length == 0 || call->path[length - 1] == '/' || length + 2 > PATH_MAX) {
+		*result = call->perform(call);
 		return true;
 	}
 	*result = perform_harmlessly(call, length);

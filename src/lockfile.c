@@ -261,8 +261,11 @@ static bool try_mutex(int fd)
 /* The kernel may lack the memory even for that, ENOLCK. */
 static bool release_mutex(int fd)
 {
-	return kernel_lock(fd, F_OFD_SETLK, F_UNLCK, MUTEX, 1) >= 0 ||
-	       kernel_lock(fd, F_OFD_SETLK, F_UNLCK, MUTEX, 1) >= 0;
+	bool released = false;
+
+	for (int i = 0; i < 2 && !released; i++)
+		released = kernel_lock(fd, F_OFD_SETLK, F_UNLCK, MUTEX, 1) >= 0;
+	return released;
 }
 
 static enum lockfile_state give_up(int fd)

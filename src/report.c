@@ -202,7 +202,8 @@ static void add_rival(struct text *text, enum rival rival, const struct record *
 		text_add(text, is_gone(record) ? "in use by what is left of " : "in use by ");
 		add_owner(text, record);
 		if (is_gone(record))
-			text_add(text, ", which has ended: a process it started holds the socket");
+			text_add(text, ", which has ended or is in another PID namespace: its "
+				       "socket is still held");
 		break;
 	case RIVAL_UNKNOWN:
 		text_add(text, "in use by a process that left no record");
