@@ -74,7 +74,7 @@ static void bind_it(int i)
 
 static void bind_abstract(int i)
 {
-	struct sockaddr_un address = addresses[i];
+	_Alignas(128) struct sockaddr_un address = addresses[i];
 
 	address.sun_path[0] = '\0';
 	check(bind(sockets[i], (struct sockaddr *)&address,
@@ -226,7 +226,7 @@ static long long own(int count)
 	long long began = now();
 
 	for (int i = 0; i < count; i++, owned++) {
-		struct sockaddr_un address = {.sun_family = AF_UNIX};
+		_Alignas(128) struct sockaddr_un address = {.sun_family = AF_UNIX};
 		int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 		snprintf(address.sun_path, sizeof(address.sun_path), "%s/own.%d", directory, owned);
