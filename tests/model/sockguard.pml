@@ -11,6 +11,7 @@
  *   Two guarded processes, each at any time in one guarded call: unlink, bind (with and without
  *     SO_REUSEADDR), rename. In between it closes its socket, exits, or is started anew. No order
  *     is prescribed, and they live for ever: to close first and unlink later is one order of many.
+ *     With its socket open it may execute anew, and adopts it.
  *   A child, forked from the first of them at any instant, by another thread too. It has copies of
  *     the socket and the claim, or of the mutex's description. It closes, and exits.
  *   The world, unguarded: rm of the socket, rm of the lock file, at any instant.
@@ -22,7 +23,8 @@
  * What is checked
  *   Safety: no guarded unlink, bind or rename takes the name of a live socket that is not the
  *     process's own (bound by it, or by what it was forked from). This holds too for a name that an
- *     unguarded rm has removed, as long as one process has both the socket and the claim on it.
+ *     unguarded rm has removed, as long as one process has both the socket and the claim on it. A
+ *     claim joined after exec, without the mutex, counts when those are gone who had it then.
  *     With the unlink or rename of its own name a process gives the name up.
  *   Progress: from every state in which no guarded call is under way and nobody has a socket of
  *     that name, a lone start by either process ends, and ends well. It is unlink and bind; with two
@@ -30,11 +32,10 @@
  *     it is refused or comes back to the opening of a lock file oftener than MOST_LOOKS, the socket
  *     lies at the name in the end, and pan reports a call that cannot go on as an invalid end state.
  *
- * Left out: link, adoption by exec, the borrowed mutex, records of other hosts, calls that fail for
- * want of something (EMFILE, ENOSPC, EACCES), what is no socket, RENAME_EXCHANGE, a third process
- * at work beside the child, and more than one socket and one table entry for a process. To wait for
- * the mutex is to try again; how long is left open: at any time the call may be refused, if it is
- * not alone.
+ * Left out: link, the borrowed mutex, records of other hosts, calls that fail for want of something
+ * (EMFILE, ENOSPC, EACCES), what is no socket, RENAME_EXCHANGE, a third process at work beside the
+ * child, and more than one socket and one table entry for a process. To wait for the mutex is to
+ * try again; how long is left open: at any time the call may be refused, if it is not alone.
  *
  * Switches
  *   PATHS=2         there is a second path, and rename: with TAKEOVER, AWAY or TAKEOVERS
@@ -47,6 +48,7 @@
  *                   what a guarded program's own unlink of it amounts to
  *   CLOSE_CLAIM     a program closes the claim's descriptor
  *   SAME_TICK       a number used again comes with the same birth time: nothing tells the two apart
+ *   EXEC            a process that has the socket executes anew, at any instant, and adopts it
  *   REUSEADDR       bind with SO_REUSEADDR as well
  *   BIND_ONCE       a process that has a table entry binds no more; for fewer states
  *   PROGRESS        lone starts; without it only safety is checked
@@ -56,11 +58,6 @@
  *   LIMIT_BIND_FORK with SAME_TICK: a fork between bind and note_given_back outlives its parent
  *   LIMIT_UNNOTED   a fork right between the opening of a lock file and note_held outlives a parent
  *                   that was killed while it held the mutex
- * Ways that hold as well, and cost more calls
- *   TWO_DESCRIPTIONS  the claim is on a description of its own
- *   LOOK_ALWAYS       a file created under the name is compared with the name as well
- *   UNLOCK_ALWAYS     a file that was removed is unlocked too
- *   LEFT_ALWAYS       the owner does not give its claim back before unlink, and the record tells
  * Mutations, each of which has a counterexample
  *   WITHOUT_MUTEX        take_mutex does not heed other holders
  *   WITHOUT_NAME_CHECK   nor whether the name still leads to the file
@@ -74,9 +71,8 @@
  *   WITHOUT_HEED         claims count only where the first look finds no name
  *   WITHOUT_PROOF        the inode alone tells what is mine
  *   WITHOUT_BACKING      a claim counts though its socket is gone
- *   WITHOUT_LEFT         no lockfile_note_left, nor a claim given back
- *   WITHOUT_FRESH_FILE   bind claims a file left over from others, which their forks may have open
- *   WITHOUT_SIZE         a file created here counts as at its name while it has one name
+ *   WITHOUT_LEFT         no lockfile_note_left
+ *   WITHOUT_JOIN_CHECK   after exec any lock file beside the name is joined, an empty one too
  * Searches that cannot end well: TIGHT, a pool of one lock file
  */
 
@@ -86,9 +82,8 @@
 #if defined(FORK_MUTEX) && PATHS == 2
 #error "change_sides would have to change the copies too"
 #endif
-
-#if !defined(LOOK_ALWAYS) || !defined(LEFT_ALWAYS)
-#define RECORDS /* that of a file that nobody claims any more matters */
+#if defined(EXEC) && PATHS == 2
+#error "adopt looks at the one path"
 #endif
 
 #ifndef PATHS
@@ -116,20 +111,20 @@
 byte name[PATHS];  /* socket inode the name leads to */
 byte lname[PATHS]; /* its lock file */
 
-/* What the record in a lock file tells: the socket, by its cookie, which is never used again. */
+/*
+ * What the record in a lock file tells: the socket, by its cookie, which is never used again. NONE:
+ * the file is empty.
+ */
 #define GONE 255
 byte rec[LOCKS + 1];
 bool rec_left[LOCKS + 1]; /* its owner is about to take the name away */
-bool written[LOCKS + 1]; /* there is a record, of whatever: the file was claimed once */
 
 /* ---- processes ---- */
 
 byte sock[ALL];  /* the socket it has open, if any, by its inode */
 byte eino[ALL];  /* its table of owned names has one entry: the socket's inode */
 byte elock[ALL]; /* and the claim's lock file; the claim's descriptor keeps that inode from reuse */
-bool egone[ALL]; /* the socket it had then is gone: its cookie tells */
-bool idle[ALL];  /* the claim's descriptor is there, and its lock was given back */
-byte kin[ALL];   /* bit set of the others that share the description of its claim */
+byte ecookie[ALL]; /* that socket: NONE where it is not known, GONE when it is gone */
 bool busy[GUARDEDS]; /* within a guarded call */
 
 byte fd[GUARDEDS * PATHS];     /* struct lockfile: the description of a mutex */
@@ -177,6 +172,13 @@ byte lone; /* 1 + the process that starts alone; all others stand still */
 byte phase; /* of the lone start: how many of its calls have ended well */
 byte lone_looks; /* in its call at hand: how often it has opened a lock file, or tried to */
 
+#ifdef EXEC
+bool late[ALL]; /* its claim was joined as another was at work under the mutex, and still is */
+#define is_late(j) late[j]
+#else
+#define is_late(j) false
+#endif
+
 byte tmp; /* within an atomic block only, 0 between */
 byte it;
 
@@ -193,9 +195,8 @@ byte it;
 
 #define live(x) (sock[0] == x || sock[1] == x || sock[2] == x)
 
-#define claims(j, l) (elock[j] == (l) && !idle[j])
+#define claims(j, l) (elock[j] == (l))
 #ifdef FORKS
-#define is_parent(i) (parent == (i))
 #if PATHS == 1
 #define copy_claimed(l) (copy_claims[P] && copied[P] == (l))
 #else
@@ -204,15 +205,9 @@ byte it;
 #endif
 #else
 #define copy_claimed(l) false
-#define is_parent(i) false
 #endif
 #define claimed(l) ((l) != NONE && (claims(0, l) || claims(1, l) || claims(2, l) || \
 	copy_claimed(l)))
-/* F_OFD_GETLK through the claim's description: does somebody else claim the file? */
-#define shares(i, j) ((i) == (j) || (kin[i] & bit_of(j)) != 0)
-#define claims_apart(i, j, l) (claims(j, l) && !shares(i, j))
-#define claimed_besides(i, l) (claims_apart(i, 0, l) || claims_apart(i, 1, l) || \
-	claims_apart(i, 2, l) || (copy_claimed(l) && !is_parent(i)))
 
 #if PATHS == 1
 #define is_named(x) (name[P] == x)
@@ -243,8 +238,17 @@ byte it;
 #define lock_free(l) (!is_linked(l) && !is_open(l) && !orphan_lock(l))
 
 /* owned.c, claimed_for_us: there is no claim, or the record's cookie is my socket's. */
-#define claimed_for_us(i, l) (!claimed(l) || rec[l] == NONE || \
-	(egone[i] && rec[l] == GONE) || (!egone[i] && rec[l] == eino[i]))
+#define claimed_for_us(i, l) (!claimed(l) || rec[l] == NONE || ecookie[i] == NONE || \
+	rec[l] == ecookie[i])
+
+/* owned.c, note_adopted: the record is of its socket. lockfile_join: no empty file. */
+#ifdef WITHOUT_JOIN_CHECK
+#define may_join(i, l) ((l) != NONE)
+#define may_claim(l) ((l) != NONE)
+#else
+#define may_join(i, l) ((l) != NONE && rec[l] == sock[i])
+#define may_claim(l) ((l) != NONE && rec[l] != NONE)
+#endif
 
 /* owned.c, proves: my claim lies beside the name, or nobody's does; or mine is lost. */
 #ifdef WITHOUT_PROOF
@@ -273,8 +277,8 @@ byte it;
 #ifdef WITHOUT_CLAIM
 #define holds_both(j, x) (sock[j] == (x) && eino[j] == (x))
 #else
-#define holds_both(j, x) (sock[j] == (x) && elock[j] != NONE && elock[j] != VOID && !idle[j] && \
-	eino[j] == (x))
+#define holds_both(j, x) (sock[j] == (x) && elock[j] != NONE && elock[j] != VOID && \
+	eino[j] == (x) && !is_late(j))
 #endif
 #define has_right(x, k, i) (home[x] == (k) + 1 && !leaving[k] && !is_mine(i, x) && \
 	(holds_both(0, x) || holds_both(1, x) || holds_both(2, x)))
@@ -298,64 +302,41 @@ inline share_with(i, j, k, x)
 
 inline new_socket(i, k, x)
 {
-	x = 1;
-	do
-	:: x <= SOCKS && !sock_free(x) -> x++
-	:: else -> break
-	od;
-	assert(x <= SOCKS);
-	mine[i] = mine[i] | bit_of(x);
-	share_with(i, 0, k, x);
-	share_with(i, 1, k, x);
-	share_with(i, 2, k, x)
+	d_step {
+		x = 1;
+		do
+		:: x <= SOCKS && !sock_free(x) -> x++
+		:: else -> break
+		od;
+		assert(x <= SOCKS);
+		mine[i] = mine[i] | bit_of(x);
+		share_with(i, 0, k, x);
+		share_with(i, 1, k, x);
+		share_with(i, 2, k, x)
+	}
 }
 
 inline new_lock(l)
 {
-	l = 1;
-	do
-	:: l <= LOCKS && !lock_free(l) -> l++
-	:: else -> break
-	od;
-	assert(l <= LOCKS);
-	rec[l] = NONE;
-	rec_left[l] = false;
-	written[l] = false
+	d_step {
+		l = 1;
+		do
+		:: l <= LOCKS && !lock_free(l) -> l++
+		:: else -> break
+		od;
+		assert(l <= LOCKS);
+		rec[l] = NONE;
+		rec_left[l] = false
+	}
 }
 
 /* Its claim's descriptor is closed. */
 inline drop_claim(i)
 {
-	kin[0] = kin[0] & ~bit_of(i);
-	kin[1] = kin[1] & ~bit_of(i);
-	kin[2] = kin[2] & ~bit_of(i);
-	kin[i] = 0;
-	idle[i] = false;
+#ifdef EXEC
+	late[i] = false;
+#endif
 	elock[i] = NONE
-}
-
-/* A fork has a copy of it. */
-inline copy_claim(donor, to_fork)
-{
-	elock[to_fork] = elock[donor];
-	idle[to_fork] = idle[donor];
-	if
-	:: elock[donor] != NONE && elock[donor] != VOID ->
-		kin[to_fork] = kin[donor] | bit_of(donor);
-		if :: (kin[to_fork] & bit_of(0)) != 0 -> kin[0] = kin[0] | bit_of(to_fork) :: else fi;
-		if :: (kin[to_fork] & bit_of(1)) != 0 -> kin[1] = kin[1] | bit_of(to_fork) :: else fi;
-		if :: (kin[to_fork] & bit_of(2)) != 0 -> kin[2] = kin[2] | bit_of(to_fork) :: else fi
-	:: else -> kin[to_fork] = 0
-	fi
-}
-
-/* F_UNLCK or F_OFD_SETLK through the claim's description. */
-inline set_idle(i, is)
-{
-	idle[i] = is;
-	if :: shares(i, 0) -> idle[0] = is :: else fi;
-	if :: shares(i, 1) -> idle[1] = is :: else fi;
-	if :: shares(i, 2) -> idle[2] = is :: else fi
 }
 
 /*
@@ -368,13 +349,13 @@ inline forget_entries()
 	if :: eino[0] == NONE && elock[0] == VOID -> elock[0] = NONE :: else fi;
 	if :: eino[1] == NONE && elock[1] == VOID -> elock[1] = NONE :: else fi;
 	if :: eino[2] == NONE && elock[2] == VOID -> elock[2] = NONE :: else fi;
-	if :: eino[0] == NONE -> egone[0] = false :: else fi;
-	if :: eino[1] == NONE -> egone[1] = false :: else fi;
-	if :: eino[2] == NONE -> egone[2] = false :: else fi;
+	if :: eino[0] == NONE -> ecookie[0] = NONE :: else fi;
+	if :: eino[1] == NONE -> ecookie[1] = NONE :: else fi;
+	if :: eino[2] == NONE -> ecookie[2] = NONE :: else fi;
 #ifdef FORK_SOCKET
 	/* What makes no calls needs no table. */
 	if :: elock[2] == VOID -> elock[2] = NONE :: else fi;
-	if :: sock[2] == NONE -> eino[2] = NONE; egone[2] = false; mine[2] = 0 :: else fi
+	if :: sock[2] == NONE -> eino[2] = NONE; ecookie[2] = NONE; mine[2] = 0 :: else fi
 #endif
 }
 
@@ -421,64 +402,68 @@ inline forget_copy(k)
 
 inline forget_records()
 {
+	d_step {
 #ifdef FORKS
-	forget_copy(P);
+		forget_copy(P);
 #if PATHS == 2
-	forget_copy(T);
+		forget_copy(T);
 #endif
 #endif
-	it = 1;
-	do
-	:: it <= LOCKS ->
-		if
-		:: (rec[it] != NONE || rec_left[it]) && !claimed(it) && !lock_held(it) ->
-			rec[it] = NONE; rec_left[it] = false
-		:: else
-		fi;
-		it++
-	:: else -> break
-	od;
-	it = 0
+		it = 1;
+		do
+		:: it <= LOCKS ->
+			if
+			:: rec[it] != NONE && !is_linked(it) && !lock_held(it) ->
+				rec[it] = NONE; rec_left[it] = false
+			:: rec[it] == GONE && is_linked(it) && !claimed(it) && !lock_held(it) ->
+				rec_left[it] = false
+			:: else
+			fi;
+			it++
+		:: else -> break
+		od;
+		it = 0
+	}
 }
 
 /* With the last descriptor the socket is gone. */
 inline close_socket(i)
 {
-	tmp = sock[i];
-	sock[i] = NONE;
-	if
-	:: tmp != NONE && !live(tmp) ->
-		home[tmp] = 0;
-		leaving[P] = leaving[P] && has_home(P);
+	d_step {
+		tmp = sock[i];
+		sock[i] = NONE;
+		if
+		:: tmp != NONE && !live(tmp) ->
+			home[tmp] = 0;
+			leaving[P] = leaving[P] && has_home(P);
 #if PATHS == 2
-		leaving[T] = leaving[T] && has_home(T);
+			leaving[T] = leaving[T] && has_home(T);
 #endif
-		if :: eino[0] == tmp -> egone[0] = true :: else fi;
-		if :: eino[1] == tmp -> egone[1] = true :: else fi;
-		if :: eino[2] == tmp -> egone[2] = true :: else fi;
-		mine[0] = mine[0] & ~bit_of(tmp);
-		mine[1] = mine[1] & ~bit_of(tmp);
-		mine[2] = mine[2] & ~bit_of(tmp);
-		forget_inode(tmp);
-		it = 1;
-		do
-		:: it <= LOCKS ->
-			if :: rec[it] == tmp -> rec[it] = GONE :: else fi;
-			it++
-		:: else -> break
-		od;
-		it = 0
-	:: else
-	fi;
-	forget_entries();
-	tmp = 0
+			if :: ecookie[0] == tmp -> ecookie[0] = GONE :: else fi;
+			if :: ecookie[1] == tmp -> ecookie[1] = GONE :: else fi;
+			if :: ecookie[2] == tmp -> ecookie[2] = GONE :: else fi;
+			mine[0] = mine[0] & ~bit_of(tmp);
+			mine[1] = mine[1] & ~bit_of(tmp);
+			mine[2] = mine[2] & ~bit_of(tmp);
+			forget_inode(tmp);
+			it = 1;
+			do
+			:: it <= LOCKS ->
+				if :: rec[it] == tmp -> rec[it] = GONE :: else fi;
+				it++
+			:: else -> break
+			od;
+			it = 0
+		:: else
+		fi;
+		forget_entries();
+		tmp = 0
+	}
 }
 
 inline void_claim(j)
 {
-	elock[j] = VOID;
-	idle[j] = false;
-	kin[j] = 0
+	elock[j] = VOID
 }
 
 inline void_copy(l, k)
@@ -494,18 +479,19 @@ inline void_copy(l, k)
 /* The last name of a lock file is gone. */
 inline void_claims(l)
 {
-	if :: elock[0] == l -> void_claim(0) :: else fi;
-	if :: elock[1] == l -> void_claim(1) :: else fi;
-	if :: elock[2] == l -> void_claim(2) :: else fi;
+	d_step {
+		if :: elock[0] == l -> void_claim(0) :: else fi;
+		if :: elock[1] == l -> void_claim(1) :: else fi;
+		if :: elock[2] == l -> void_claim(2) :: else fi;
 #ifdef FORKS
-	void_copy(l, P);
+		void_copy(l, P);
 #if PATHS == 2
-	void_copy(l, T);
+		void_copy(l, T);
 #endif
 #endif
-	written[l] = false;
-	forget_entries();
-	forget_records()
+		forget_entries();
+		forget_records()
+	}
 }
 
 inline unlink_lock(k)
@@ -543,6 +529,11 @@ inline close_mutex(i, k)
 	NAMED(i, k) = false;
 	NOTED(i, k) = false;
 	MADE(i, k) = false;
+#ifdef EXEC
+	/* Who holds a mutex has it released here, if not before: from now on the claim was there. */
+	late[0] = late[0] && i == 0;
+	late[1] = late[1] && i == 1;
+#endif
 	carries[i] = false
 }
 
@@ -555,7 +546,8 @@ inline unlock(i, k)
 #endif
 }
 
-inline die(i)
+/* The descriptors of mutexes are closed, by exit or exec. */
+inline give_back_all(i)
 {
 	close_mutex(i, P);
 #if PATHS == 2
@@ -571,10 +563,20 @@ inline die(i)
 #ifdef FORKS
 	if :: any_copy && parent == i -> parent = NOBODY :: else fi;
 #endif
-	close_socket(i);
+}
+
+inline forget_table(i)
+{
 	eino[i] = NONE;
-	egone[i] = false;
-	drop_claim(i);
+	ecookie[i] = NONE;
+	drop_claim(i)
+}
+
+inline die(i)
+{
+	give_back_all(i);
+	close_socket(i);
+	forget_table(i);
 	mine[i] = 0;
 	busy[i] = false;
 	forget_records()
@@ -593,15 +595,17 @@ inline take_name(i, k)
 /* The name is its owner's no more. */
 inline give_up(k)
 {
-	it = 1;
-	do
-	:: it <= SOCKS ->
-		if :: home[it] == k + 1 -> home[it] = 0 :: else fi;
-		it++
-	:: else -> break
-	od;
-	it = 0;
-	leaving[k] = false
+	d_step {
+		it = 1;
+		do
+		:: it <= SOCKS ->
+			if :: home[it] == k + 1 -> home[it] = 0 :: else fi;
+			it++
+		:: else -> break
+		od;
+		it = 0;
+		leaving[k] = false
+	}
 }
 
 inline open_existing(i, k)
@@ -627,36 +631,12 @@ inline lockfile_remove(i, k)
 inline note_left(i, k)
 {
 #ifndef WITHOUT_LEFT
-	if :: claimed(FD(i, k)) && NAMED(i, k) -> rec_left[FD(i, k)] = true :: else fi;
-#endif
-	leaving[k] = has_home(k)
-}
-
-/*
- * Before its own name is unlinked: where nobody else claims the file, the claim is given back, for
- * all forks that share it.
- */
-#if defined(LEFT_ALWAYS) || defined(WITHOUT_LEFT)
-#define gives_back(i, k) false
-#else
-#define gives_back(i, k) (whose_at(k) == MINE && op == UNLINK && NAMED(i, k) && \
-	elock[i] == FD(i, k) && !claimed_besides(i, FD(i, k)))
-#endif
-
-inline give_back(i, k)
-{
-	set_idle(i, true);
-#ifdef FORKS
-	/* As the copy's claim is a copy of this one. */
 	if
-	:: copied[k] == FD(i, k) && is_parent(i) ->
-		copy_claims[k] = false;
-		if :: copy[k] == UNLOCKED -> drop_copy(k) :: else fi
+	:: claimed(FD(i, k)) && NAMED(i, k) && rec[FD(i, k)] != NONE -> rec_left[FD(i, k)] = true
 	:: else
 	fi;
 #endif
-	leaving[k] = has_home(k);
-	forget_records()
+	leaving[k] = has_home(k)
 }
 
 inline note_held_again(i, k)
@@ -674,9 +654,20 @@ inline owned_forget(i, x, l)
 		skip /* another name of this socket */
 	:: else ->
 		eino[i] = NONE;
-		egone[i] = false;
+		ecookie[i] = NONE;
 		drop_claim(i);
 		forget_records()
+	fi
+}
+
+inline note_adopted(i, k)
+{
+	if
+	:: may_join(i, FD(i, k)) ->
+		ecookie[i] = sock[i];
+		elock[i] = (may_claim(lname[k]) -> lname[k] : NONE);
+		leaving[k] = leaving[k] && rec_left[FD(i, k)]
+	:: else -> ecookie[i] = NONE
 	fi
 }
 
@@ -716,7 +707,12 @@ inline change_sides(i)
 #endif
 
 /* Any step may be the last. */
+#ifdef EXEC
+#define OR_DIE :: atomic { !alone -> goto dead } \
+	:: atomic { !alone && sock[i] != NONE -> goto executed }
+#else
 #define OR_DIE :: atomic { !alone -> goto dead }
+#endif
 
 mtype = {UNLINK, BIND, REUSE_BIND, RENAME};
 mtype = {MINE, NOBODYS, THEIRS, ABSENT};
@@ -760,6 +756,9 @@ end_idle:
 #endif
 	:: atomic { !alone && sock[i] != NONE -> close_socket(i); forget_records(); goto end_idle }
 	:: atomic { !alone && holds(i) -> goto dead }
+#ifdef EXEC
+	:: atomic { !alone && sock[i] != NONE -> goto executed }
+#endif
 #ifdef CLOSE_CLAIM
 	:: atomic { !alone && elock[i] != NONE -> drop_claim(i); forget_records(); goto end_idle }
 #endif
@@ -896,17 +895,9 @@ compare: /* fstat of what was created here and never claimed, or else name_leads
 	:: atomic {
 		if
 #ifndef WITHOUT_NAME_CHECK
-#ifdef LOOK_ALWAYS
-		:: lname[k] != FD(i, k) -> goto compare_failed
-#else
-		:: !MADE(i, k) && lname[k] != FD(i, k) -> goto compare_failed
-#ifdef WITHOUT_SIZE
+		:: (!MADE(i, k) || rec[FD(i, k)] != NONE) && lname[k] != FD(i, k) ->
+			goto compare_failed
 		:: MADE(i, k) && !is_linked(FD(i, k)) -> goto compare_failed
-#else
-		:: MADE(i, k) && !is_linked(FD(i, k)) -> goto compare_failed
-		:: MADE(i, k) && written[FD(i, k)] && lname[k] != FD(i, k) -> goto compare_failed
-#endif
-#endif
 #endif
 		:: else ->
 			NAMED(i, k) = true;
@@ -971,12 +962,9 @@ probe: /* inode_pin, liveness_of; owned_adopt_held, lockfile_join */
 		:: name[k] != NONE && !live(name[k]) -> whose_at(k) = NOBODYS
 		:: name[k] != NONE && live(name[k]) && sock[i] == name[k] ->
 			whose_at(k) = MINE;
-			eino[i] = name[k];
-			egone[i] = false;
-			tmp = (claimed(FD(i, k)) -> FD(i, k) : NONE);
 			drop_claim(i);
-			elock[i] = tmp;
-			tmp = 0;
+			eino[i] = name[k];
+			note_adopted(i, k);
 			forget_records()
 		:: name[k] != NONE && live(name[k]) && sock[i] != name[k] -> whose_at(k) = THEIRS
 		fi;
@@ -1021,15 +1009,9 @@ judged:
 
 	/* ---- guard.c, unlink_judged ---- */
 
-note_leaving: /* take_away: F_UNLCK of the claim, or lockfile_note_left */
+note_leaving: /* take_away: lockfile_note_left */
 	if
-	:: atomic {
-		if
-		:: gives_back(i, k) -> give_back(i, k)
-		:: else -> note_left(i, k)
-		fi;
-		goto unlink_it
-	}
+	:: atomic { note_left(i, k); goto unlink_it }
 	OR_DIE
 	fi;
 
@@ -1047,10 +1029,9 @@ unlink_it: /* take_away: libc's unlink */
 	OR_DIE
 	fi;
 
-unlink_failed: /* take_away: F_OFD_SETLK of the claim, or lockfile_note_left */
+unlink_failed: /* take_away: lockfile_note_left */
 	if
 	:: atomic {
-		if :: elock[i] == FD(i, k) -> set_idle(i, false) :: else fi;
 		note_held_again(i, k);
 		whose_at(k) = 0;
 		seen_at(k) = NONE;
@@ -1076,15 +1057,7 @@ bind_look: /* heed_claims: lockfile_claimed, owned_claim_on, inode_look, judge_a
 	if
 	:: atomic {
 		if
-#if !defined(LEFT_ALWAYS) && !defined(WITHOUT_FRESH_FILE)
-		:: !claimed(FD(i, k)) && written[FD(i, k)] -> /* left over: forks may have it open */
-			result = AGAIN;
-			goto unlink_lockfile
-		:: !claimed_by_others(i, FD(i, k)) && !(!claimed(FD(i, k)) && written[FD(i, k)]) ->
-			goto bind
-#else
 		:: !claimed_by_others(i, FD(i, k)) -> goto bind
-#endif
 #ifdef WITHOUT_HEED
 		:: claimed_by_others(i, FD(i, k)) && name[k] != NONE -> goto bind
 #else
@@ -1138,9 +1111,6 @@ note_bound: /* inode_identify; lockfile_claim: pwrite */
 			home[sock[i]] = k + 1;
 			rec[FD(i, k)] = sock[i];
 			rec_left[FD(i, k)] = false;
-#ifdef RECORDS
-			written[FD(i, k)] = true;
-#endif
 			goto claim
 		fi
 	}
@@ -1151,12 +1121,9 @@ claim: /* lockfile_claim: F_OFD_SETLK, or open_claim; owned_note */
 	if
 	:: atomic {
 		eino[i] = seen_at(k);
-		egone[i] = false;
+		ecookie[i] = sock[i];
 		drop_claim(i);
 #ifndef WITHOUT_CLAIM
-#ifdef TWO_DESCRIPTIONS
-		elock[i] = lname[k];
-#else
 		elock[i] = (is_linked(FD(i, k)) -> FD(i, k) : VOID);
 		carries[i] = true;
 #ifdef FORKS
@@ -1164,7 +1131,6 @@ claim: /* lockfile_claim: F_OFD_SETLK, or open_claim; owned_note */
 		:: copy[k] == SHARED && parent == i && elock[i] != VOID -> copy_claims[k] = true
 		:: else
 		fi;
-#endif
 #endif
 #endif
 		seen_at(k) = NONE;
@@ -1409,11 +1375,7 @@ leave_remove: /* lockfile_remove */
 leave_unlock: /* F_UNLCK, unless the file was removed. Then a claim's description is kept. */
 	if
 	:: atomic {
-#ifndef UNLOCK_ALWAYS
 		if :: is_linked(FD(i, k)) -> unlock(i, k) :: else fi;
-#else
-		unlock(i, k);
-#endif
 		if :: carries[i] -> goto leave_kept :: else -> goto leave_close fi
 	}
 	OR_DIE
@@ -1504,6 +1466,74 @@ returned:
 		goto reset
 	}
 
+#ifdef EXEC
+	/* exec: the listener stays open. Other descriptors are close-on-exec, and the table is new. */
+executed:
+	atomic {
+		give_back_all(i);
+		forget_table(i);
+		forget_records();
+		op = 0;
+		from = 0;
+		seen_at(P) = NONE;
+		whose_at(P) = 0;
+		beside = NONE;
+		result = 0;
+		k = P;
+		busy[i] = true;
+		goto adopt
+	}
+
+	/* ---- owned.c, adopt_inherited ---- */
+
+adopt: /* inode_pin, lockfile_peek, is_socket_of; note_adopted: lockfile_record */
+	if
+	:: atomic {
+		if
+		:: name[k] != sock[i] -> goto executed_anew
+		:: name[k] == sock[i] && may_join(i, lname[k]) -> goto join
+		:: else -> eino[i] = sock[i]; goto executed_anew
+		fi
+	}
+	OR_DIE
+	fi;
+
+join: /* lockfile_join: openat, fstat, F_OFD_SETLK. A file removed in between is not at the name. */
+	if
+	:: atomic {
+		if
+		:: may_claim(lname[k]) ->
+			elock[i] = lname[k];
+			late[i] = mutex_held(lname[k]);
+			goto join_compare
+		:: else -> eino[i] = sock[i]; ecookie[i] = sock[i]; goto executed_anew
+		fi
+	}
+	OR_DIE
+	fi;
+
+join_compare: /* lockfile_join: name_leads_to. owned_note */
+	if
+	:: atomic {
+		if
+		:: elock[i] != lname[k] -> drop_claim(i); forget_records()
+		:: else -> leaving[k] = leaving[k] && rec_left[elock[i]]
+		fi;
+		eino[i] = sock[i];
+		ecookie[i] = sock[i];
+		goto executed_anew
+	}
+	OR_DIE
+	fi;
+
+executed_anew:
+	atomic {
+		forget_entries();
+		busy[i] = false;
+		goto reset
+	}
+#endif
+
 dead:
 	atomic {
 		die(i);
@@ -1562,9 +1592,9 @@ inline fork(i)
 #ifdef FORK_SOCKET
 	sock[CHILD] = sock[i];
 	eino[CHILD] = eino[i];
-	egone[CHILD] = egone[i];
+	ecookie[CHILD] = ecookie[i];
 	/* Of a claim that is not given back yet lockfile_forked closes the copy. */
-	if :: !carries[i] -> copy_claim(i, CHILD) :: else -> drop_claim(CHILD) fi;
+	if :: !carries[i] -> elock[CHILD] = elock[i] :: else -> drop_claim(CHILD) fi;
 	mine[CHILD] = mine[i];
 	forget_entries();
 #endif
@@ -1641,7 +1671,7 @@ end_world:
 		!alone && (child_holds || any_copy) ->
 		close_socket(CHILD);
 		eino[CHILD] = NONE;
-		egone[CHILD] = false;
+		ecookie[CHILD] = NONE;
 		drop_claim(CHILD);
 		mine[CHILD] = 0;
 		drop_copy(P);
@@ -1661,8 +1691,8 @@ end_world:
 		i = (!busy[0] && !holds(0) -> 0 : 1);
 		sock[i] = sock[1 - i];
 		eino[i] = eino[1 - i];
-		egone[i] = egone[1 - i];
-		if :: !carries[1 - i] -> copy_claim(1 - i, i) :: else -> drop_claim(i) fi;
+		ecookie[i] = ecookie[1 - i];
+		if :: !carries[1 - i] -> elock[i] = elock[1 - i] :: else -> drop_claim(i) fi;
 		mine[i] = mine[1 - i];
 		i = 0
 	}
