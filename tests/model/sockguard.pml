@@ -38,7 +38,7 @@
  * try again; how long is left open: at any time the call may be refused, if it is not alone.
  *
  * Switches
- *   PATHS=2         there is a second path, and rename: with TAKEOVER, AWAY or TAKEOVERS
+ *   PATHS=2         there is a second path, and rename: with TAKEOVER or AWAY
  *   FORK_SOCKET     the child, with copies of the socket and the claim
  *   FORK_MUTEX      the child, with a copy of the mutex's description
  *   ACTIVE_CHILD    the child makes guarded calls: it is the other one of the two. Its copy of a
@@ -82,8 +82,8 @@
 #if defined(FORK_MUTEX) && PATHS == 2
 #error "change_sides would have to change the copies too"
 #endif
-#if defined(EXEC) && PATHS == 2
-#error "adopt looks at the one path"
+#if defined(EXEC) && (PATHS == 2 || defined(SAME_TICK))
+#error "adopt looks at the one path, and may_fork is for other ticks"
 #endif
 
 #ifndef PATHS
@@ -697,9 +697,6 @@ inline change_sides(i)
 #elif defined(AWAY)
 /* The one binds p and renames it to t; the other binds p. */
 #define may(i, op, k) (i == 0 -> op == UNLINK || k == P : op != RENAME && k == P)
-#elif defined(TAKEOVERS)
-/* Both bind t and rename it to p, and never unlink. */
-#define may(i, op, k) (op != UNLINK && k == T)
 #endif
 #define may_call(i, op) (may(i, op, P) || may(i, op, T))
 #else
@@ -1568,7 +1565,9 @@ reset:
 #define worth_forking(i) any_fd(i)
 #endif
 
-#if defined(SAME_TICK) && !defined(LIMIT_BIND_FORK)
+#ifdef EXEC
+#define may_fork(i) (sock[i] == NONE || elock[i] == NONE || eino[i] != NONE) /* not as it loads */
+#elif defined(SAME_TICK) && !defined(LIMIT_BIND_FORK)
 #define may_fork(i) (sock[i] == NONE || (eino[i] == sock[i] && !carries[i]))
 #else
 #define may_fork(i) true
