@@ -56,8 +56,6 @@
  *   LIMIT_RM_HELD   RM_LOCK also while the mutex is held
  *   RM_LOCK or CLOSE_CLAIM, with SAME_TICK
  *   LIMIT_BIND_FORK with SAME_TICK: a fork between bind and note_given_back outlives its parent
- *   LIMIT_UNNOTED   a fork right between the opening of a lock file and note_held outlives a parent
- *                   that was killed while it held the mutex
  * Mutations, each of which has a counterexample
  *   WITHOUT_MUTEX        take_mutex does not heed other holders
  *   WITHOUT_NAME_CHECK   nor whether the name still leads to the file
@@ -66,6 +64,7 @@
  *   WITHOUT_UNSEEN       unlink of an absent name is libc's unlink of it
  *   WITHOUT_UNLOCK       lockfile_leave closes and does not unlock
  *   WITHOUT_FORKED       no lockfile_forked
+ *   WITHOUT_FORK_NOTICED a lock file is used though a fork began between its opening and note_held
  *   WITHOUT_ORDER        lockfile_leave unlocks first, and removes after
  *   WITHOUT_CLAIM        bind claims nothing
  *   WITHOUT_HEED         claims count only where the first look finds no name
@@ -553,8 +552,8 @@ inline give_back_all(i)
 #if PATHS == 2
 	close_mutex(i, T);
 #endif
-#if defined(FORKS) && !defined(LIMIT_UNNOTED)
-	/* What lockfile_forked cannot know of is taken to be gone: see LIMIT_UNNOTED. */
+#if defined(FORKS) && !defined(WITHOUT_FORK_NOTICED)
+	/* What lockfile_forked cannot know of is not used: no_fork_since. */
 	if :: copy[P] == ORPHAN && parent == i && !copy_noted[P] -> drop_copy(P) :: else fi;
 #if PATHS == 2
 	if :: copy[T] == ORPHAN && parent == i && !copy_noted[T] -> drop_copy(T) :: else fi;
