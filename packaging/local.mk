@@ -1,0 +1,16 @@
+# What distributors build packages from: scripts/package does, too.
+EXTRA_DIST += \
+	debian/changelog \
+	debian/control \
+	debian/copyright \
+	debian/libsockguard.docs \
+	debian/libsockguard.install \
+	debian/libsockguard.lintian-overrides \
+	debian/libsockguard.triggers \
+	debian/rules \
+	debian/sockguard.install \
+	debian/source/format \
+	debian/tests/control \
+	debian/tests/smoke \
+	packaging/libsockguard.rpmlintrc \
+	packaging/libsockguard.spec
