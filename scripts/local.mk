@@ -5,5 +5,6 @@ EXTRA_DIST += \
 	scripts/demo \
 	scripts/documentation.py \
 	scripts/fuzz \
+	scripts/package \
 	scripts/packages.sh \
 	scripts/portability
