@@ -19,8 +19,11 @@ static bool lib_of_loader(char lib[PATH_MAX])
 #ifdef __GLIBC__
 	Dl_info libc;
 	const char *slash;
+	void *function;
 
-	if (dladdr(&environ, &libc) == 0 || !libc.dli_fname)
+	/* Of a variable the program would have a copy, and dladdr would tell of the program. */
+	function = dlsym(RTLD_NEXT, "gnu_get_libc_version");
+	if (!function || dladdr(function, &libc) == 0 || !libc.dli_fname)
 		return false;
 	slash = strrchr(libc.dli_fname, '/');
 	if (!slash || libc.dli_fname[0] != '/' || slash - libc.dli_fname >= PATH_MAX)
