@@ -297,6 +297,81 @@ START_TEST(a_rival_that_appears_meanwhile_keeps_its_name)
 }
 END_TEST
 
+static int make_directory_and_unlink(const struct call *call)
+{
+	if (performed++ == 0)
+		ck_assert_int_eq(mkdir("s", 0755), 0);
+	return libc.unlinkat(call->dirfd, call->path, 0);
+}
+
+START_TEST(a_directory_that_appears_meanwhile_is_libc_s)
+{
+	struct call call = {"unlink", make_directory_and_unlink, AT_FDCWD, "s", 0, NULL, 0};
+
+	ASSERT_FAILS(guard_unlink(&call), EISDIR);
+	ck_assert_int_eq(performed, 2);
+	ck_assert(exists("s"));
+}
+END_TEST
+
+/* A path of more than LOCKFILE_PATH bytes, in directories that are made. */
+static const char *long_path(const char *name)
+{
+	static char path[3 * LOCKFILE_PATH];
+	size_t used = 0;
+
+	while (used <= LOCKFILE_PATH) {
+		memset(path + used, 'd', 200);
+		path[used + 200] = '\0';
+		ck_assert_int_eq(mkdir(path, 0755), 0);
+		used += 200;
+		path[used++] = '/';
+	}
+	strcpy(path + used, name);
+	return path;
+}
+
+START_TEST(a_long_path_is_unlinked_as_any)
+{
+	const char *path = long_path("s");
+
+	ASSERT_FAILS(g_unlink(path), ENOENT);
+	write_file(path, "");
+	ASSERT_WORKS(g_unlink(path));
+	ck_assert(!exists(path));
+}
+END_TEST
+
+START_TEST(a_lock_file_at_a_long_path_is_libc_s)
+{
+	const char *path = long_path("s" LOCKFILE_SUFFIX);
+
+	write_file(path, "");
+	ASSERT_WORKS(g_unlink(path));
+	ck_assert(!exists(path));
+	ASSERT_FAILS(g_unlink(path), ENOENT); /* and no claim to have removed it */
+}
+END_TEST
+
+static int fail_with_erofs(const struct call *call)
+{
+	(void)call;
+	errno = EROFS;
+	return -1;
+}
+
+START_TEST(an_own_name_that_libc_does_not_unlink_stays_ours)
+{
+	struct call call = {"unlink", fail_with_erofs, AT_FDCWD, "s", 0, NULL, 0};
+
+	guarded("s");
+	ASSERT_FAILS(guard_unlink(&call), EROFS);
+	ck_assert(is_served("s") && is_claimed("s"));
+	ASSERT_WORKS(g_unlink("s"));
+	ck_assert(!exists(FILE_OF("s")));
+}
+END_TEST
+
 START_TEST(what_is_no_socket_is_libc_s)
 {
 	write_file("file", "");
@@ -466,29 +541,167 @@ START_TEST(a_mutex_held_for_ever_is_waited_for_with_a_bound)
 }
 END_TEST
 
-/* Another thread, which is anybody else: its own mutexes a thread does not wait for. */
-static void *hold_for_a_moment(void *taken)
+static int bind_s(void)
 {
+	return g_bind_fd(new_socket(false), "s");
+}
+
+static int link_t_to_s(void)
+{
+	return g_link("t", "s");
+}
+
+static int rename_t_to_s(void)
+{
+	return g_rename("t", "s");
+}
+
+static int unlink_lockfile_of_s(void)
+{
+	return g_unlink(FILE_OF("s"));
+}
+
+static void *is_busy(void *act)
+{
+	static char yes;
+	int result = ((int (*)(void))act)();
+
+	return result == -1 && errno == EADDRINUSE ? &yes : NULL;
+}
+
+/* All at once, for each waits three seconds. */
+START_TEST(every_call_waits_with_a_bound)
+{
+	static int (*const acts[])(void) = {
+		bind_s, link_t_to_s, rename_t_to_s, unlink_lockfile_of_s};
+	enum { ACTS = sizeof(acts) / sizeof(acts[0]) };
+	pthread_t threads[ACTS];
+	void *busy;
+
+	make_stale("t");
+	start(hold_mutex, "s");
+	for (int i = 0; i < ACTS; i++)
+		ck_assert_int_eq(pthread_create(&threads[i], NULL, is_busy, (void *)acts[i]), 0);
+	for (int i = 0; i < ACTS; i++) {
+		ck_assert_int_eq(pthread_join(threads[i], &busy), 0);
+		ck_assert_msg(busy != NULL, "act %d", i);
+	}
+	ck_assert_int_eq(performed, 0);
+	ck_assert(exists("t") && !exists("s") && exists(FILE_OF("s")));
+}
+END_TEST
+
+/* Another thread, which is anybody else: its own mutexes a thread does not wait for. */
+struct holder {
+	const char *path;
+	void (*act)(void); /* what happens while the mutex is held; may be NULL */
+	pthread_barrier_t taken;
+	pthread_t thread;
+};
+
+static void *hold_for_a_moment(void *about)
+{
+	struct holder *holder = about;
 	struct lockfile lock;
 
-	lockfile_name(&lock, AT_FDCWD, "s");
+	lockfile_name(&lock, AT_FDCWD, holder->path);
 	ck_assert_int_eq(lockfile_try(&lock), LOCKFILE_HELD);
-	pthread_barrier_wait(taken);
+	pthread_barrier_wait(&holder->taken);
 	usleep(200000);
+	if (holder->act)
+		holder->act();
 	lockfile_leave(&lock);
 	return NULL;
 }
 
+static pthread_t start_holder_that(const char *path, void (*act)(void))
+{
+	static struct holder holder;
+
+	holder = (struct holder){.path = path, .act = act};
+	pthread_barrier_init(&holder.taken, NULL, 2);
+	ck_assert_int_eq(pthread_create(&holder.thread, NULL, hold_for_a_moment, &holder), 0);
+	pthread_barrier_wait(&holder.taken);
+	return holder.thread;
+}
+
 static pthread_t start_holder(void)
 {
-	static pthread_barrier_t taken;
+	return start_holder_that("s", NULL);
+}
+
+static void remove_s(void)
+{
+	ck_assert_int_eq(unlink("s"), 0);
+}
+
+static void replace_s_by_a_file(void)
+{
+	remove_s();
+	write_file("s", "");
+}
+
+static void replace_directory_by_a_file(void)
+{
+	ck_assert_int_eq(rename("dir", "gone"), 0);
+	write_file("dir", "");
+}
+
+/* What was seen before the mutex was had is looked at again. */
+START_TEST(a_socket_that_is_a_file_by_then_is_libc_s)
+{
 	pthread_t thread;
 
-	pthread_barrier_init(&taken, NULL, 2);
-	ck_assert_int_eq(pthread_create(&thread, NULL, hold_for_a_moment, &taken), 0);
-	pthread_barrier_wait(&taken);
-	return thread;
+	make_stale("s");
+	thread = start_holder_that("s", replace_s_by_a_file);
+	ASSERT_WORKS(g_unlink("s"));
+	ck_assert(!exists("s"));
+	ck_assert_int_eq(pthread_join(thread, NULL), 0);
 }
+END_TEST
+
+START_TEST(a_name_that_cannot_be_seen_by_then_is_not_taken)
+{
+	pthread_t thread;
+
+	ck_assert_int_eq(mkdir("dir", 0755), 0);
+	make_stale("dir/s");
+	thread = start_holder_that("dir/s", replace_directory_by_a_file);
+	if (_i == 0)
+		ASSERT_FAILS(g_unlink("dir/s"), ENOTDIR);
+	else
+		ASSERT_FAILS(g_rename("dir/s", "t"), ENOTDIR);
+	ck_assert(exists("gone/s") && !exists("t"));
+	ck_assert_int_eq(pthread_join(thread, NULL), 0);
+}
+END_TEST
+
+START_TEST(a_name_that_is_gone_by_then_is_not_renamed)
+{
+	pthread_t thread;
+
+	make_stale("s");
+	make_stale("t");
+	thread = start_holder_that("s", remove_s);
+	ASSERT_FAILS(g_rename("s", "t"), ENOENT);
+	ck_assert(exists("t"));
+	ck_assert_int_eq(pthread_join(thread, NULL), 0);
+}
+END_TEST
+
+START_TEST(a_file_is_renamed_to_a_name_that_is_free_by_then)
+{
+	pthread_t thread;
+
+	make_stale("s");
+	write_file("file", "");
+	thread = start_holder_that("s", remove_s);
+	ASSERT_WORKS(g_rename("file", "s"));
+	ck_assert(exists("s") && !exists("file"));
+	ck_assert_int_eq(pthread_join(thread, NULL), 0);
+	ck_assert(!exists(FILE_OF("s")));
+}
+END_TEST
 
 START_TEST(a_mutex_held_for_a_moment_is_waited_for)
 {
@@ -928,6 +1141,71 @@ START_TEST(a_bind_works_with_few_descriptors)
 }
 END_TEST
 
+/* ---- what libc's bind may say ---- */
+
+static int (*real_bind)(int, const struct sockaddr *, socklen_t);
+static int error_of_bind;
+
+static int failing_bind(int fd, const struct sockaddr *address, socklen_t length)
+{
+	(void)fd, (void)address, (void)length;
+	performed++;
+	errno = error_of_bind;
+	return -1;
+}
+
+/* The lock file may have taken the last room: once more without. */
+START_TEST(a_bind_without_room_is_tried_without_a_lock_file)
+{
+	static const int errors[] = {ENOSPC, EDQUOT};
+
+	libc.bind = failing_bind;
+	error_of_bind = errors[_i % 2];
+	if (_i >= 2)
+		ck_assert_int_eq(mkdir(FILE_OF("s"), 0700), 0); /* there is none to blame */
+	ASSERT_FAILS(g_bind_fd(new_socket(false), "s"), error_of_bind);
+	ck_assert_int_eq(performed, _i >= 2 ? 1 : 2);
+	ck_assert_int_eq(exists(FILE_OF("s")), _i >= 2);
+}
+END_TEST
+
+/* As if a rival's socket came and died before each try. */
+static int bind_after_a_rival(int fd, const struct sockaddr *address, socklen_t length)
+{
+	if (!exists("s"))
+		make_stale("s");
+	performed++;
+	return real_bind(fd, address, length);
+}
+
+START_TEST(a_bind_before_which_rivals_always_are_ends_in_use)
+{
+	real_bind = libc.bind;
+	libc.bind = bind_after_a_rival;
+	ASSERT_FAILS(g_bind_fd(new_socket(true), "s"), EADDRINUSE);
+	ck_assert_int_gt(performed, 1);
+	ck_assert_int_lt(performed, 100);
+	ck_assert(!exists(FILE_OF("s")));
+}
+END_TEST
+
+static int bind_and_lose(int fd, const struct sockaddr *address, socklen_t length)
+{
+	int result = real_bind(fd, address, length);
+
+	remove_s();
+	return result;
+}
+
+START_TEST(a_name_that_is_gone_right_after_its_bind_is_not_claimed)
+{
+	real_bind = libc.bind;
+	libc.bind = bind_and_lose;
+	ASSERT_WORKS(g_bind_fd(new_socket(false), "s"));
+	ck_assert(!exists("s") && !exists(FILE_OF("s")));
+}
+END_TEST
+
 START_TEST(an_ignored_bind_leaves_no_trace)
 {
 	strcpy(config.only, "/nowhere/*");
@@ -1209,6 +1487,27 @@ START_TEST(a_name_we_gave_a_foreign_socket_is_ours_to_remove)
 }
 END_TEST
 
+/* There can be no lock file, and the inode is not ours. */
+START_TEST(a_name_we_gave_a_foreign_socket_without_a_claim_is_not_ours)
+{
+	start_rival(_i, "p");
+	ck_assert_int_eq(mkdir(FILE_OF("p.bak"), 0700), 0);
+	ASSERT_WORKS(g_link("p", "p.bak"));
+	ASSERT_FAILS(g_unlink("p.bak"), EADDRINUSE);
+	ck_assert(is_served("p.bak"));
+}
+END_TEST
+
+START_TEST(an_ignored_link_leaves_no_trace)
+{
+	guarded("p");
+	strcpy(config.ignore, "*/p.bak");
+	ASSERT_WORKS(g_link("p", "p.bak"));
+	ck_assert(is_served("p.bak") && !exists(FILE_OF("p.bak")));
+	ck_assert(is_claimed("p"));
+}
+END_TEST
+
 START_TEST(another_s_link_is_not_ours)
 {
 	start_owner("p", SOCK_STREAM);
@@ -1314,6 +1613,10 @@ static void add_unlink(TCase *cases)
 	tcase_add_test(cases, an_absent_name_is_not_there);
 	tcase_add_test(cases, a_name_that_appears_meanwhile_is_not_unlinked);
 	tcase_add_test(cases, a_rival_that_appears_meanwhile_keeps_its_name);
+	tcase_add_test(cases, a_directory_that_appears_meanwhile_is_libc_s);
+	tcase_add_test(cases, a_long_path_is_unlinked_as_any);
+	tcase_add_test(cases, a_lock_file_at_a_long_path_is_libc_s);
+	tcase_add_test(cases, an_own_name_that_libc_does_not_unlink_stays_ours);
 	tcase_add_test(cases, what_is_no_socket_is_libc_s);
 	tcase_add_test(cases, a_slash_behind_a_socket_is_an_error);
 	tcase_add_test(cases, no_spelling_of_a_live_name_is_unlinked);
@@ -1327,7 +1630,10 @@ static void add_unlink(TCase *cases)
 	tcase_add_loop_test(cases, with_few_descriptors_no_live_name_is_taken, 0, RIVALS * FEW);
 	tcase_add_loop_test(cases, with_few_descriptors_an_own_name_is_taken, 0, FEW);
 	tcase_add_test(cases, a_mutex_held_for_ever_is_waited_for_with_a_bound);
+	tcase_add_test(cases, every_call_waits_with_a_bound);
 	tcase_add_test(cases, a_mutex_held_for_a_moment_is_waited_for);
+	tcase_add_test(cases, a_socket_that_is_a_file_by_then_is_libc_s);
+	tcase_add_loop_test(cases, a_name_that_cannot_be_seen_by_then_is_not_taken, 0, 2);
 	tcase_add_test(cases, a_lock_file_is_removed_under_its_own_mutex);
 	tcase_add_test(cases, a_call_within_a_call_waits_for_no_mutex_of_its_own);
 	tcase_add_test(cases, a_lock_file_that_went_with_its_socket_is_removed_all_the_same);
@@ -1359,6 +1665,9 @@ static void add_bind(TCase *cases)
 	tcase_add_test(cases, a_bind_without_a_lock_file_works);
 	tcase_add_loop_test(cases, a_bind_works_with_few_descriptors, 0, FEW);
 	tcase_add_test(cases, an_ignored_bind_leaves_no_trace);
+	tcase_add_loop_test(cases, a_bind_without_room_is_tried_without_a_lock_file, 0, 4);
+	tcase_add_test(cases, a_bind_before_which_rivals_always_are_ends_in_use);
+	tcase_add_test(cases, a_name_that_is_gone_right_after_its_bind_is_not_claimed);
 }
 
 static void add_rename(TCase *cases)
@@ -1377,6 +1686,8 @@ static void add_rename(TCase *cases)
 	tcase_add_test(cases, a_name_is_renamed_to_itself);
 	tcase_add_test(cases, renaming_an_absent_name_fails_as_ever);
 	tcase_add_test(cases, a_failed_rename_keeps_the_claim);
+	tcase_add_test(cases, a_name_that_is_gone_by_then_is_not_renamed);
+	tcase_add_test(cases, a_file_is_renamed_to_a_name_that_is_free_by_then);
 	tcase_add_test(cases, who_ends_on_the_way_out_leaves_the_name_free);
 	tcase_add_test(cases, a_name_that_stays_is_not_left);
 	tcase_add_test(cases, files_and_directories_are_libc_s_to_rename);
@@ -1386,6 +1697,9 @@ static void add_link(TCase *cases)
 {
 	tcase_add_test(cases, a_linked_name_is_as_ours_as_the_socket);
 	tcase_add_loop_test(cases, a_name_we_gave_a_foreign_socket_is_ours_to_remove, 0, RIVALS);
+	tcase_add_loop_test(cases, a_name_we_gave_a_foreign_socket_without_a_claim_is_not_ours, 0,
+		RIVALS);
+	tcase_add_test(cases, an_ignored_link_leaves_no_trace);
 	tcase_add_test(cases, another_s_link_is_not_ours);
 	tcase_add_test(cases, an_absent_name_that_is_claimed_is_not_linked);
 	tcase_add_test(cases, a_link_that_fails_leaves_no_trace);

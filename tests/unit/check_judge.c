@@ -291,6 +291,83 @@ START_TEST(a_claim_that_does_not_tell_its_socket_keeps_an_absent_name)
 }
 END_TEST
 
+/* Of a kernel before Linux 5.14: sock_diag's answer would be of a namespace that may not be its. */
+START_TEST(a_claim_in_no_known_network_namespace_keeps_an_absent_name)
+{
+	struct record record;
+	struct judgement judgement;
+	int fd = listening("t", SOCK_STREAM);
+
+	record_of_self(&record, fd);
+	close(fd);
+	record.netns = 0;
+	claim_as("s", &record);
+	ck_assert(is_absent_but_claimed("s", &judgement));
+}
+END_TEST
+
+START_TEST(a_claim_without_a_record_keeps_an_absent_name)
+{
+	struct judgement judgement;
+
+	start(claim_without_socket, "s");
+	write_file("s" LOCKFILE_SUFFIX, "not a record");
+	ck_assert(is_absent_but_claimed("s", &judgement));
+	ck_assert_int_eq(judgement.rival, RIVAL_ABSENT);
+	ck_assert_uint_eq(judgement.record.pid, 0);
+}
+END_TEST
+
+START_TEST(our_own_claim_keeps_no_absent_name_from_us)
+{
+	struct judgement judgement;
+	struct record record;
+	struct inode inode;
+	int fd = listening("s", SOCK_STREAM);
+
+	record_of_self(&record, fd);
+	ck_assert_int_eq(inode_identify(AT_FDCWD, "s", &inode), 0);
+	lockfile_name(&lock, AT_FDCWD, "s");
+	ck_assert_int_eq(lockfile_try(&lock), LOCKFILE_HELD);
+	owned_note(&inode, &lock.file, lockfile_claim(&lock, &record), record.cookie, false);
+	lockfile_leave(&lock);
+	ck_assert_int_eq(unlink("s"), 0);
+	ck_assert(!is_absent_but_claimed("s", &judgement));
+}
+END_TEST
+
+/* There is no asking whether the socket is there still. */
+START_TEST(without_descriptors_a_claim_keeps_an_absent_name)
+{
+	struct judgement judgement = {0};
+
+	start(claim_without_socket, "s");
+	ck_assert_int_eq(unlink("s"), 0);
+	lockfile_name(&lock, AT_FDCWD, "s");
+	ck_assert_int_eq(lockfile_try(&lock), LOCKFILE_HELD);
+	use_up_descriptors();
+	ck_assert(KEEPS_ERRNO(judge_absent_claimed(&lock, &judgement)));
+}
+END_TEST
+
+/* Somebody unguarded takes the name away, or replaces it, between two looks at it. */
+START_TEST(what_changes_while_it_is_judged_is_what_it_is_then)
+{
+	static const struct {
+		int error;
+		enum whose whose;
+	} changes[] = {{ENOENT, ABSENT}, {ENOTSOCK, NO_SOCKET}};
+	struct judgement judgement;
+
+	start_owner("s", SOCK_STREAM);
+	lockfile_name(&lock, AT_FDCWD, "s");
+	forbid_with(SYS_openat, changes[_i].error);
+	KEEPS_ERRNO_VOID(judge(AT_FDCWD, "s", &lock, &judgement));
+	ck_assert_int_eq(judgement.whose, changes[_i].whose);
+	ck_assert_int_eq(judgement.error, changes[_i].error);
+}
+END_TEST
+
 START_TEST(a_claim_in_another_network_namespace_keeps_an_absent_name)
 {
 	struct record record;
@@ -358,7 +435,13 @@ Suite *suite_of_room(void)
 	tcase_add_test(cases, a_name_that_was_left_is_free);
 	tcase_add_test(cases, a_claim_that_does_not_tell_its_socket_keeps_an_absent_name);
 	tcase_add_test(cases, a_claim_in_another_network_namespace_keeps_an_absent_name);
+	tcase_add_test(cases, a_claim_in_no_known_network_namespace_keeps_an_absent_name);
+	tcase_add_test(cases, a_claim_without_a_record_keeps_an_absent_name);
+	tcase_add_test(cases, our_own_claim_keeps_no_absent_name_from_us);
+	tcase_add_test(cases, without_descriptors_a_claim_keeps_an_absent_name);
 	tcase_add_test(cases, without_descriptors_nobody_s_is_theirs);
 	tcase_add_test(cases, what_nobody_would_tell_counts_as_live);
+	cases = suite_cases(suite, "forbidden");
+	tcase_add_loop_test(cases, what_changes_while_it_is_judged_is_what_it_is_then, 0, 2);
 	return suite;
 }

@@ -1,5 +1,6 @@
 #include <fcntl.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -514,6 +515,157 @@ START_TEST(one_s_own_file_in_a_sticky_directory_counts)
 }
 END_TEST
 
+/* Where nobody can put one at another's name, whose it is does not matter. */
+START_TEST(a_third_one_s_file_in_a_directory_of_ours_counts)
+{
+	write_file(FILE_OF_S, "x");
+	ck_assert_int_eq(chown(FILE_OF_S, STRANGER, STRANGER), 0);
+	ck_assert_int_eq(try_for("s"), LOCKFILE_HELD);
+}
+END_TEST
+
+/* As many mutexes as can be noted for a fork to let go of: see lockfile.c. */
+#define HELD 64
+
+static void take_many(int count)
+{
+	char name[16];
+
+	for (int i = 0; i < count; i++) {
+		snprintf(name, sizeof(name), "held%d", i);
+		taken(name);
+	}
+}
+
+/* One that a fork would not let go of is not taken. */
+START_TEST(more_mutexes_than_can_be_noted_are_busy)
+{
+	int before;
+
+	take_many(HELD);
+	before = open_descriptors();
+	ck_assert_int_eq(try_for("s"), LOCKFILE_BUSY);
+	ck_assert_int_eq(open_descriptors(), before);
+}
+END_TEST
+
+/* There is no note for the copy next to that for the first. */
+START_TEST(the_last_mutex_that_can_be_noted_stays_where_it_is)
+{
+	struct lockfile lock;
+
+	take_many(HELD - 1);
+	lock = taken_to_claim("s");
+	ck_assert_int_lt(lock.fd, 3 * HELD);
+	ck_assert_int_eq(lockfile_claim(&lock, &sample), lock.fd);
+	ck_assert_int_eq(in_child(let_go_of, &lock), 1);
+	lockfile_leave(&lock);
+	ck_assert(is_claimed("s"));
+}
+END_TEST
+
+/* The program may close what it likes, and open another file at the number. */
+START_TEST(a_mutex_that_was_closed_is_not_held)
+{
+	struct lockfile lock = taken("s");
+	struct lockfile again = lock;
+
+	ck_assert(KEEPS_ERRNO(lockfile_is_held_here(&again)));
+	close(lock.fd);
+	ck_assert(!KEEPS_ERRNO(lockfile_is_held_here(&again)));
+	ck_assert_int_eq(open("/dev/null", O_RDONLY | O_CLOEXEC), lock.fd);
+	ck_assert(!KEEPS_ERRNO(lockfile_is_held_here(&again)));
+}
+END_TEST
+
+/* ---- system calls that others forbid ---- */
+
+/* A filter may, and a kernel before Linux 3.15 knows no such locks. */
+START_TEST(without_locks_no_file_is_left)
+{
+	static const int errors[] = {EINVAL, ENOSYS, EPERM};
+	int before = open_descriptors();
+
+	forbid_with(CALL_LOCK, errors[_i]);
+	ck_assert_int_eq(try_for("s"), LOCKFILE_NONE);
+	ck_assert(!exists(FILE_OF_S));
+	ck_assert_int_eq(open_descriptors(), before);
+}
+END_TEST
+
+/* The file may be another's by now, who does have memory for locks. */
+START_TEST(without_memory_for_locks_the_file_stays)
+{
+	forbid_with(CALL_LOCK, ENOLCK);
+	ck_assert_int_eq(try_for("s"), LOCKFILE_NONE);
+	ck_assert(exists(FILE_OF_S));
+}
+END_TEST
+
+START_TEST(a_name_that_never_leads_to_its_file_is_busy)
+{
+	write_file(FILE_OF_S, "");
+	forbid(CALL_LOOK);
+	ck_assert_int_eq(try_for("s"), LOCKFILE_BUSY);
+	ck_assert_int_eq(access(FILE_OF_S, F_OK), 0);
+}
+END_TEST
+
+START_TEST(what_does_not_tell_what_it_is_does_not_count)
+{
+	struct lockfile lock = named("s");
+	struct lockfile created = named("t");
+	struct file_id file;
+	int claim = claimed("s", &file);
+
+	forbid(CALL_STAT);
+	ck_assert_int_eq(KEEPS_ERRNO(lockfile_try(&lock)), LOCKFILE_NONE);
+	ck_assert_int_eq(KEEPS_ERRNO(lockfile_try(&created)), LOCKFILE_NONE);
+	ck_assert(!KEEPS_ERRNO(lockfile_peek(&lock)));
+	ck_assert_int_eq(joined(&lock, NULL), -1);
+	ck_assert_int_eq(KEEPS_ERRNO(lockfile_claim_state(claim, &file)), CLAIM_UNTOLD);
+}
+END_TEST
+
+START_TEST(a_name_that_does_not_lead_to_it_is_not_joined)
+{
+	struct lockfile lock = named("s");
+	int next;
+
+	claimed("s", NULL);
+	next = dup(0);
+	close(next);
+	forbid(CALL_LOOK);
+	ck_assert_int_eq(joined(&lock, NULL), -1);
+	ck_assert_int_eq(dup(0), next); /* none is left open */
+}
+END_TEST
+
+START_TEST(without_writing_there_is_no_claim)
+{
+	struct lockfile lock = taken("s");
+
+	forbid(SYS_pwrite64);
+	ck_assert_int_eq(KEEPS_ERRNO(lockfile_claim(&lock, &sample)), -1);
+	ck_assert(!lockfile_claimed(&lock));
+	lockfile_leave(&lock);
+	ck_assert(!exists(FILE_OF_S));
+}
+END_TEST
+
+START_TEST(a_claim_stays_where_it_is_if_the_limit_is_not_told)
+{
+	struct rlimit limit = {.rlim_cur = 16, .rlim_max = 1024};
+	int claim;
+
+	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	forbid(SYS_prlimit64);
+	claim = claimed("s", NULL);
+	ck_assert_int_lt(claim, 16 / 4 * 3);
+	ck_assert(is_claimed("s"));
+}
+END_TEST
+
 /* ---- claims ---- */
 
 START_TEST(a_claim_outlives_the_mutex)
@@ -782,6 +934,46 @@ START_TEST(joining_makes_no_file)
 }
 END_TEST
 
+/* An empty one is somebody's who is about to bind, and takes it for unclaimed. */
+START_TEST(an_empty_file_is_not_joined)
+{
+	int before = open_descriptors();
+	struct lockfile lock = named("s");
+
+	write_file(FILE_OF_S, "");
+	ck_assert_int_eq(joined(&lock, NULL), -1);
+	ck_assert(!is_claimed("s"));
+	ck_assert_int_eq(open_descriptors(), before);
+}
+END_TEST
+
+/* Somebody has locked the claim's byte for himself alone, as nobody of ours does. */
+START_TEST(a_claim_that_is_not_to_be_had_is_not_joined)
+{
+	struct flock all = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+	int before;
+	int fd;
+	struct lockfile lock = named("s");
+
+	write_file(FILE_OF_S, "x");
+	fd = open(FILE_OF_S, O_RDWR | O_CLOEXEC);
+	ck_assert_int_eq(fcntl(fd, F_OFD_SETLK, &all), 0);
+	before = open_descriptors();
+	ck_assert_int_eq(joined(&lock, NULL), -1);
+	ck_assert_int_eq(open_descriptors(), before);
+}
+END_TEST
+
+START_TEST(a_removed_file_is_not_claimed)
+{
+	struct lockfile lock = taken("s");
+
+	lockfile_remove(&lock);
+	ck_assert_int_eq(KEEPS_ERRNO(lockfile_claim(&lock, &sample)), -1);
+	lockfile_leave(&lock);
+}
+END_TEST
+
 /* The program may do as it likes with the number. */
 START_TEST(a_claim_may_be_lost)
 {
@@ -915,6 +1107,34 @@ START_TEST(a_claim_on_another_file_is_no_use)
 	ck_assert_int_eq(KEEPS_ERRNO(lockfile_borrow(&lock, claim)), LOCKFILE_NONE);
 	ck_assert_int_eq(KEEPS_ERRNO(lockfile_borrow(&lock, -1)), LOCKFILE_NONE);
 	ck_assert_int_ge(fcntl(claim, F_GETFD), 0);
+}
+END_TEST
+
+/* The claim is the description's already. */
+START_TEST(what_is_borrowed_is_not_claimed_again)
+{
+	struct lockfile lock = named("s");
+	int claim = claimed("s", NULL);
+
+	ck_assert_int_eq(lockfile_borrow(&lock, claim), LOCKFILE_HELD);
+	ck_assert_int_eq(KEEPS_ERRNO(lockfile_claim(&lock, &sample)), -1);
+	lockfile_leave(&lock);
+	ck_assert(is_claimed("s"));
+}
+END_TEST
+
+/* A borrowed mutex may have been given back by a fork, and the name be another's by then. */
+START_TEST(another_file_at_the_name_is_not_removed)
+{
+	struct lockfile lock = named("s");
+	int claim = claimed("s", NULL);
+
+	ck_assert_int_eq(lockfile_borrow(&lock, claim), LOCKFILE_HELD);
+	ck_assert_int_eq(unlink(FILE_OF_S), 0);
+	write_file(FILE_OF_S, "another");
+	KEEPS_ERRNO_VOID(lockfile_remove(&lock));
+	lockfile_leave(&lock);
+	ck_assert(exists(FILE_OF_S));
 }
 END_TEST
 
@@ -1115,8 +1335,11 @@ START_TEST(what_is_not_open_is_not_moved)
 	ck_assert(!KEEPS_ERRNO(lockfile_exchange(&a, &b)));
 	ck_assert(!KEEPS_ERRNO(lockfile_exchange(&b, &a)));
 	ck_assert(exists("a" LOCKFILE_SUFFIX));
+	ck_assert_int_ge(lockfile_claim(&a, &sample), 0);
+	ck_assert(!KEEPS_ERRNO(lockfile_exchange(&a, &b)));
+	ck_assert(!KEEPS_ERRNO(lockfile_exchange(&b, &a)));
 	lockfile_leave(&a);
-	ck_assert(!exists("a" LOCKFILE_SUFFIX));
+	ck_assert(is_claimed("a"));
 }
 END_TEST
 
@@ -1164,6 +1387,9 @@ static void add_mutex(TCase *cases)
 	tcase_add_test(cases, removing_is_done_once);
 	tcase_add_test(cases, a_removed_file_s_mutex_holds_nobody_up);
 	tcase_add_test(cases, one_at_a_time_while_files_come_and_go);
+	tcase_add_test(cases, more_mutexes_than_can_be_noted_are_busy);
+	tcase_add_test(cases, the_last_mutex_that_can_be_noted_stays_where_it_is);
+	tcase_add_test(cases, a_mutex_that_was_closed_is_not_held);
 }
 
 static void add_none(TCase *cases)
@@ -1178,6 +1404,18 @@ static void add_none(TCase *cases)
 	ADD_ROOT_TEST(cases, a_third_one_s_file_in_a_sticky_directory_does_not_count);
 	ADD_ROOT_TEST(cases, the_directory_owner_s_file_in_a_sticky_directory_counts);
 	ADD_ROOT_TEST(cases, one_s_own_file_in_a_sticky_directory_counts);
+	ADD_ROOT_TEST(cases, a_third_one_s_file_in_a_directory_of_ours_counts);
+}
+
+static void add_forbidden(TCase *cases)
+{
+	tcase_add_loop_test(cases, without_locks_no_file_is_left, 0, 3);
+	tcase_add_test(cases, without_memory_for_locks_the_file_stays);
+	tcase_add_test(cases, a_name_that_never_leads_to_its_file_is_busy);
+	tcase_add_test(cases, what_does_not_tell_what_it_is_does_not_count);
+	tcase_add_test(cases, a_name_that_does_not_lead_to_it_is_not_joined);
+	tcase_add_test(cases, without_writing_there_is_no_claim);
+	tcase_add_test(cases, a_claim_stays_where_it_is_if_the_limit_is_not_told);
 }
 
 static void add_claims(TCase *cases)
@@ -1199,6 +1437,9 @@ static void add_claims(TCase *cases)
 	tcase_add_test(cases, joining_makes_a_claim_of_ones_own);
 	tcase_add_test(cases, joining_waits_for_no_mutex);
 	tcase_add_test(cases, joining_makes_no_file);
+	tcase_add_test(cases, an_empty_file_is_not_joined);
+	tcase_add_test(cases, a_claim_that_is_not_to_be_had_is_not_joined);
+	tcase_add_test(cases, a_removed_file_is_not_claimed);
 	tcase_add_test(cases, a_claim_may_be_lost);
 	tcase_add_test(cases, peeking_leaves_no_trace);
 	tcase_add_test(cases, peeking_takes_no_mutex_and_waits_for_none);
@@ -1211,6 +1452,8 @@ static void add_borrowing_and_moving(TCase *cases)
 	tcase_add_test(cases, a_borrowed_mutex_is_one_like_any);
 	tcase_add_test(cases, who_borrows_may_find_it_busy);
 	tcase_add_test(cases, a_claim_on_another_file_is_no_use);
+	tcase_add_test(cases, what_is_borrowed_is_not_claimed_again);
+	tcase_add_test(cases, another_file_at_the_name_is_not_removed);
 	tcase_add_test(cases, unclaiming_gives_a_borrowed_mutex_back);
 	tcase_add_test(cases, trying_after_borrowing_is_trying);
 	tcase_add_test(cases, a_claimed_file_moves_with_its_name);
@@ -1231,6 +1474,7 @@ Suite *suite_of_room(void)
 	add_names(suite_cases(suite, "names"));
 	add_mutex(suite_cases(suite, "mutex"));
 	add_none(suite_cases(suite, "none"));
+	add_forbidden(suite_cases(suite, "forbidden"));
 	add_claims(suite_cases(suite, "claims"));
 	add_borrowing_and_moving(suite_cases(suite, "borrowing"));
 	return suite;

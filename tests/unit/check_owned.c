@@ -389,6 +389,17 @@ START_TEST(what_finds_no_room_is_forgotten_with_its_claim)
 }
 END_TEST
 
+START_TEST(what_finds_no_room_may_have_no_claim)
+{
+	struct inode late = neighbour(REACH);
+
+	fill_reach();
+	note_without_claim(&late);
+	ck_assert(!is_mine(&late, "late"));
+	ck_assert_int_eq(names_of_ours(REACH), REACH);
+}
+END_TEST
+
 START_TEST(a_name_forgotten_makes_room)
 {
 	struct inode first = neighbour(0);
@@ -493,6 +504,29 @@ START_TEST(a_rival_s_record_counts_after_ours_is_lost)
 	ck_assert(is_mine(&inode, "s"));
 	start(claim_another_in_child, "s");
 	ck_assert(!is_mine(&inode, "s"));
+}
+END_TEST
+
+/* Nothing says that it is a rival's, and the inode is ours. */
+START_TEST(a_claim_that_tells_no_socket_is_no_rival_s)
+{
+	struct inode inode = made_up(1);
+
+	close(note(&inode, "s", false, NULL));
+	start(claim_another_in_child, "s");
+	ck_assert(!is_mine(&inode, "s"));
+	write_file(FILE_OF_S, "not a record");
+	ck_assert(is_mine(&inode, "s"));
+}
+END_TEST
+
+START_TEST(a_rival_s_record_does_not_count_where_our_socket_is_not_known)
+{
+	struct inode inode = made_up(1);
+
+	note_without_claim(&inode);
+	start(claim_another_in_child, "s");
+	ck_assert(is_mine(&inode, "s"));
 }
 END_TEST
 
@@ -976,6 +1010,25 @@ START_TEST(a_held_listener_s_claim_is_joined)
 }
 END_TEST
 
+/* Under privileges that it lacks the kernel does not tell which inode a socket is bound to. */
+static int holds_untold(const void *pin)
+{
+	struct lockfile lock = named("s");
+
+	forbid(CALL_STAT);
+	return KEEPS_ERRNO(owned_adopt_held(pin, &lock));
+}
+
+START_TEST(a_socket_that_does_not_tell_its_number_is_not_held)
+{
+	struct pin pin;
+
+	listening("s", SOCK_STREAM);
+	ck_assert_int_eq(inode_pin(AT_FDCWD, "s", &pin), 0);
+	ck_assert_int_eq(as_stranger(holds_untold, &pin), 0);
+}
+END_TEST
+
 static void add_table(TCase *cases)
 {
 	tcase_add_test(cases, nothing_is_ours_to_begin_with);
@@ -991,6 +1044,7 @@ static void add_table(TCase *cases)
 	tcase_add_test(cases, a_fork_has_what_its_parent_had);
 	tcase_add_test(cases, a_child_that_was_not_told_of_its_fork_forgets_nothing);
 	tcase_add_test(cases, what_finds_no_room_is_forgotten_with_its_claim);
+	tcase_add_test(cases, what_finds_no_room_may_have_no_claim);
 	tcase_add_test(cases, a_name_forgotten_makes_room);
 	tcase_add_test(cases, a_name_without_claim_makes_room_for_one_with);
 	tcase_add_test(cases, many_names_find_room);
@@ -999,6 +1053,8 @@ static void add_table(TCase *cases)
 	tcase_add_test(cases, a_rival_s_claim_counts_after_ours_is_void);
 	tcase_add_test(cases, a_rival_s_record_counts_after_ours_is_lost);
 	tcase_add_test(cases, a_record_of_our_socket_is_no_rival_s);
+	tcase_add_test(cases, a_claim_that_tells_no_socket_is_no_rival_s);
+	tcase_add_test(cases, a_rival_s_record_does_not_count_where_our_socket_is_not_known);
 	tcase_add_test(cases, threads_do_not_disturb_each_other);
 	tcase_add_test(cases, a_name_half_written_is_not_seen);
 	tcase_add_test(cases, a_fork_at_any_instant_has_a_usable_table);
@@ -1042,5 +1098,7 @@ Suite *suite_of_room(void)
 	add_table(suite_cases(suite, "table"));
 	add_inherited(suite_cases(suite, "inherited"));
 	add_held(suite_cases(suite, "held"));
+	ADD_ROOT_TEST(suite_cases(suite, "forbidden"),
+		a_socket_that_does_not_tell_its_number_is_not_held);
 	return suite;
 }

@@ -153,6 +153,22 @@ START_TEST(a_name_without_a_lock_file_goes_without)
 }
 END_TEST
 
+START_TEST(a_name_too_long_for_a_lock_file_goes_without)
+{
+	char path[2 * LOCKFILE_PATH];
+	struct step step;
+
+	memset(path, 'x', sizeof(path));
+	path[sizeof(path) - 1] = '\0';
+	step = step_on(path, "b");
+	ck_assert(KEEPS_ERRNO(step_enter(&step)));
+	ck_assert_int_eq(step.lock[FROM].fd, -1);
+	ck_assert_int_ge(step.lock[TO].fd, 0);
+	step_leave(&step);
+	step_end(&step);
+}
+END_TEST
+
 /* All or none, and not for ever. */
 START_TEST(a_mutex_that_cannot_be_had_ends_the_step)
 {
@@ -269,6 +285,7 @@ Suite *suite_of_room(void)
 	tcase_add_test(cases, an_ignored_name_has_no_part_in_a_step);
 	tcase_add_test(cases, signals_and_cancellation_are_held_off);
 	tcase_add_test(cases, a_name_without_a_lock_file_goes_without);
+	tcase_add_test(cases, a_name_too_long_for_a_lock_file_goes_without);
 	tcase_add_loop_test(cases, a_mutex_that_cannot_be_had_ends_the_step, 0, 2);
 	tcase_add_test(cases, signals_arrive_while_it_waits);
 	tcase_add_test(cases, two_that_cross_do_not_wait_for_each_other_for_ever);

@@ -12,6 +12,7 @@
 #include <check.h>
 #include <errno.h>
 #include <stdbool.h>
+#include <sys/syscall.h>
 #include <sys/types.h>
 #include <unistd.h>
 
@@ -90,9 +91,26 @@ int open_descriptors(void);
 /* Leaves none to be had. Returns one that may be closed again. */
 int use_up_descriptors(void);
 
-/* From now on this system call fails with EPERM in this process, as by a seccomp filter of others.
+/*
+ * From now on this system call fails so in this process, as by a seccomp filter of others. Not
+ * under qemu-user, which knows no filters: cases that need one are in test cases "forbidden".
  */
-void forbid(int call);
+void forbid_with(int call, int error);
+void forbid(int call); /* with EPERM */
+
+/* The calls of kernel_stat, kernel_fstat and kernel_lock: see kernel.c. */
+#if defined(SYS_newfstatat)
+#define CALL_LOOK SYS_newfstatat
+#define CALL_STAT SYS_fstat
+#elif defined(SYS_fstatat64)
+#define CALL_LOOK SYS_fstatat64
+#define CALL_STAT SYS_fstat64
+#endif
+#ifdef SYS_fcntl64
+#define CALL_LOCK SYS_fcntl64
+#else
+#define CALL_LOCK SYS_fcntl
+#endif
 
 /* ---- sockets; type is SOCK_STREAM, SOCK_SEQPACKET or SOCK_DGRAM ---- */
 
