@@ -103,6 +103,64 @@ class Settings(SocketCase):
         self.assertEqual(rival.said(), "")
         self.assertNotIn("other.sockguard", self.names())
 
+    def calls_that_take(self, rival):
+        """Each call that would take the owner's name away; unlink is above."""
+        here, other = rival.open_directory(self.dir), os.path.join(self.dir, "other")
+        yield lambda: rival.unlinkat(here, "app.sock")
+        yield lambda: rival.remove(self.path)
+        yield lambda: rival.rename(self.path, other)
+        yield lambda: rival.renameat(here, "app.sock", here, "other")
+        if rival.renameat2(-1, "", -1, "", 0) != errno.ENOSYS:  # as a libc has it without
+            yield lambda: rival.renameat2(here, "app.sock", here, "other", 0)
+
+    def test_disable_each_call_that_takes(self):
+        rival = self.rival(DISABLE="1")
+        for take in self.calls_that_take(rival):
+            self.assertStolen(take, self.owner, self.fd)
+            self.owner.kill()
+            for name in self.names():
+                os.unlink(os.path.join(self.dir, name))
+            self.owner = Actor(self, guard=True)
+            self.fd = self.owner.serve(self.path)
+        self.assertEqual(rival.said(), "")
+
+    def test_without_disable_each_call_that_takes(self):
+        rival = self.rival(DISABLE="0")
+        for take in self.calls_that_take(rival):
+            self.assertRefused(take, self.owner, self.fd)
+
+    def linked_names(self, **settings):
+        """What there is after links to the owner's socket."""
+        rival = self.rival(**settings)
+        here = rival.open_directory(self.dir)
+        self.assertEqual(rival.link(self.path, os.path.join(self.dir, "a")), 0)
+        self.assertEqual(rival.linkat(here, "app.sock", here, "b"), 0)
+        return self.names()
+
+    def test_disable_links(self):
+        self.assertEqual(self.linked_names(DISABLE="1"),
+                         ["a", "app.sock", "app.sock.sockguard", "b"])
+
+    def test_without_disable_links(self):
+        self.assertEqual(self.linked_names(),
+                         ["a", "a.sockguard", "app.sock", "app.sock.sockguard", "b", "b.sockguard"])
+
+    def claims_of_heir(self, **settings):
+        """How many claims a process has that inherits the owner's listener with exec."""
+        near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with near, far:
+            self.owner.send_fd(self.owner.take(near), self.fd)
+            _, listeners, _, _ = socket.recv_fds(far, 16, 1)
+        self.addCleanup(os.close, listeners[0])
+        heir = Actor(self, guard=True, settings=settings, pass_fds=listeners)
+        return [target for _, target in heir.descriptors()].count(self.lock())
+
+    def test_disable_at_load(self):
+        self.assertEqual(self.claims_of_heir(DISABLE="1"), 0)
+
+    def test_without_disable_at_load(self):
+        self.assertEqual(self.claims_of_heir(), 1)
+
     # SOCKGUARD_ONLY, SOCKGUARD_IGNORE
 
     def test_only_matches(self):
