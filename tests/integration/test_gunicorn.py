@@ -334,13 +334,20 @@ class Reload(GunicornCase):
         old.signal(signal.SIGUSR2)
         old.wait_log("Booting worker", times=4)
 
+    def _read_pidfile(self):
+        """The pid in it; None in the moment in which the new master has not written its own."""
+        try:
+            with open(self.pidfile, encoding="ascii") as file:
+                return int(file.read())
+        except FileNotFoundError:
+            return None
+
     def _term_old(self, old):
         """Ends the old master and returns the new one's pid."""
         old.signal(signal.SIGTERM)
         self.assertEqual(old.wait_exit(), 0)
         old.wait_log("Master has been promoted")
-        with open(self.pidfile, encoding="ascii") as file:
-            new = int(file.read())
+        new = harness.wait_until(self._read_pidfile, "the new master's pidfile")
         self.assertNotEqual(new, old.pid)
         return new
 
