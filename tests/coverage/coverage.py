@@ -8,7 +8,8 @@ says why a branch is never taken: an entry is a line
     FILE FUNCTION: CONDITION is true|false|never asked
 
 or "case LABEL: is never taken", or "FUNCTION is never called", and below it, indented, the reason.
-Names and text, and no line numbers: those change with every edit.
+Names and text, and no line numbers: those change with every edit. Of a branch that only a race takes
+the line ends in "(a race)": at times it is taken.
 
 The exit status is 1 where a branch is neither taken nor explained, or an explanation is of one that
 is taken, or there no more.
@@ -49,6 +50,9 @@ class Source:
         return re.sub(r"\s+", " ", " ".join(lines)).strip()
 
 
+RACE = " (a race)"
+
+
 class Branch:
     """A condition, with how often it was true and false in all runs together."""
 
@@ -61,12 +65,18 @@ class Branch:
         """Adds what one program did."""
         self.true, self.false = max(self.true, true), max(self.false, false)
 
+    def _text(self):
+        return self._source.text(*self._place)
+
+    def condition(self):
+        """Which it is, as an explanation begins."""
+        return f"{self._source.name} {self._source.function(self.line)}: {self._text()}"
+
     def missed(self):
         """What never happened, as an explanation names it; None where all did."""
-        text = self._source.text(*self._place)
-        where = f"{self._source.name} {self._source.function(self.line)}: "
+        text, condition = self._text(), self.condition()
         if re.match(r"(case|default)\b", text):
-            return None if self.true else f"{where}{text.rstrip(':')} is never taken"
+            return None if self.true else f"{condition.rstrip(':')} is never taken"
         if self._source.before(*self._place[:2]).endswith("switch ("):
             return None  # none of the cases: that all values have one, -Wswitch sees to
         if text in ("true", "false", "0", "1"):
@@ -74,14 +84,14 @@ class Branch:
         if self.true and self.false:
             return None
         outcome = "false" if self.true else "true" if self.false else "never asked"
-        return f"{where}{text} is {outcome}"
+        return f"{condition} is {outcome}"
 
 
 def read_export(path, root):
-    """The sources, the branches never taken as {name: file and line}, and each file's summary."""
+    """The conditions, the branches never taken as {name: file and line}, each file's summary."""
     with open(path, encoding="utf-8") as export:
         data = json.load(export)["data"][0]
-    sources, missed, summaries = {}, {}, {}
+    sources, conditions, missed, summaries = {}, set(), {}, {}
     for file in data["files"]:
         full = os.path.realpath(file["filename"])
         name = os.path.relpath(full, os.path.realpath(root))
@@ -100,38 +110,43 @@ def read_export(path, root):
         if not count:
             missed[f"{name} {function} is never called"] = f"{name}:{first}"
     for file in data["files"]:
-        missed.update(missed_branches(sources[file["filename"]], file["branches"]))
-    return missed, summaries
+        source = sources[file["filename"]]
+        for branch in branches_of(source, file["branches"]):
+            conditions.add(branch.condition())
+            if branch.missed():
+                missed[branch.missed()] = f"{source.name}:{branch.line}"
+    return conditions, missed, summaries
 
 
-def missed_branches(source, counted):
-    """Of one file, the branches never taken: {name: file and line}."""
+def branches_of(source, counted):
+    """The branches of one file."""
     branches = {}
     for line, column, last_line, last_column, true, false, *_ in counted:
         place = (line, column, last_line, last_column)
         branches.setdefault(place, Branch(source, place)).saw(true, false)
-    return {branch.missed(): f"{source.name}:{branch.line}" for branch in branches.values()
-            if branch.missed()}
+    return branches.values()
 
 
 def read_explained(path):
-    """{what never happens: why}; ends the program where an entry is not understood."""
-    explained, entry = {}, None
+    """{what never happens: why}, and what only a race does; ends where that is not understood."""
+    explained, races, entry = {}, set(), None
     with open(path, encoding="utf-8") as lines:
         for number, line in enumerate(lines, 1):
             if not line.strip() or line.startswith("#"):
                 continue
             if line[0].isspace() and entry:
                 explained[entry] = f"{explained[entry]} {line.strip()}".strip()
-            elif not line[0].isspace() and line.strip() not in explained:
-                entry = line.strip()
+            elif not line[0].isspace() and line.strip().removesuffix(RACE) not in explained:
+                entry = line.strip().removesuffix(RACE)
                 explained[entry] = ""
+                if line.strip().endswith(RACE):
+                    races.add(entry)
             else:
                 sys.exit(f"{path}:{number}: a reason without a branch, or a branch told twice")
     for entry, reason in explained.items():
         if not reason:
             sys.exit(f"{path}: no reason is given why {entry}")
-    return explained
+    return explained, races
 
 
 def tell(summaries):
@@ -159,11 +174,12 @@ def main():
     if len(sys.argv) != 4:
         print("usage: coverage.py EXPORT SOURCE EXPLAINED", file=sys.stderr)
         return 2
-    missed, summaries = read_export(*sys.argv[1:3])
-    explained = read_explained(sys.argv[3])
+    conditions, missed, summaries = read_export(*sys.argv[1:3])
+    explained, races = read_explained(sys.argv[3])
     tell(summaries)
     unexplained = sorted(set(missed) - set(explained))
-    stale = sorted(set(explained) - set(missed))
+    stale = sorted(name for name in set(explained) - set(missed)
+                   if name not in races or name.rsplit(" is ", 1)[0] not in conditions)
     for name in sorted(set(missed) & set(explained)):
         print(f"Explained: {missed[name]}: {name.split(' ', 1)[1]}\n    {explained[name]}")
     for name in unexplained:
