@@ -374,12 +374,28 @@ START_TEST(the_longest_path_does_no_harm)
 }
 END_TEST
 
+static int ignores_without_memory(const void *path)
+{
+	forbid_with(CALL_MAP, ENOMEM);
+	return ignores(path);
+}
+
+/* Rather guarded than not. */
+START_TEST(without_memory_nothing_is_ignored)
+{
+	strcpy(config.ignore, "*");
+	ck_assert(ignores("/run/s"));
+	ck_assert_int_eq(in_child(ignores_without_memory, "/run/s"), 0);
+}
+END_TEST
+
 Suite *suite_of_room(void)
 {
 	Suite *suite = suite_create("config");
 	TCase *loading = suite_cases(suite, "loading");
 	TCase *patterns = suite_cases(suite, "patterns");
 
+	tcase_add_test(suite_cases(suite, "forbidden"), without_memory_nothing_is_ignored);
 	tcase_add_test(loading, nothing_set_is_the_default);
 	tcase_add_loop_test(loading, empty_is_as_unset, 0, 6);
 	tcase_add_test(loading, flags_are_one_or_zero);

@@ -561,32 +561,26 @@ static int unlink_lockfile_of_s(void)
 	return g_unlink(FILE_OF("s"));
 }
 
-static void *is_busy(void *act)
-{
-	static char yes;
-	int result = ((int (*)(void))act)();
-
-	return result == -1 && errno == EADDRINUSE ? &yes : NULL;
-}
-
 /* All at once, for each waits three seconds. */
 START_TEST(every_call_waits_with_a_bound)
 {
 	static int (*const acts[])(void) = {
 		bind_s, link_t_to_s, rename_t_to_s, unlink_lockfile_of_s};
 	enum { ACTS = sizeof(acts) / sizeof(acts[0]) };
-	pthread_t threads[ACTS];
-	void *busy;
+	pid_t pids[ACTS];
+	int status;
 
 	make_stale("t");
 	start(hold_mutex, "s");
-	for (int i = 0; i < ACTS; i++)
-		ck_assert_int_eq(pthread_create(&threads[i], NULL, is_busy, (void *)acts[i]), 0);
 	for (int i = 0; i < ACTS; i++) {
-		ck_assert_int_eq(pthread_join(threads[i], &busy), 0);
-		ck_assert_msg(busy != NULL, "act %d", i);
+		pids[i] = fork();
+		if (pids[i] == 0)
+			_exit(acts[i]() == -1 && errno == EADDRINUSE && performed == 0 ? 0 : 1);
 	}
-	ck_assert_int_eq(performed, 0);
+	for (int i = 0; i < ACTS; i++) {
+		ck_assert_int_eq(waitpid(pids[i], &status, 0), pids[i]);
+		ck_assert_msg(status == 0, "act %d", i);
+	}
 	ck_assert(exists("t") && !exists("s") && exists(FILE_OF("s")));
 }
 END_TEST
@@ -643,8 +637,9 @@ static void replace_s_by_a_file(void)
 
 static void replace_directory_by_a_file(void)
 {
-	ck_assert_int_eq(rename("dir", "gone"), 0);
-	write_file("dir", "");
+	write_file("gone", "");
+	ck_assert_int_eq(syscall(SYS_renameat2, AT_FDCWD, "dir", AT_FDCWD, "gone", RENAME_EXCHANGE),
+		0);
 }
 
 /* What was seen before the mutex was had is looked at again. */
@@ -1508,6 +1503,25 @@ START_TEST(an_ignored_link_leaves_no_trace)
 }
 END_TEST
 
+static int link_and_lose(const struct call *call)
+{
+	int result = perform_link(call);
+
+	ck_assert_int_eq(unlink(call->newpath), 0);
+	return result;
+}
+
+START_TEST(a_link_that_is_gone_at_once_is_not_claimed)
+{
+	struct call call = {"link", link_and_lose, AT_FDCWD, "p", AT_FDCWD, "p.bak", 0};
+
+	guarded("p");
+	ck_assert_int_eq(guard_link(&call), 0);
+	ck_assert(!exists(FILE_OF("p.bak")));
+	ck_assert(is_claimed("p"));
+}
+END_TEST
+
 START_TEST(another_s_link_is_not_ours)
 {
 	start_owner("p", SOCK_STREAM);
@@ -1700,6 +1714,7 @@ static void add_link(TCase *cases)
 	tcase_add_loop_test(cases, a_name_we_gave_a_foreign_socket_without_a_claim_is_not_ours, 0,
 		RIVALS);
 	tcase_add_test(cases, an_ignored_link_leaves_no_trace);
+	tcase_add_test(cases, a_link_that_is_gone_at_once_is_not_claimed);
 	tcase_add_test(cases, another_s_link_is_not_ours);
 	tcase_add_test(cases, an_absent_name_that_is_claimed_is_not_linked);
 	tcase_add_test(cases, a_link_that_fails_leaves_no_trace);

@@ -170,6 +170,18 @@ START_TEST(a_claim_without_a_socket_is_no_owner)
 }
 END_TEST
 
+START_TEST(a_claim_without_a_record_keeps_no_stale_name)
+{
+	struct judgement judgement;
+
+	start(claim_without_socket, "s");
+	write_file("s" LOCKFILE_SUFFIX, "not a record");
+	judgement = judged("s");
+	ck_assert_int_eq(judgement.whose, NOBODYS);
+	ck_assert(is_stale("s"));
+}
+END_TEST
+
 START_TEST(what_we_hold_is_ours)
 {
 	struct judgement judgement;
@@ -426,6 +438,7 @@ Suite *suite_of_room(void)
 	tcase_add_test(cases, an_unguarded_owner_s_is_theirs);
 	tcase_add_test(cases, a_guarded_owner_s_is_theirs_by_name);
 	tcase_add_test(cases, a_claim_without_a_socket_is_no_owner);
+	tcase_add_test(cases, a_claim_without_a_record_keeps_no_stale_name);
 	tcase_add_test(cases, what_we_hold_is_ours);
 	tcase_add_test(cases, what_we_noted_is_ours);
 	tcase_add_test(cases, another_host_s_claim_is_theirs);

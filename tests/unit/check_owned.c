@@ -1029,6 +1029,43 @@ START_TEST(a_socket_that_does_not_tell_its_number_is_not_held)
 }
 END_TEST
 
+/* Without privilege and netlink the record has to tell, of a lock file that is claimed. */
+static int holds_by_the_record(const void *path)
+{
+	struct lockfile lock = named(path);
+	struct pin pin;
+
+	lockfile_peek(&lock);
+	ck_assert_int_eq(inode_pin(AT_FDCWD, path, &pin), 0);
+	forbid_with(SYS_socket, EAFNOSUPPORT);
+	return KEEPS_ERRNO(owned_adopt_held(&pin, &lock));
+}
+
+static bool holds_recorded(void)
+{
+	chmod(FILE_OF_S, 0644); /* for a stranger to read it */
+	return as_stranger(holds_by_the_record, "s") == 1;
+}
+
+START_TEST(without_privilege_and_netlink_the_record_tells)
+{
+	int fd = listening("s", SOCK_STREAM);
+	pid_t owner;
+
+	ck_assert(!holds_recorded());
+	owner = start(claim_for_socket_in_child, &fd);
+	ck_assert(holds_recorded());
+	end(owner);
+	ck_assert(!holds_recorded()); /* it is claimed no more */
+	owner = start(claim_another_in_child, "s");
+	ck_assert(!holds_recorded());
+	write_file(FILE_OF_S, "not a record");
+	ck_assert_int_eq(truncate(FILE_OF_S, 0), 0);
+	ck_assert(!holds_recorded());
+	end(owner);
+}
+END_TEST
+
 static void add_table(TCase *cases)
 {
 	tcase_add_test(cases, nothing_is_ours_to_begin_with);
@@ -1091,6 +1128,12 @@ static void add_held(TCase *cases)
 	tcase_add_test(cases, a_held_listener_s_claim_is_joined);
 }
 
+static void add_forbidden(TCase *cases)
+{
+	ADD_ROOT_TEST(cases, a_socket_that_does_not_tell_its_number_is_not_held);
+	ADD_ROOT_TEST(cases, without_privilege_and_netlink_the_record_tells);
+}
+
 Suite *suite_of_room(void)
 {
 	Suite *suite = suite_create("owned");
@@ -1098,7 +1141,6 @@ Suite *suite_of_room(void)
 	add_table(suite_cases(suite, "table"));
 	add_inherited(suite_cases(suite, "inherited"));
 	add_held(suite_cases(suite, "held"));
-	ADD_ROOT_TEST(suite_cases(suite, "forbidden"),
-		a_socket_that_does_not_tell_its_number_is_not_held);
+	add_forbidden(suite_cases(suite, "forbidden"));
 	return suite;
 }

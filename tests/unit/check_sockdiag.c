@@ -300,6 +300,23 @@ START_TEST(what_a_filter_forbids_is_silence)
 }
 END_TEST
 
+static int is_silent_without_memory(const void *pin)
+{
+	forbid_with(CALL_MAP, ENOMEM);
+	return KEEPS_ERRNO(sockdiag_bound(pin)) == SOCKDIAG_SILENT;
+}
+
+START_TEST(without_memory_for_the_answer_there_is_silence)
+{
+	struct pin pin;
+
+	bound("s", SOCK_STREAM);
+	pin = pin_of("s");
+	ck_assert_int_eq(is_bound(&pin), SOCKDIAG_YES);
+	ck_assert_int_eq(in_child(is_silent_without_memory, &pin), 1);
+}
+END_TEST
+
 static int asks_as_stranger(const void *about)
 {
 	int fd = *(const int *)about;
@@ -357,6 +374,7 @@ Suite *suite_of_room(void)
 	tcase_add_loop_test(there, a_socket_is_there_until_closed, 0, TYPES);
 	tcase_add_test(there, both_number_and_cookie_count);
 	tcase_add_loop_test(silent, what_a_filter_forbids_is_silence, 0, 2);
+	tcase_add_test(silent, without_memory_for_the_answer_there_is_silence);
 	ADD_ROOT_TEST(silent, no_permission_is_needed);
 	return suite;
 }

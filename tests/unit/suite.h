@@ -98,13 +98,18 @@ int use_up_descriptors(void);
 void forbid_with(int call, int error);
 void forbid(int call); /* with EPERM */
 
-/* The calls of kernel_stat, kernel_fstat and kernel_lock: see kernel.c. */
+/* The calls of kernel_stat, kernel_fstat and kernel_lock, see kernel.c, and mmap. */
 #if defined(SYS_newfstatat)
 #define CALL_LOOK SYS_newfstatat
 #define CALL_STAT SYS_fstat
 #elif defined(SYS_fstatat64)
 #define CALL_LOOK SYS_fstatat64
 #define CALL_STAT SYS_fstat64
+#endif
+#ifdef SYS_mmap2
+#define CALL_MAP SYS_mmap2
+#else
+#define CALL_MAP SYS_mmap
 #endif
 #ifdef SYS_fcntl64
 #define CALL_LOCK SYS_fcntl64
