@@ -1,4 +1,5 @@
 #include <fcntl.h>
+#include <limits.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stddef.h>
@@ -339,6 +340,34 @@ START_TEST(a_long_path_is_unlinked_as_any)
 	write_file(path, "");
 	ASSERT_WORKS(g_unlink(path));
 	ck_assert(!exists(path));
+}
+END_TEST
+
+/* So long that there is no room for a slash behind it. */
+START_TEST(an_absent_name_at_the_longest_path_is_not_there)
+{
+	char path[PATH_MAX];
+
+	for (size_t i = 0; i < sizeof(path); i++)
+		path[i] = i % 2 ? '/' : '.';
+	path[sizeof(path) - 2] = 's';
+	path[sizeof(path) - 1] = '\0';
+	ASSERT_FAILS(g_unlink(path), ENOENT);
+	write_file("s", "");
+	ASSERT_WORKS(g_unlink(path));
+}
+END_TEST
+
+static int unlinks_nothing_without_memory(const void *path)
+{
+	forbid_with(CALL_MAP, ENOMEM);
+	errno = MARK;
+	return g_unlink(path) == -1 && errno == ENOENT && performed == 0 ? 0 : 1;
+}
+
+START_TEST(without_memory_an_absent_name_is_not_there)
+{
+	ck_assert_int_eq(in_child(unlinks_nothing_without_memory, long_path("s")), 0);
 }
 END_TEST
 
@@ -1630,6 +1659,7 @@ static void add_unlink(TCase *cases)
 	tcase_add_test(cases, a_directory_that_appears_meanwhile_is_libc_s);
 	tcase_add_test(cases, a_long_path_is_unlinked_as_any);
 	tcase_add_test(cases, a_lock_file_at_a_long_path_is_libc_s);
+	tcase_add_test(cases, an_absent_name_at_the_longest_path_is_not_there);
 	tcase_add_test(cases, an_own_name_that_libc_does_not_unlink_stays_ours);
 	tcase_add_test(cases, what_is_no_socket_is_libc_s);
 	tcase_add_test(cases, a_slash_behind_a_socket_is_an_error);
@@ -1729,6 +1759,7 @@ Suite *suite_of_room(void)
 	add_bind(suite_cases(suite, "bind"));
 	add_rename(suite_cases(suite, "rename"));
 	add_link(suite_cases(suite, "link"));
+	tcase_add_test(suite_cases(suite, "forbidden"), without_memory_an_absent_name_is_not_there);
 	tcase_add_test(suite_cases(suite, "together"), of_many_that_start_at_once_none_is_robbed);
 	return suite;
 }
