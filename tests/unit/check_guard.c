@@ -298,6 +298,53 @@ START_TEST(a_rival_that_appears_meanwhile_keeps_its_name)
 }
 END_TEST
 
+/* As behind another library that translates paths: never there for us, always for libc. */
+static int unlink_elsewhere(const struct call *call)
+{
+	performed++;
+	if (call->path[strlen(call->path) - 1] != '/')
+		return 0;
+	errno = ENOTDIR;
+	return -1;
+}
+
+START_TEST(a_name_that_only_libc_sees_is_libc_s)
+{
+	struct call call = {"unlink", unlink_elsewhere, AT_FDCWD, "s", 0, NULL, 0};
+
+	ck_assert_int_eq(guard_unlink(&call), 0);
+	ck_assert_int_gt(performed, 1);
+}
+END_TEST
+
+static int unlinks_elsewhere(const void *path)
+{
+	struct call call = {"unlink", unlink_elsewhere, AT_FDCWD, path, 0, NULL, 0};
+
+	return guard_unlink(&call) == -1 && errno == EACCES && performed == 1 ? 0 : 1;
+}
+
+START_TEST(a_name_that_may_not_be_looked_at_is_not_looked_at_again)
+{
+	ck_assert_int_eq(mkdir("dir", 0700), 0);
+	ck_assert_int_eq(as_stranger(unlinks_elsewhere, "dir/s"), 0);
+}
+END_TEST
+
+static int succeed(const struct call *call)
+{
+	(void)call;
+	return 0;
+}
+
+START_TEST(what_libc_does_with_a_slash_behind_is_done)
+{
+	struct call call = {"rename", succeed, AT_FDCWD, "s", AT_FDCWD, "t", 0};
+
+	ASSERT_WORKS(guard_rename(&call)); /* a directory that appeared meanwhile */
+}
+END_TEST
+
 static int make_directory_and_unlink(const struct call *call)
 {
 	if (performed++ == 0)
@@ -1656,6 +1703,9 @@ static void add_unlink(TCase *cases)
 	tcase_add_test(cases, an_absent_name_is_not_there);
 	tcase_add_test(cases, a_name_that_appears_meanwhile_is_not_unlinked);
 	tcase_add_test(cases, a_rival_that_appears_meanwhile_keeps_its_name);
+	tcase_add_test(cases, a_name_that_only_libc_sees_is_libc_s);
+	ADD_ROOT_TEST(cases, a_name_that_may_not_be_looked_at_is_not_looked_at_again);
+	tcase_add_test(cases, what_libc_does_with_a_slash_behind_is_done);
 	tcase_add_test(cases, a_directory_that_appears_meanwhile_is_libc_s);
 	tcase_add_test(cases, a_long_path_is_unlinked_as_any);
 	tcase_add_test(cases, a_lock_file_at_a_long_path_is_libc_s);

@@ -985,6 +985,14 @@ START_TEST(another_s_listener_is_not_held)
 }
 END_TEST
 
+START_TEST(another_s_listener_is_not_held_without_privilege)
+{
+	start_owner("s", SOCK_STREAM);
+	listening("t", SOCK_STREAM);
+	ck_assert_int_eq(as_stranger(holds, "s"), 0);
+}
+END_TEST
+
 START_TEST(a_renamed_listener_is_held)
 {
 	listening("s", SOCK_STREAM);
@@ -1124,6 +1132,7 @@ static void add_held(TCase *cases)
 	if (suite_is_root("a_held_listener_is_ours_without_privilege"))
 		tcase_add_loop_test(cases, a_held_listener_is_ours_without_privilege, 0, TYPES);
 	tcase_add_loop_test(cases, another_s_listener_is_not_held, 0, TYPES);
+	ADD_ROOT_TEST(cases, another_s_listener_is_not_held_without_privilege);
 	tcase_add_test(cases, a_renamed_listener_is_held);
 	tcase_add_test(cases, a_held_listener_s_claim_is_joined);
 }
