@@ -53,9 +53,14 @@ static void note_given_back(int fd)
 {
 	int noted = fd + 1;
 
-	for (size_t i = 0; i < HELD; i++, noted = fd + 1)
+	for (size_t i = 0; i < HELD; i++, noted = fd + 1) {
+		if (atomic_load(&held[i].fd) != noted)
+			continue;
+		atomic_store(&held[i].thread,
+			0); /* who is next to note here has not said who he is */
 		if (atomic_compare_exchange_strong(&held[i].fd, &noted, 0))
 			return;
+	}
 }
 
 /*
@@ -87,6 +92,7 @@ void lockfile_forked(void)
 
 	atomic_store(&forks_under_way, 0);
 	for (size_t i = 0; i < HELD; i++) {
+		atomic_store(&held[i].thread, 0);
 		int noted = atomic_exchange(&held[i].fd, 0);
 		if (noted > 0)
 			close(noted - 1);

@@ -1,5 +1,7 @@
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -575,6 +577,36 @@ START_TEST(a_mutex_that_was_closed_is_not_held)
 	ck_assert(!KEEPS_ERRNO(lockfile_is_held_here(&again)));
 	ck_assert_int_eq(open("/dev/null", O_RDONLY | O_CLOEXEC), lock.fd);
 	ck_assert(!KEEPS_ERRNO(lockfile_is_held_here(&again)));
+}
+END_TEST
+
+#define ROUNDS 20000
+
+static void *count_held_here(void *about)
+{
+	struct lockfile lock;
+	intptr_t held = 0;
+
+	(void)about;
+	for (int i = 0; i < ROUNDS; i++) {
+		lockfile_name(&lock, AT_FDCWD, "s");
+		held += lockfile_try(&lock) == LOCKFILE_BUSY && lockfile_is_held_here(&lock);
+	}
+	return (void *)held;
+}
+
+START_TEST(what_another_thread_is_at_is_not_held_here)
+{
+	pthread_t threads[4];
+	void *held;
+
+	start(take_in_child, "s");
+	for (int i = 0; i < 4; i++)
+		ck_assert_int_eq(pthread_create(&threads[i], NULL, count_held_here, NULL), 0);
+	for (int i = 0; i < 4; i++) {
+		ck_assert_int_eq(pthread_join(threads[i], &held), 0);
+		ck_assert_ptr_null(held);
+	}
 }
 END_TEST
 
@@ -1400,6 +1432,7 @@ static void add_mutex(TCase *cases)
 	tcase_add_test(cases, more_mutexes_than_can_be_noted_are_busy);
 	tcase_add_test(cases, the_last_mutex_that_can_be_noted_stays_where_it_is);
 	tcase_add_test(cases, a_mutex_that_was_closed_is_not_held);
+	tcase_add_test(cases, what_another_thread_is_at_is_not_held_here);
 }
 
 static void add_none(TCase *cases)
