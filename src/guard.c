@@ -442,8 +442,10 @@ static int link_in_step(const struct call *call, struct step *step)
 		  judge_absent_claimed(&step->lock[TO], &to);
 	errno = saved;
 	result = claimed ? -1 : call->perform(call);
-	if (result == 0)
+	if (result == 0) {
 		note_linked(call, step);
+		errno = saved;
+	}
 	step_leave(step);
 	if (claimed)
 		return refuse(call->verb, call->newpath, &to);
