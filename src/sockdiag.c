@@ -93,6 +93,7 @@ static bool piece_decides(const struct wanted *wanted, const void *piece, size_t
 			return true;
 		}
 		if (header->nlmsg_type != SOCK_DIAG_BY_FAMILY ||
+			header->nlmsg_len % NLMSG_ALIGNTO != 0 ||
 			header->nlmsg_len < NLMSG_LENGTH(sizeof(struct unix_diag_msg))) {
 			*answer = SOCKDIAG_SILENT;
 			return true;

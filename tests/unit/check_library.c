@@ -9,7 +9,8 @@
 
 #include "suite.h"
 
-/* What the loader makes of $LIB: the directory it finds a library in that nothing here has loaded. */
+/* What the loader makes of $LIB: the directory it finds a library in that nothing here has loaded.
+ */
 static const char *lib_of_loader(void)
 {
 	static char lib[PATH_MAX];
