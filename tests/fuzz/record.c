@@ -63,10 +63,14 @@ static void read_any(const uint8_t *data, size_t size)
 	if (!text)
 		abort();
 	memcpy(text, data, size);
-	if (record_read(&record, text, size))
+	if (record_read(&record, text, size)) {
+		expect(memchr(record.boot, '\0', sizeof(record.boot)) &&
+				memchr(record.comm, '\0', sizeof(record.comm)),
+			"a text without an end");
 		expect_stable(&record);
-	else
+	} else {
 		expect(same(&record, &nothing), "a record in spite of a failure");
+	}
 	free(text);
 }
 

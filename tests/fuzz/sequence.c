@@ -74,7 +74,11 @@ static const char *next_name(void)
 
 static const char *shown(const char *name)
 {
-	return !name ? "NULL" : name == (const char *)-1 ? "-1" : name;
+	if (!name)
+		return "NULL";
+	if (name == (const char *)-1)
+		return "-1";
+	return strchr(name, '\n') ? "odd bytes" : name;
 }
 
 /* ---- both sides ---- */

@@ -44,21 +44,27 @@ static struct wanted next_wanted(void)
 	};
 }
 
-static void read_any(void)
+/* In memory of its very size, so that a byte too many is seen. */
+static void read_copy(const struct wanted *wanted, const void *bytes, size_t length)
 {
-	struct wanted wanted = next_wanted();
-	size_t length = (size_t)(input.end - input.at);
-	void *piece = malloc(length + !length); /* of its very size: a byte too many is seen */
+	void *piece = malloc(length + !length);
 	enum sockdiag answer = (enum sockdiag)4711;
 	bool decided;
 
 	if (!piece)
 		abort();
-	memcpy(piece, input.at, length);
-	decided = piece_decides(&wanted, piece, length, &answer);
+	memcpy(piece, bytes, length);
+	decided = piece_decides(wanted, piece, length, &answer);
 	expect(decided ? answer <= SOCKDIAG_SILENT : answer == (enum sockdiag)4711,
 		"an answer without a decision, or the other way round");
 	free(piece);
+}
+
+static void read_any(void)
+{
+	struct wanted wanted = next_wanted();
+
+	read_copy(&wanted, input.at, (size_t)(input.end - input.at));
 }
 
 /* A dump, as far as it is put together. */
@@ -133,12 +139,8 @@ static void add_socket(const struct wanted *wanted)
 		decide(SOCKDIAG_YES);
 }
 
-static void read_dump_of_input(void)
+static void put_together(const struct wanted *wanted)
 {
-	struct wanted wanted = next_wanted();
-	enum sockdiag answer = SOCKDIAG_SILENT;
-	bool decided;
-
 	dump.length = 0;
 	dump.decided = false;
 	dump.answer = SOCKDIAG_SILENT;
@@ -146,13 +148,38 @@ static void read_dump_of_input(void)
 		unsigned int what = next();
 
 		if (what < 0xf0)
-			add_socket(&wanted);
+			add_socket(wanted);
 		else
 			add_end(what < 0xf8 ? NLMSG_DONE : NLMSG_ERROR);
 	}
+}
+
+static void read_dump_of_input(void)
+{
+	struct wanted wanted = next_wanted();
+	enum sockdiag answer = SOCKDIAG_SILENT;
+	bool decided;
+
+	put_together(&wanted);
 	decided = piece_decides(&wanted, dump.bytes, dump.length, &answer);
 	expect(decided == dump.decided && answer == dump.answer,
 		"what was found is not what was put in");
+}
+
+/* Nearly what the kernel says, which bytes at random hardly are: one other, and cut short. */
+static void read_spoilt(void)
+{
+	struct wanted wanted = next_wanted();
+	size_t place = next() << 8, cut;
+	char byte;
+
+	place += next();
+	byte = (char)next();
+	cut = next();
+	put_together(&wanted);
+	if (place < dump.length)
+		dump.bytes[place] = byte;
+	read_copy(&wanted, dump.bytes, cut < dump.length ? dump.length - cut : 0);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -161,9 +188,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	input.at = data + 1;
 	input.end = data + size;
-	if (data[0] % 2)
-		read_any();
-	else
+	switch (data[0] % 3) {
+	case 0:
 		read_dump_of_input();
+		break;
+	case 1:
+		read_any();
+		break;
+	default:
+		read_spoilt();
+	}
 	return 0;
 }
