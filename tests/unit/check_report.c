@@ -1,6 +1,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -454,14 +455,16 @@ static void assert_dated(time_t second)
 
 START_TEST(dates_are_those_of_the_calendar)
 {
-	static const time_t seconds[] = {0, 86399, 86400, 951782399, 951782400, 951868799,
+	static const int64_t seconds[] = {0, 86399, 86400, 951782399, 951782400, 951868799,
 		951868800, 1709164800, 1709251200, 1735689599, 1735689600, 4107542399, 4107542400,
 		13574563200, 13574649600};
 
 	write_file("log", "");
 	log_to_file("log");
-	for (size_t i = 0; i < sizeof(seconds) / sizeof(seconds[0]); i++)
-		assert_dated(seconds[i]);
+	for (size_t i = 0; i < sizeof(seconds) / sizeof(seconds[0]); i++) {
+		if ((time_t)seconds[i] == seconds[i]) /* 32 bits end in 2038 */
+			assert_dated((time_t)seconds[i]);
+	}
 	for (int day = 0; day < 4 * 1461; day++) /* four leap years from 2018 on */
 		assert_dated(1514764800 + day * (time_t)86400 + day);
 }
