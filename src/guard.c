@@ -261,8 +261,8 @@ static void settle_renamed(const struct call *call, struct step *step,
 	struct lockfile *to = &step->lock[TO];
 
 	if (call->flags & RENAME_EXCHANGE) {
-		if (!lockfile_exchange(from,
-			    to)) { /* a claim must not lie beside another's socket */
+		/* Or a claim would lie beside another's socket. */
+		if (!lockfile_exchange(from, to)) {
 			lockfile_remove(from);
 			lockfile_remove(to);
 		}

@@ -56,8 +56,8 @@ static void note_given_back(int fd)
 	for (size_t i = 0; i < HELD; i++, noted = fd + 1) {
 		if (atomic_load(&held[i].fd) != noted)
 			continue;
-		atomic_store(&held[i].thread,
-			0); /* who is next to note here has not said who he is */
+		/* Who notes here next has not said who he is until he does. */
+		atomic_store(&held[i].thread, 0);
 		if (atomic_compare_exchange_strong(&held[i].fd, &noted, 0))
 			return;
 	}
@@ -102,21 +102,14 @@ void lockfile_forked(void)
 
 bool lockfile_is_held_here(const struct lockfile *lock)
 {
-	int saved = errno;
-	bool here = false;
-	struct stat found;
-
-	for (size_t i = 0; i < HELD && !here; i++) {
+	for (size_t i = 0; i < HELD; i++) {
 		int fd = atomic_load(&held[i].fd) - 1;
 
-		if (fd < 0 || atomic_load(&held[i].thread) != this_thread() ||
-			inode_stat(fd, &found) != 0)
-			continue;
-		struct file_id file = file_of(&found);
-		here = file_same(&file, &lock->file);
+		if (fd >= 0 && atomic_load(&held[i].thread) == this_thread() &&
+			lockfile_is(fd, &lock->file))
+			return true;
 	}
-	errno = saved;
-	return here;
+	return false;
 }
 
 static void forget_state(struct lockfile *lock)
@@ -435,11 +428,10 @@ void lockfile_leave(struct lockfile *lock)
 
 	if (lock->fd < 0)
 		return;
-	if (lock->named && !lock->borrowed && !lock->claimed && lockfile_unclaimed(lock))
+	if (lock->named && lockfile_unclaimed(lock)) /* what is borrowed is a claim's */
 		lockfile_remove(lock);
-	/* Not by close alone: a fork in another thread may hold a copy. Nobody finds a removed
-	 * file. */
-	if (!lock->removed)
+	/* Not by close alone: a fork in another thread may hold a copy. */
+	if (!lock->removed) /* then nobody finds it any more */
 		released = release_mutex(lock->fd);
 	if (!lock->borrowed)
 		note_given_back(lock->fd);
@@ -620,6 +612,13 @@ enum claim lockfile_claim_state(int claim, const struct file_id *file)
 	}
 	errno = saved;
 	return state;
+}
+
+bool lockfile_is(int fd, const struct file_id *file)
+{
+	enum claim state = lockfile_claim_state(fd, file);
+
+	return state == CLAIM_STANDS || state == CLAIM_VOID;
 }
 
 void lockfile_unclaim(int claim)

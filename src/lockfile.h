@@ -118,6 +118,9 @@ enum claim {
 };
 enum claim lockfile_claim_state(int claim, const struct file_id *file);
 
+/* Is this descriptor that very file, removed or not? */
+bool lockfile_is(int fd, const struct file_id *file);
+
 /* Gives a claim up, for all processes that share the descriptor, and closes it. */
 void lockfile_unclaim(int claim);
 

@@ -106,9 +106,7 @@ static bool write_slot(struct slot *slot, unsigned int turn, const struct name *
 /* Our claim on its lock file stands, or stood until somebody removed that. */
 static bool is_ours(const struct name *name)
 {
-	enum claim state = lockfile_claim_state(name->claim, &name->lockfile);
-
-	return state == CLAIM_STANDS || state == CLAIM_VOID;
+	return lockfile_is(name->claim, &name->lockfile);
 }
 
 /* A void claim needs no release: nobody finds its file any more. */
