@@ -44,13 +44,16 @@ static bool set_reuse(const char *value)
 	return false;
 }
 
-static bool set_text(char *to, const char *value)
+/* Memory that is kept: few programs have any of these, and the others are to pay nothing for it. */
+static bool set_text(const char **to, const char *value)
 {
-	size_t length = strlen(value);
+	size_t size = strlen(value) + 1;
+	char *copy = size <= CONFIG_TEXT ? scratch_take(size) : NULL;
 
-	if (length >= CONFIG_TEXT)
+	if (!copy)
 		return false;
-	memcpy(to, value, length + 1);
+	memcpy(copy, value, size);
+	*to = copy;
 	return true;
 }
 
@@ -64,14 +67,14 @@ static bool set_log(const char *value)
 		config.log_to = (enum log_to)i;
 		return true;
 	}
-	if (value[0] != '/' || !set_text(config.log_file, value))
+	if (value[0] != '/' || !set_text(&config.log_file, value))
 		return false;
 	config.log_to = LOG_TO_FILE;
 	return true;
 }
 
 /* Each pattern absolute, or it could match no path. */
-static bool set_patterns(char *to, const char *value)
+static bool set_patterns(const char **to, const char *value)
 {
 	for (const char *at = value;; at++) {
 		if (*at != '/' && *at != '*')
@@ -84,12 +87,12 @@ static bool set_patterns(char *to, const char *value)
 
 static bool set_only(const char *value)
 {
-	return set_patterns(config.only, value);
+	return set_patterns(&config.only, value);
 }
 
 static bool set_ignore(const char *value)
 {
-	return set_patterns(config.ignore, value);
+	return set_patterns(&config.ignore, value);
 }
 
 /* SOCKGUARD_LOG comes first: complaints about the others go there. */
@@ -139,7 +142,9 @@ static void add_components(struct text *text, const char *path)
 			text_add(text, "/");
 			text_add_n(text, path, length);
 		}
-		path += length + strspn(path + length, "/");
+		path += length;
+		while (*path == '/')
+			path++;
 	}
 }
 
@@ -176,9 +181,9 @@ static bool ignored_by_pattern(int dirfd, const char *path, struct workspace *sp
 		}
 	}
 	add_components(&text, path);
-	if (config.only[0] != '\0' && !matches_any(config.only, space))
+	if (config.only && !matches_any(config.only, space))
 		return true;
-	return config.ignore[0] != '\0' && matches_any(config.ignore, space);
+	return config.ignore && matches_any(config.ignore, space);
 }
 
 bool config_ignores(int dirfd, const char *path)
@@ -187,7 +192,7 @@ bool config_ignores(int dirfd, const char *path)
 	struct workspace *space;
 	bool ignores = false;
 
-	if (config.only[0] == '\0' && config.ignore[0] == '\0')
+	if (!config.only && !config.ignore)
 		return false;
 	space = scratch_take(sizeof(*space));
 	if (space) {

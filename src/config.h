@@ -25,9 +25,9 @@ struct config {
 	bool debug;
 	enum reuse reuse;
 	enum log_to log_to;
-	char log_file[CONFIG_TEXT];
-	char only[CONFIG_TEXT];   /* empty: every path */
-	char ignore[CONFIG_TEXT]; /* empty: none */
+	const char *log_file;
+	const char *only;   /* NULL: every path */
+	const char *ignore; /* NULL: none */
 };
 
 /* Constant once config_load has returned. */

@@ -49,13 +49,11 @@ static bool names_lockfile(const char *path)
 static bool went_with_its_socket(const struct call *call)
 {
 	char directory[LOCKFILE_PATH];
-	size_t length = strlen(call->path);
+	size_t length = inode_directory(call->path);
 	struct stat found;
 
-	if (call->newpath || !names_lockfile(call->path) || length >= sizeof(directory))
+	if (call->newpath || !names_lockfile(call->path) || length + 2 > sizeof(directory))
 		return false;
-	while (length > 0 && call->path[length - 1] != '/')
-		length--;
 	memcpy(directory, call->path, length);
 	memcpy(directory + length, ".", 2);
 	return inode_look(call->dirfd, directory, &found) == 0;

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "kernel.h"
@@ -103,4 +104,13 @@ void inode_unpin(struct pin *pin)
 		close(pin->fd);
 	pin->fd = -1;
 	errno = saved;
+}
+
+size_t inode_directory(const char *path)
+{
+	size_t length = strlen(path);
+
+	while (length > 0 && path[length - 1] != '/')
+		length--;
+	return length;
 }

@@ -69,4 +69,7 @@ int inode_pin(int dirfd, const char *path, struct pin *pin);
 /* Leaves errno alone. */
 void inode_unpin(struct pin *pin);
 
+/* How many bytes of a path name the directory, the last slash included; 0: the current one. */
+size_t inode_directory(const char *path);
+
 #endif

@@ -9,7 +9,6 @@
 #include <linux/fcntl.h>
 #include <linux/stat.h>
 #include <sys/syscall.h>
-#include <sys/sysmacros.h>
 #include <unistd.h>
 
 /* 32-bit kernels have a call and a structure of 64 bits next to those of old. */
@@ -79,6 +78,12 @@ int kernel_fstat(int fd, struct kernel_file *file)
 #endif
 
 #if defined(SYS_statx) && defined(STATX_BTIME)
+/* As stat(2) has it: new_encode_dev in the kernel's include/linux/kdev_t.h. */
+static uint64_t device(uint32_t major, uint32_t minor)
+{
+	return (minor & 0xff) | (uint64_t)major << 8 | (uint64_t)(minor & ~0xffU) << 12;
+}
+
 int kernel_statx(int dirfd, const char *path, int flags, struct kernel_file *file)
 {
 	struct statx found;
@@ -86,7 +91,7 @@ int kernel_statx(int dirfd, const char *path, int flags, struct kernel_file *fil
 	if (syscall(SYS_statx, dirfd, path, flags, STATX_BASIC_STATS | STATX_BTIME, &found) != 0)
 		return -1;
 	*file = (struct kernel_file){
-		.dev = makedev(found.stx_dev_major, found.stx_dev_minor),
+		.dev = device(found.stx_dev_major, found.stx_dev_minor),
 		.ino = found.stx_ino,
 		.size = found.stx_size,
 		.mode = found.stx_mode,

@@ -14,7 +14,7 @@
 
 /* What stat(2) tells of a file, as far as we want to know it. */
 struct kernel_file {
-	uint64_t dev; /* as makedev(3) makes it */
+	uint64_t dev; /* as stat(2) encodes it */
 	uint64_t ino;
 	uint64_t size;
 	uint32_t mode;

@@ -14,12 +14,13 @@
 static int connect_to(int fd, const char *path)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	size_t length = strlen(path);
 
-	if (strlen(path) >= sizeof(address.sun_path)) {
+	if (length >= sizeof(address.sun_path)) {
 		errno = ENAMETOOLONG;
 		return -1;
 	}
-	strcpy(address.sun_path, path);
+	memcpy(address.sun_path, path, length);
 	return connect(fd, (const struct sockaddr *)&address, sizeof(address));
 }
 

@@ -209,15 +209,16 @@ static int move_high(int fd, bool noted)
 static bool is_planted(struct lockfile *lock, const struct stat *found)
 {
 	struct stat directory;
-	char *base = strrchr(lock->path, '/');
-	char *end = base ? base + 1 : lock->path;
-	char first = *end;
+	char *end;
+	char first;
 	bool planted;
 
 	if (found->st_uid == kernel_euid())
 		return false;
+	end = lock->path + inode_directory(lock->path);
+	first = *end;
 	*end = '\0'; /* what is left names the directory, for as long as we look */
-	planted = inode_look(lock->dirfd, base ? lock->path : ".", &directory) == 0 &&
+	planted = inode_look(lock->dirfd, end == lock->path ? "." : lock->path, &directory) == 0 &&
 		  (directory.st_mode & S_ISVTX) && found->st_uid != directory.st_uid;
 	*end = first;
 	return planted;

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "kernel.h"
+#include "scratch.h"
 #include "sockdiag.h"
 #include "text.h"
 
@@ -36,7 +37,8 @@ struct name {
 
 /*
  * A name lies within REACH slots of where its inode number leads, so looking for one that is not
- * there costs the same however full the table is. Untouched slots cost no memory.
+ * there costs the same however full the table is. Untouched slots cost no memory, and there is no
+ * table before the first name is noted: most guarded processes never have one.
  */
 #define SLOTS 4096U
 #define REACH 16U
@@ -49,11 +51,26 @@ _Static_assert(sizeof(struct name) % sizeof(unsigned int) == 0, "a name is copie
  * words and then looks whether the turn is still the one it was. A fork within a write leaves a
  * slot that is odd for ever in the child, which loses the one slot and nothing else.
  */
-static struct slot {
+struct slot {
 	atomic_uint turn;
 	atomic_uint used;
 	atomic_uint words[WORDS];
-} slots[SLOTS];
+};
+
+static _Atomic(struct slot *) table;
+
+static bool have_table(void)
+{
+	struct slot *none = NULL;
+	struct slot *made;
+
+	if (atomic_load_explicit(&table, memory_order_acquire))
+		return true;
+	made = scratch_take(SLOTS * sizeof(*made));
+	if (made && !atomic_compare_exchange_strong(&table, &none, made))
+		scratch_give_back(made, SLOTS * sizeof(*made)); /* another thread was faster */
+	return made != NULL;
+}
 
 static unsigned int home_of(const struct inode *inode)
 {
@@ -63,9 +80,12 @@ static unsigned int home_of(const struct inode *inode)
 	return (unsigned int)(mixed >> 52) % SLOTS;
 }
 
+/* NULL while there is no table. */
 static struct slot *slot_at(unsigned int home, unsigned int step)
 {
-	return &slots[(home + step) % SLOTS];
+	struct slot *slots = atomic_load_explicit(&table, memory_order_acquire);
+
+	return slots ? &slots[(home + step) % SLOTS] : NULL;
 }
 
 /* Copies a slot's name; false where there is none, or it is changing right now. */
@@ -73,6 +93,8 @@ static bool read_slot(struct slot *slot, struct name *name, unsigned int *turn)
 {
 	unsigned int words[WORDS];
 
+	if (!slot)
+		return false;
 	*turn = atomic_load_explicit(&slot->turn, memory_order_acquire);
 	if (*turn % 2 == 1 || !atomic_load_explicit(&slot->used, memory_order_relaxed))
 		return false;
@@ -205,7 +227,7 @@ int owned_claim_on(const struct file_id *file)
 	struct name name;
 
 	for (unsigned int i = 0; i < SLOTS; i++)
-		if (read_slot(&slots[i], &name, &turn) && file_same(&name.lockfile, file) &&
+		if (read_slot(slot_at(0, i), &name, &turn) && file_same(&name.lockfile, file) &&
 			is_ours(&name))
 			return name.claim;
 	return -1;
@@ -245,7 +267,7 @@ void owned_note(const struct inode *inode, const struct file_id *lockfile, int c
 	if (!shares_memory())
 		atomic_store_explicit(&noted_by, getpid(), memory_order_relaxed);
 	sweep();
-	if (!add(&name) && claim >= 0)
+	if (!(have_table() && add(&name)) && claim >= 0)
 		lockfile_unclaim(claim);
 }
 
@@ -336,7 +358,7 @@ static bool each_descriptor(bool (*found)(int fd, void *about), void *about)
 	for (size_t i = 0; i < sizeof(usual) / sizeof(usual[0]); i++)
 		if (!table_reaches(usual[i]))
 			return each_number(usual[i], found, about);
-	dir = open("/proc/thread-self/fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	dir = openat(AT_FDCWD, "/proc/thread-self/fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (dir < 0)
 		return each_number(NUMBERS, found, about);
 	done = each_listed(dir, found, about);
@@ -356,11 +378,12 @@ static bool holds_name(int fd, struct sockaddr_un *address)
 	int type = 0;
 	socklen_t type_size = sizeof(type);
 
-	memset(address, 0, sizeof(*address));
 	if (getsockname(fd, (struct sockaddr *)address, &size) != 0 ||
 		address->sun_family != AF_UNIX || size <= offsetof(struct sockaddr_un, sun_path) ||
 		address->sun_path[0] == '\0')
 		return false;
+	if (size < sizeof(*address))
+		memset((char *)address + size, 0, sizeof(*address) - size);
 	if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &type_size) != 0)
 		return false;
 	return type == SOCK_DGRAM ||

@@ -44,11 +44,11 @@ static const struct field {
 
 static void read_boot(char boot[RECORD_BOOT])
 {
-	int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
+	int fd = openat(AT_FDCWD, "/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
 	ssize_t length = -1;
 
 	if (fd >= 0) {
-		length = read(fd, boot, RECORD_BOOT - 1);
+		length = pread(fd, boot, RECORD_BOOT - 1, 0);
 		close(fd);
 	}
 	boot[length == RECORD_BOOT - 1 ? length : 0] = '\0';
@@ -181,17 +181,16 @@ static bool read_line(struct record *record, const char *line, const char *end)
 
 bool record_read(struct record *record, const char *text, size_t length)
 {
-	char buffer[RECORD_SIZE + 1] = {0};
-	const char *line = buffer + sizeof(MAGIC) - 1;
+	const char *const behind = text + RECORD_SIZE;
+	const char *line = text + sizeof(MAGIC) - 1;
 	const char *end;
 
 	memset(record, 0, sizeof(*record));
 	if (length != RECORD_SIZE || memcmp(text, MAGIC, sizeof(MAGIC) - 1) != 0 ||
 		memchr(text, '\0', length))
 		return false;
-	memcpy(buffer, text, RECORD_SIZE);
-	record->left = memcmp(buffer + RECORD_NAME_AT, RECORD_LEFT "\n", sizeof(RECORD_LEFT)) == 0;
-	for (; (end = strchr(line, '\n')); line = end + 1) {
+	record->left = memcmp(text + RECORD_NAME_AT, RECORD_LEFT "\n", sizeof(RECORD_LEFT)) == 0;
+	for (; (end = memchr(line, '\n', (size_t)(behind - line))); line = end + 1) {
 		if (!read_line(record, line, end)) {
 			memset(record, 0, sizeof(*record));
 			return false;

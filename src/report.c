@@ -125,7 +125,7 @@ static void send_to_syslog(const struct text *line)
 
 static void append_to_file(const struct text *line)
 {
-	int fd = open(config.log_file,
+	int fd = openat(AT_FDCWD, config.log_file,
 		O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0600);
 
 	if (fd < 0)

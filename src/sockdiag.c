@@ -7,7 +7,6 @@
 #include <linux/unix_diag.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/sysmacros.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -49,6 +48,15 @@ static bool is_socket(const struct wanted *wanted, const struct unix_diag_msg *s
 	       memcmp(socket->udiag_cookie, wanted->cookie, sizeof(wanted->cookie)) == 0;
 }
 
+/* From stat(2)'s encoding, new_encode_dev, to the kernel's own: include/linux/kdev_t.h. */
+static uint32_t superblock_device(dev_t told)
+{
+	uint32_t major = (told >> 8) & 0xfff;
+	uint32_t minor = (told & 0xff) | ((told >> 12) & 0xfff00);
+
+	return major << 20 | minor;
+}
+
 /*
  * The kernel reports the device of the superblock in its own encoding. btrfs and overlayfs tell
  * stat(2) another one, so there the number alone has to do.
@@ -56,11 +64,10 @@ static bool is_socket(const struct wanted *wanted, const struct unix_diag_msg *s
 static struct wanted wanted_inode(const struct pin *pin)
 {
 	struct statfs fs;
-	dev_t dev = pin->inode.file.dev;
 
 	return (struct wanted){
 		.ino = (uint32_t)pin->inode.file.ino,
-		.dev = (uint32_t)(major(dev) << 20 | minor(dev)),
+		.dev = superblock_device(pin->inode.file.dev),
 		.any_dev = fstatfs(pin->fd, &fs) == 0 &&
 			   ((uint32_t)fs.f_type == BTRFS_MAGIC ||
 				   (uint32_t)fs.f_type == OVERLAYFS_MAGIC),

@@ -13,8 +13,11 @@ struct text text_in(char *buffer, size_t size)
 void text_add_n(struct text *text, const char *words, size_t length)
 {
 	size_t room = text->size - text->used - 1;
+	const char *end;
 
-	length = strnlen(words, length < room ? length : room);
+	length = length < room ? length : room;
+	end = memchr(words, '\0', length);
+	length = end ? (size_t)(end - words) : length;
 	memcpy(text->start + text->used, words, length);
 	text->used += length;
 	text->start[text->used] = '\0';

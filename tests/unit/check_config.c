@@ -41,9 +41,9 @@ static void assert_refused(const char *variable)
 	ck_assert_int_eq(config.debug, defaults.debug);
 	ck_assert_int_eq(config.reuse, REUSE_AUTO);
 	ck_assert_int_eq(config.log_to, LOG_TO_STDERR);
-	ck_assert_str_eq(config.log_file, "");
-	ck_assert_str_eq(config.only, "");
-	ck_assert_str_eq(config.ignore, "");
+	ck_assert_ptr_null(config.log_file);
+	ck_assert_ptr_null(config.only);
+	ck_assert_ptr_null(config.ignore);
 }
 
 START_TEST(nothing_set_is_the_default)
@@ -383,7 +383,7 @@ static int ignores_without_memory(const void *path)
 /* Rather guarded than not. */
 START_TEST(without_memory_nothing_is_ignored)
 {
-	strcpy(config.ignore, "*");
+	config.ignore = "*";
 	ck_assert(ignores("/run/s"));
 	ck_assert_int_eq(in_child(ignores_without_memory, "/run/s"), 0);
 }

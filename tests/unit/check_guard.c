@@ -509,7 +509,7 @@ END_TEST
 START_TEST(an_ignored_path_is_libc_s)
 {
 	start_owner("s", SOCK_STREAM);
-	strcpy(config.ignore, "*/s");
+	config.ignore = "*/s";
 	ASSERT_WORKS(g_unlink("s"));
 	ck_assert(!exists("s"));
 	ck_assert(!exists(FILE_OF("s")));
@@ -1279,7 +1279,7 @@ END_TEST
 
 START_TEST(an_ignored_bind_leaves_no_trace)
 {
-	strcpy(config.only, "/nowhere/*");
+	config.only = "/nowhere/*";
 	ASSERT_WORKS(g_bind_fd(new_socket(false), "s"));
 	ck_assert(!exists(FILE_OF("s")));
 }
@@ -1572,7 +1572,7 @@ END_TEST
 START_TEST(an_ignored_link_leaves_no_trace)
 {
 	guarded("p");
-	strcpy(config.ignore, "*/p.bak");
+	config.ignore = "*/p.bak";
 	ASSERT_WORKS(g_link("p", "p.bak"));
 	ck_assert(is_served("p.bak") && !exists(FILE_OF("p.bak")));
 	ck_assert(is_claimed("p"));

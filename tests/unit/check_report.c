@@ -412,7 +412,7 @@ static const char *content_of(const char *path)
 static void log_to_file(const char *path)
 {
 	config.log_to = LOG_TO_FILE;
-	strcpy(config.log_file, absolute(path));
+	config.log_file = absolute(path);
 }
 
 START_TEST(a_log_file_s_lines_are_dated)
