@@ -24,28 +24,39 @@ static int connect_to(int fd, const char *path)
 	return connect(fd, (const struct sockaddr *)&address, sizeof(address));
 }
 
+/* Does the name lead to the pinned inode, still? Then what was just connected to was that. */
+static bool leads_to_pinned(const struct pin *pin, const char *path)
+{
+	int saved = errno;
+	struct inode there;
+	bool same = inode_identify(AT_FDCWD, path, &there) == 0 && inode_same(&there, &pin->inode);
+
+	errno = saved;
+	return same;
+}
+
 /*
- * The pinned inode has a name in /proc. It is thread-self because self is the main thread's, and
- * that may have ended. Without /proc the caller's own name has to do.
+ * By its own name where connect(2) can be told that, else by the one it has in /proc as long as it
+ * is pinned: a new process has no directory there before somebody looks, and the kernel takes long
+ * to make one. It is thread-self because self is the main thread's, and that may have ended.
  */
 static int connect_to_pinned(int fd, const struct pin *pin, int dirfd, const char *path)
 {
 	char name[64];
 	struct text text = text_in(name, sizeof(name));
+	int result;
 
-	if (pin->fd >= 0) {
-		text_add(&text, "/proc/thread-self/fd/");
-		text_add_number(&text, (uint64_t)pin->fd);
-		if (connect_to(fd, name) == 0)
-			return 0;
-		if (errno != ENOENT && errno != ENOTDIR)
-			return -1;
+	if (dirfd == AT_FDCWD || path[0] == '/') {
+		result = connect_to(fd, path);
+		if ((result == 0 || errno != ENAMETOOLONG) && leads_to_pinned(pin, path))
+			return result;
 	}
-	if (dirfd != AT_FDCWD && path[0] != '/') {
-		errno = ENOENT;
+	errno = ENOENT;
+	if (pin->fd < 0)
 		return -1;
-	}
-	return connect_to(fd, path);
+	text_add(&text, "/proc/thread-self/fd/");
+	text_add_number(&text, (uint64_t)pin->fd);
+	return connect_to(fd, name);
 }
 
 /*

@@ -18,8 +18,8 @@ enum liveness {
 };
 
 /*
- * Asks about a pinned socket. The name it was pinned by is used only where /proc is missing. Leaves
- * errno alone; async-signal-safe.
+ * Asks about a pinned socket, by the name it was pinned by or, where that is no name for connect(2)
+ * or leads elsewhere by now, through /proc. Leaves errno alone; async-signal-safe.
  */
 enum liveness liveness_of(const struct pin *pin, int dirfd, const char *path);
 

@@ -121,6 +121,7 @@ static void forget_state(struct lockfile *lock)
 	lock->borrowed = false;
 	lock->claimed = false;
 	lock->unclaimed = false;
+	lock->recorded = false;
 }
 
 void lockfile_name(struct lockfile *lock, int dirfd, const char *path)
@@ -242,14 +243,14 @@ static bool adopt(struct lockfile *lock, int fd)
 	return true;
 }
 
-static bool name_leads_to(const struct lockfile *lock, const struct file_id *file)
+static bool name_leads_to(const struct lockfile *lock, const struct file_id *file,
+	struct stat *found)
 {
-	struct stat found;
 	struct file_id there;
 
-	if (inode_look(lock->dirfd, lock->path, &found) != 0)
+	if (inode_look(lock->dirfd, lock->path, found) != 0)
 		return false;
-	there = file_of(&found);
+	there = file_of(found);
 	return file_same(&there, file);
 }
 
@@ -277,12 +278,15 @@ static enum lockfile_state give_up(int fd)
 
 static enum lockfile_state take_mutex(struct lockfile *lock, int fd)
 {
+	struct stat found;
+
 	if (!try_mutex(fd))
 		return errno == EAGAIN ? LOCKFILE_BUSY : LOCKFILE_NONE;
-	if (!name_leads_to(lock, &lock->file))
+	if (!name_leads_to(lock, &lock->file, &found))
 		return give_up(fd);
 	lock->fd = fd;
 	lock->named = true;
+	lock->recorded = found.st_size > 0;
 	return LOCKFILE_HELD;
 }
 
@@ -316,14 +320,15 @@ static enum lockfile_state take_new_mutex(struct lockfile *lock, int fd)
 	if (inode_stat(fd, &found) != 0)
 		return give_up(fd);
 	lock->file = file_of(&found);
-	if (found.st_size == 0 ? found.st_nlink != 1 : !name_leads_to(lock, &lock->file))
+	lock->recorded = found.st_size > 0;
+	if (lock->recorded ? !name_leads_to(lock, &lock->file, &found) : found.st_nlink != 1)
 		return give_up(fd);
 	/* Whatever the program's umask or the directory's default ACL made of it. */
 	if ((found.st_mode & 07777) != 0600)
 		fchmod(fd, 0600);
 	lock->fd = fd;
 	lock->named = true;
-	lock->unclaimed = found.st_size == 0;
+	lock->unclaimed = !lock->recorded;
 	return LOCKFILE_HELD;
 }
 
@@ -405,6 +410,8 @@ bool lockfile_peek(struct lockfile *lock)
 		close(lock->fd);
 		lock->fd = -1;
 	}
+	if (lock->fd >= 0)
+		lock->file = file_of(&found);
 	errno = saved;
 	return lock->fd >= 0;
 }
@@ -445,9 +452,11 @@ void lockfile_leave(struct lockfile *lock)
 void lockfile_remove(struct lockfile *lock)
 {
 	int saved = errno;
+	struct stat found;
 
 	/* A borrowed mutex is shared with forks, and may have been given back by one of them. */
-	if (lock->fd >= 0 && lock->named && (!lock->borrowed || name_leads_to(lock, &lock->file)))
+	if (lock->fd >= 0 && lock->named &&
+		(!lock->borrowed || name_leads_to(lock, &lock->file, &found)))
 		lock->removed = libc.unlinkat(lock->dirfd, lock->path, 0) == 0;
 	lock->named = false;
 	errno = saved;
@@ -486,18 +495,21 @@ static void change_sides(struct lockfile *a, struct lockfile *b)
 		.file = a->file,
 		.borrowed = a->borrowed,
 		.claimed = a->claimed,
-		.unclaimed = a->unclaimed};
+		.unclaimed = a->unclaimed,
+		.recorded = a->recorded};
 
 	a->fd = b->fd;
 	a->file = b->file;
 	a->borrowed = b->borrowed;
 	a->claimed = b->claimed;
 	a->unclaimed = b->unclaimed;
+	a->recorded = b->recorded;
 	b->fd = was.fd;
 	b->file = was.file;
 	b->borrowed = was.borrowed;
 	b->claimed = was.claimed;
 	b->unclaimed = was.unclaimed;
+	b->recorded = was.recorded;
 }
 
 bool lockfile_move(struct lockfile *a, struct lockfile *b)
@@ -565,6 +577,7 @@ int lockfile_claim(struct lockfile *lock, const struct record *record)
 
 	record_write(record, text);
 	written = write_record(lock, text, sizeof(text), 0);
+	lock->recorded = lock->recorded || written;
 	lock->unclaimed = lock->unclaimed && !written;
 	if (written && !lock->borrowed)
 		lock->claimed = take_claim(lock->fd);
@@ -587,7 +600,7 @@ int lockfile_join(const struct lockfile *lock, struct file_id *file)
 	joined = inode_stat(fd, &found) == 0 && S_ISREG(found.st_mode) && found.st_nlink == 1 &&
 		 found.st_size > 0 && take_claim(fd);
 	*file = file_of(&found);
-	if (joined && name_leads_to(lock, file)) {
+	if (joined && name_leads_to(lock, file, &found)) {
 		fd = move_high(fd, false);
 	} else {
 		lockfile_unclaim(fd);
@@ -637,7 +650,7 @@ void lockfile_note_left(const struct lockfile *lock, bool left)
 	int saved = errno;
 	const char *word = left ? RECORD_LEFT : RECORD_HELD;
 
-	if (lockfile_claimed(lock))
+	if (lock->recorded)
 		write_record(lock, word, sizeof(RECORD_LEFT) - 1, RECORD_NAME_AT);
 	errno = saved;
 }

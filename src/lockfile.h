@@ -35,6 +35,7 @@ struct lockfile {
 	bool borrowed;  /* fd is somebody else's to close */
 	bool claimed;   /* by us, through fd; then it is the claim's */
 	bool unclaimed; /* by anybody, that is known */
+	bool recorded;  /* it has a record, or something in its place */
 	char path[LOCKFILE_PATH];
 };
 

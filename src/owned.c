@@ -59,12 +59,17 @@ struct slot {
 
 static _Atomic(struct slot *) table;
 
+bool owned_any(void)
+{
+	return atomic_load_explicit(&table, memory_order_acquire) != NULL;
+}
+
 static bool have_table(void)
 {
 	struct slot *none = NULL;
 	struct slot *made;
 
-	if (atomic_load_explicit(&table, memory_order_acquire))
+	if (owned_any())
 		return true;
 	made = scratch_take(SLOTS * sizeof(*made));
 	if (made && !atomic_compare_exchange_strong(&table, &none, made))
@@ -264,7 +269,7 @@ void owned_note(const struct inode *inode, const struct file_id *lockfile, int c
 	name.foreign = foreign;
 	if (claim >= 0)
 		name.lockfile = *lockfile;
-	if (!shares_memory())
+	if (atomic_load_explicit(&noted_by, memory_order_relaxed) == 0)
 		atomic_store_explicit(&noted_by, getpid(), memory_order_relaxed);
 	sweep();
 	if (!(have_table() && add(&name)) && claim >= 0)

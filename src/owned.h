@@ -18,6 +18,9 @@
 #include "inode.h"
 #include "lockfile.h"
 
+/* Was any name ever noted, by this process or one it was forked from? */
+bool owned_any(void);
+
 /* Is the name with this inode, and this lock file beside it, ours? The lock file may be missing. */
 bool owned_is_mine(const struct inode *inode, const struct lockfile *lock);
 

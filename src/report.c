@@ -195,15 +195,22 @@ static bool is_gone(const struct record *record)
 	return record->pid > 0 && kill((pid_t)record->pid, 0) != 0 && errno == ESRCH;
 }
 
+static void add_holder(struct text *text, const struct record *record)
+{
+	bool gone = is_gone(record);
+
+	text_add(text, gone ? "in use by what is left of " : "in use by ");
+	add_owner(text, record);
+	if (gone)
+		text_add(text, ", which has ended or is in another PID namespace: its socket is "
+			       "still held");
+}
+
 static void add_rival(struct text *text, enum rival rival, const struct record *record)
 {
 	switch (rival) {
 	case RIVAL_KNOWN:
-		text_add(text, is_gone(record) ? "in use by what is left of " : "in use by ");
-		add_owner(text, record);
-		if (is_gone(record))
-			text_add(text, ", which has ended or is in another PID namespace: its "
-				       "socket is still held");
+		add_holder(text, record);
 		break;
 	case RIVAL_UNKNOWN:
 		text_add(text, "in use by a process that left no record");

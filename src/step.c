@@ -67,8 +67,9 @@ static bool has_already(const struct step *step, int i)
 }
 
 /* All mutexes or none: never wait for one while holding another. */
-static bool try_mutexes(struct step *step)
+bool step_try(struct step *step)
 {
+	int saved = errno;
 	for (int i = 0; i < NAMES; i++) {
 		enum lockfile_state state = LOCKFILE_NONE;
 
@@ -80,8 +81,10 @@ static bool try_mutexes(struct step *step)
 			continue;
 		while (i-- > 0)
 			lockfile_leave(&step->lock[i]);
+		errno = saved;
 		return false;
 	}
+	errno = saved;
 	return true;
 }
 
@@ -93,7 +96,7 @@ bool step_enter(struct step *step)
 	sigset_t all;
 
 	sigfillset(&all);
-	while (!try_mutexes(step)) {
+	while (!step_try(step)) {
 		if (waited >= PATIENCE_NS) {
 			errno = saved;
 			return false;

@@ -33,10 +33,13 @@ void step_end(struct step *step);
 void step_add(struct step *step, int which, int dirfd, const char *path);
 
 /*
- * Takes the mutexes, all of them or none, and waits for them for a few seconds. Returns false,
- * owing nothing, where somebody held one for longer than anybody should. A name whose lock file
- * cannot be had goes without.
+ * Takes the mutexes, all of them or none. Returns false, owing nothing, where somebody else holds
+ * one. A name whose lock file cannot be had goes without.
  */
+bool step_try(struct step *step);
+
+/* The same, but waits for them for a few seconds: false where somebody held one for longer than
+ * anybody should. */
 bool step_enter(struct step *step);
 
 /* Gives the mutexes back. */

@@ -106,9 +106,9 @@ static char *remark(const struct process *process)
 
 	if (process->outdated)
 		return command_copy("by a library file that was removed or replaced since");
-	if (settings && settings->only[0] != '\0')
+	if (settings && settings->only)
 		return command_print("only %s", settings->only);
-	if (settings && settings->ignore[0] != '\0')
+	if (settings && settings->ignore)
 		return command_print("all but %s", settings->ignore);
 	return NULL;
 }

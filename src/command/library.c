@@ -5,9 +5,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <unistd.h>
 
 #include "command.h"
+#include "inode.h"
 
 #define LIB "$LIB"
 
@@ -55,21 +57,21 @@ void library_word(const char *file, char word[PATH_MAX])
 		snprintf(word, PATH_MAX, "%.*s/" LIB "%s", (int)(directory - length), file, slash);
 }
 
-/* In a build tree the library is in .libs beside the command. */
+/*
+ * In a build tree the library is in .libs beside the command, by the name that was executed: to ask
+ * /proc for the file itself takes longer than all the rest of "sockguard run".
+ */
 static bool is_built(char file[PATH_MAX])
 {
-	static const char beside[] = "/.libs/" LIBRARY_NAME;
-	ssize_t length = readlink("/proc/self/exe", file, PATH_MAX - sizeof(beside));
-	char *slash;
+	const char *self = (const char *)getauxval(AT_EXECFN);
+	char beside[PATH_MAX];
+	int length;
 
-	if (length <= 0)
+	if (!self)
 		return false;
-	file[length] = '\0';
-	slash = strrchr(file, '/');
-	if (!slash)
-		return false;
-	memcpy(slash, beside, sizeof(beside));
-	return access(file, R_OK) == 0;
+	length = snprintf(beside, sizeof(beside), "%.*s.libs/%s", (int)inode_directory(self), self,
+		LIBRARY_NAME);
+	return length < PATH_MAX && realpath(beside, file) && access(file, R_OK) == 0;
 }
 
 void library_find(struct library *library)

@@ -631,7 +631,7 @@ inline note_left(i, k)
 {
 #ifndef WITHOUT_LEFT
 	if
-	:: claimed(FD(i, k)) && NAMED(i, k) && rec[FD(i, k)] != NONE -> rec_left[FD(i, k)] = true
+	:: NAMED(i, k) && rec[FD(i, k)] != NONE -> rec_left[FD(i, k)] = true
 	:: else
 	fi;
 #endif
@@ -640,7 +640,7 @@ inline note_left(i, k)
 
 inline note_held_again(i, k)
 {
-	if :: claimed(FD(i, k)) && NAMED(i, k) -> rec_left[FD(i, k)] = false :: else fi;
+	if :: NAMED(i, k) -> rec_left[FD(i, k)] = false :: else fi;
 	leaving[k] = false
 }
 

@@ -617,6 +617,29 @@ START_TEST(a_mutex_held_for_ever_is_waited_for_with_a_bound)
 }
 END_TEST
 
+/* Told by the line of its refusal: who waits in vain for a mutex tells that the file was busy. */
+START_TEST(a_live_name_is_refused_without_its_mutex)
+{
+	pid_t rival = start_rival(_i, "s");
+	pid_t holder = start(hold_mutex, "s");
+	int before = open_descriptors();
+	char line[512] = "";
+	int fd;
+
+	config.log_to = LOG_TO_FILE;
+	config.log_file = "log";
+	ASSERT_FAILS(g_unlink("s"), EADDRINUSE);
+	ck_assert_int_eq(open_descriptors(), before);
+	ck_assert(is_served("s"));
+	fd = open("log", O_RDONLY | O_CLOEXEC);
+	ck_assert_int_gt(read(fd, line, sizeof(line) - 1), 0);
+	ck_assert_ptr_nonnull(strstr(line, "in use by"));
+	end(rival);
+	end(holder);
+	ASSERT_WORKS(g_unlink("s"));
+}
+END_TEST
+
 static int bind_s(void)
 {
 	return g_bind_fd(new_socket(false), "s");
@@ -783,6 +806,19 @@ START_TEST(a_mutex_held_for_a_moment_is_waited_for)
 	ASSERT_WORKS(g_unlink("s"));
 	ck_assert(!exists("s"));
 	ck_assert_int_eq(pthread_join(thread, NULL), 0);
+}
+END_TEST
+
+START_TEST(an_own_name_waits_for_its_mutex_too)
+{
+	pthread_t thread;
+
+	guarded("s");
+	thread = start_holder();
+	ASSERT_WORKS(g_unlink("s"));
+	ck_assert(!exists("s"));
+	ck_assert_int_eq(pthread_join(thread, NULL), 0);
+	ck_assert(!exists(FILE_OF("s")));
 }
 END_TEST
 
@@ -1107,6 +1143,25 @@ START_TEST(a_bind_that_fails_leaves_no_trace)
 	ASSERT_FAILS(g_bind_fd(-1, "t"), EBADF);
 	ck_assert(!exists("t") && !exists(FILE_OF("t")));
 	ck_assert_int_eq(open_descriptors(), before + 1);
+}
+END_TEST
+
+/* Even where a bind of this name would be refused. */
+START_TEST(other_descriptors_are_libc_s)
+{
+	pid_t rival = start(own_guarded, "claimed");
+	int internet = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	const char *const paths[] = {"s", "claimed"};
+
+	ck_assert_int_eq(unlink("claimed"), 0);
+	for (size_t i = 0; i < sizeof(paths) / sizeof(paths[0]); i++) {
+		ASSERT_FAILS(g_bind_fd(internet, paths[i]), EAFNOSUPPORT);
+		ASSERT_FAILS(g_bind_fd(STDIN_FILENO, paths[i]), ENOTSOCK);
+		ASSERT_FAILS(g_bind_fd(-1, paths[i]), EBADF);
+	}
+	ck_assert(!exists("s") && !exists(FILE_OF("s")));
+	ASSERT_FAILS(g_bind_fd(new_socket(false), "claimed"), EADDRINUSE);
+	end(rival);
 }
 END_TEST
 
@@ -1725,7 +1780,9 @@ static void add_unlink(TCase *cases)
 	tcase_add_loop_test(cases, with_few_descriptors_an_own_name_is_taken, 0, FEW);
 	tcase_add_test(cases, a_mutex_held_for_ever_is_waited_for_with_a_bound);
 	tcase_add_test(cases, every_call_waits_with_a_bound);
+	tcase_add_loop_test(cases, a_live_name_is_refused_without_its_mutex, 0, RIVALS);
 	tcase_add_test(cases, a_mutex_held_for_a_moment_is_waited_for);
+	tcase_add_test(cases, an_own_name_waits_for_its_mutex_too);
 	tcase_add_test(cases, a_socket_that_is_a_file_by_then_is_libc_s);
 	tcase_add_loop_test(cases, a_name_that_cannot_be_seen_by_then_is_not_taken, 0, 2);
 	tcase_add_test(cases, a_lock_file_is_removed_under_its_own_mutex);
@@ -1752,6 +1809,7 @@ static void add_bind(TCase *cases)
 	tcase_add_test(cases, an_absent_name_of_our_own_is_bound_anew);
 	tcase_add_test(cases, another_host_s_claim_keeps_the_name);
 	tcase_add_test(cases, a_bind_that_fails_leaves_no_trace);
+	tcase_add_test(cases, other_descriptors_are_libc_s);
 	tcase_add_test(cases, other_addresses_are_libc_s);
 	tcase_add_test(cases, an_address_may_be_cut_short_or_filled);
 	tcase_add_test(cases, nothing_behind_an_address_is_read);

@@ -233,7 +233,7 @@ START_TEST(a_name_too_long_for_an_address_is_asked_all_the_same)
 }
 END_TEST
 
-/* Without a descriptor in /proc the name itself is asked, if it can be. */
+/* Without a descriptor to keep it, its name is asked, if it can be. */
 START_TEST(what_is_not_pinned_is_asked_by_its_name)
 {
 	char name[200];
@@ -241,6 +241,7 @@ START_TEST(what_is_not_pinned_is_asked_by_its_name)
 	int elsewhere = open("/", O_PATH | O_CLOEXEC);
 	int fd = bound("s", SOCK_STREAM);
 
+	ck_assert_int_eq(inode_identify(AT_FDCWD, "s", &pin.inode), 0);
 	ck_assert_int_eq(liveness_of(&pin, elsewhere, absolute("s")), LIVE);
 	close(fd);
 	ck_assert_int_eq(liveness_of(&pin, elsewhere, absolute("s")), DEAD);
