@@ -302,15 +302,15 @@ static void mark(const char *what)
 	errno = saved;
 }
 
-/* Whatever the call left; removed by itself, without the guard, as an administrator would. */
+/* Whatever the call left; not past the guard, which would find void claims in a later call. */
 static void clean_up(void)
 {
 	static const char *const names[] = {
 		"a", "b", "c", "s", "a.sockguard", "b.sockguard", "c.sockguard"};
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
-		syscall(SYS_unlink, names[i]);
-		syscall(SYS_rmdir, names[i]);
+		unlink(names[i]);
+		rmdir(names[i]);
 	}
 	if (fd >= 0)
 		close(fd);
