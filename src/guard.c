@@ -5,6 +5,7 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "address.h"
 #include "config.h"
@@ -50,7 +51,7 @@ static bool went_with_its_socket(const struct call *call)
 {
 	char directory[LOCKFILE_PATH];
 	size_t length = inode_directory(call->path);
-	struct stat found;
+	struct kernel_file found;
 
 	if (call->newpath || !names_lockfile(call->path) || length + 2 > sizeof(directory))
 		return false;
@@ -251,14 +252,14 @@ static __attribute__((noinline)) int unlink_lockfile(const struct call *call)
 int guard_unlink(const struct call *call)
 {
 	int saved = errno;
-	struct stat found;
+	struct kernel_file found;
 	int result;
 
 	for (int i = 0; i < LOOKS; i++) {
 		if (inode_look(call->dirfd, call->path, &found) == 0) {
-			if (S_ISSOCK(found.st_mode))
+			if (S_ISSOCK(found.mode))
 				return unlink_socket(call);
-			return S_ISREG(found.st_mode) && names_lockfile(call->path)
+			return S_ISREG(found.mode) && names_lockfile(call->path)
 				       ? unlink_lockfile(call)
 				       : call->perform(call);
 		}
@@ -394,7 +395,7 @@ static __attribute__((noinline)) int rename_sockets(const struct call *call, boo
 int guard_rename(const struct call *call)
 {
 	int saved = errno;
-	struct stat from, to;
+	struct kernel_file from, to;
 	int result;
 
 	for (int i = 0; i < LOOKS; i++) {
@@ -403,8 +404,8 @@ int guard_rename(const struct call *call)
 
 			if (there || errno == ENOENT) {
 				errno = saved;
-				if (S_ISSOCK(from.st_mode) || (there && S_ISSOCK(to.st_mode)))
-					return rename_sockets(call, S_ISSOCK(from.st_mode));
+				if (S_ISSOCK(from.mode) || (there && S_ISSOCK(to.mode)))
+					return rename_sockets(call, S_ISSOCK(from.mode));
 				break;
 			}
 		}
@@ -485,10 +486,10 @@ static __attribute__((noinline)) int link_socket(const struct call *call)
 int guard_link(const struct call *call)
 {
 	int saved = errno;
-	struct stat found;
-	bool is_socket = inode_look_by(call->dirfd, call->path, look_flags(call), &found) == 0 &&
-			 S_ISSOCK(found.st_mode);
-	struct stat there;
+	struct kernel_file found;
+	bool is_socket = kernel_stat(call->dirfd, call->path, look_flags(call), &found) == 0 &&
+			 S_ISSOCK(found.mode);
+	struct kernel_file there;
 
 	/* The new path is looked at for the kernel to judge its pointer before we read it. */
 	is_socket = is_socket &&
@@ -569,7 +570,7 @@ static bool is_unix(int fd)
 static enum bound heed_claims(int fd, const char *path, struct lockfile *lock,
 	struct judgement *judgement)
 {
-	struct stat found;
+	struct kernel_file found;
 
 	if (!lockfile_claimed(lock) || owned_claim_on(&lock->file) >= 0 || !is_unix(fd))
 		return UNDECIDED;

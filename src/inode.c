@@ -3,9 +3,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
-
-#include "kernel.h"
 
 bool file_same(const struct file_id *a, const struct file_id *b)
 {
@@ -20,42 +19,14 @@ bool inode_same(const struct inode *a, const struct inode *b)
 	       (!told || (a->born_sec == b->born_sec && a->born_nsec == b->born_nsec));
 }
 
-struct file_id file_of(const struct stat *found)
+struct file_id file_of(const struct kernel_file *found)
 {
-	return (struct file_id){.dev = found->st_dev, .ino = found->st_ino};
+	return (struct file_id){.dev = found->dev, .ino = found->ino};
 }
 
-static int tell(int result, const struct kernel_file *file, struct stat *found)
+int inode_look(int dirfd, const char *path, struct kernel_file *found)
 {
-	if (result == 0)
-		*found = (struct stat){
-			.st_dev = (dev_t)file->dev,
-			.st_ino = (ino_t)file->ino,
-			.st_mode = file->mode,
-			.st_nlink = (nlink_t)file->nlink,
-			.st_uid = file->uid,
-			.st_size = (off_t)file->size,
-		};
-	return result;
-}
-
-int inode_look(int dirfd, const char *path, struct stat *found)
-{
-	return inode_look_by(dirfd, path, AT_SYMLINK_NOFOLLOW, found);
-}
-
-int inode_look_by(int dirfd, const char *path, int flags, struct stat *found)
-{
-	struct kernel_file file;
-
-	return tell(kernel_stat(dirfd, path, flags, &file), &file, found);
-}
-
-int inode_stat(int fd, struct stat *found)
-{
-	struct kernel_file file;
-
-	return tell(kernel_fstat(fd, &file), &file, found);
+	return kernel_stat(dirfd, path, AT_SYMLINK_NOFOLLOW, found);
 }
 
 /*
@@ -70,7 +41,7 @@ static int identify(int dirfd, const char *path, int flags, struct inode *inode)
 	if (kernel_statx(dirfd, path, flags, &file) != 0 &&
 		(errno == ENOENT || kernel_stat(dirfd, path, flags, &file) != 0))
 		return -1;
-	inode->file = (struct file_id){.dev = (dev_t)file.dev, .ino = (ino_t)file.ino};
+	inode->file = file_of(&file);
 	inode->born_sec = file.born_sec;
 	inode->born_nsec = file.born_nsec;
 	errno = S_ISSOCK(file.mode) ? saved : ENOTSOCK;

@@ -9,13 +9,13 @@
 
 #include <stdbool.h>
 #include <stdint.h>
-#include <sys/stat.h>
-#include <sys/types.h>
+
+#include "kernel.h"
 
 /* A file as long as somebody keeps it open: device and number. */
 struct file_id {
-	dev_t dev;
-	ino_t ino;
+	uint64_t dev;
+	uint64_t ino;
 };
 
 /*
@@ -37,22 +37,14 @@ struct pin {
 bool file_same(const struct file_id *a, const struct file_id *b);
 bool inode_same(const struct inode *a, const struct inode *b);
 
-/* The identity in the answer of stat(2). */
-struct file_id file_of(const struct stat *found);
+/* The identity in the kernel's answer. */
+struct file_id file_of(const struct kernel_file *found);
 
 /*
- * The looks fill in device, number, mode, links, uid and size, and leave the rest zero.
- *
  * fstatat(2) of the name itself. Returns 0 or -1 with errno as fstatat has it: EFAULT where the
  * path cannot be read, so that after a success it can.
  */
-int inode_look(int dirfd, const char *path, struct stat *found);
-
-/* The same with fstatat's flags of the caller's choice. */
-int inode_look_by(int dirfd, const char *path, int flags, struct stat *found);
-
-/* fstat(2). Returns 0 or -1 with errno as fstat has it. */
-int inode_stat(int fd, struct stat *found);
+int inode_look(int dirfd, const char *path, struct kernel_file *found);
 
 /*
  * Tells which socket a name leads to, without holding on to it: needs no descriptor. Returns 0; or

@@ -48,6 +48,8 @@ static int told(long result, const stat_told *found, struct kernel_file *file)
 		.mode = found->st_mode,
 		.nlink = (uint32_t)found->st_nlink,
 		.uid = found->st_uid,
+		.born_nsec = 0,
+		.born_sec = 0,
 	};
 	return 0;
 }

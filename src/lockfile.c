@@ -8,10 +8,10 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
-#include "kernel.h"
 #include "libc.h"
 
 enum { MUTEX = 0, CLAIM = 1 }; /* the bytes locked */
@@ -207,20 +207,20 @@ static int move_high(int fd, bool noted)
  * what he likes in its record: there a file counts only if it is ours or the directory's owner's,
  * as for fs.protected_regular, proc_sys_fs(5).
  */
-static bool is_planted(struct lockfile *lock, const struct stat *found)
+static bool is_planted(struct lockfile *lock, const struct kernel_file *found)
 {
-	struct stat directory;
+	struct kernel_file directory;
 	char *end;
 	char first;
 	bool planted;
 
-	if (found->st_uid == kernel_euid())
+	if (found->uid == kernel_euid())
 		return false;
 	end = lock->path + inode_directory(lock->path);
 	first = *end;
 	*end = '\0'; /* what is left names the directory, for as long as we look */
 	planted = inode_look(lock->dirfd, end == lock->path ? "." : lock->path, &directory) == 0 &&
-		  (directory.st_mode & S_ISVTX) && found->st_uid != directory.st_uid;
+		  (directory.mode & S_ISVTX) && found->uid != directory.uid;
 	*end = first;
 	return planted;
 }
@@ -228,14 +228,14 @@ static bool is_planted(struct lockfile *lock, const struct stat *found)
 /* A regular file of one name only: anything else was put there to have us write elsewhere. */
 static bool adopt(struct lockfile *lock, int fd)
 {
-	struct stat found;
+	struct kernel_file found;
 
-	if (inode_stat(fd, &found) != 0 || !S_ISREG(found.st_mode) || found.st_nlink > 1 ||
+	if (kernel_fstat(fd, &found) != 0 || !S_ISREG(found.mode) || found.nlink > 1 ||
 		is_planted(lock, &found)) {
 		errno = EINVAL;
 		return false;
 	}
-	if (found.st_nlink == 0) {
+	if (found.nlink == 0) {
 		errno = EAGAIN;
 		return false;
 	}
@@ -244,7 +244,7 @@ static bool adopt(struct lockfile *lock, int fd)
 }
 
 static bool name_leads_to(const struct lockfile *lock, const struct file_id *file,
-	struct stat *found)
+	struct kernel_file *found)
 {
 	struct file_id there;
 
@@ -278,7 +278,7 @@ static enum lockfile_state give_up(int fd)
 
 static enum lockfile_state take_mutex(struct lockfile *lock, int fd)
 {
-	struct stat found;
+	struct kernel_file found;
 
 	if (!try_mutex(fd))
 		return errno == EAGAIN ? LOCKFILE_BUSY : LOCKFILE_NONE;
@@ -286,7 +286,7 @@ static enum lockfile_state take_mutex(struct lockfile *lock, int fd)
 		return give_up(fd);
 	lock->fd = fd;
 	lock->named = true;
-	lock->recorded = found.st_size > 0;
+	lock->recorded = found.size > 0;
 	return LOCKFILE_HELD;
 }
 
@@ -309,7 +309,7 @@ static void remove_useless(const struct lockfile *lock)
  */
 static enum lockfile_state take_new_mutex(struct lockfile *lock, int fd)
 {
-	struct stat found;
+	struct kernel_file found;
 
 	if (!try_mutex(fd)) {
 		if (errno == EAGAIN)
@@ -317,14 +317,14 @@ static enum lockfile_state take_new_mutex(struct lockfile *lock, int fd)
 		remove_useless(lock);
 		return LOCKFILE_NONE;
 	}
-	if (inode_stat(fd, &found) != 0)
+	if (kernel_fstat(fd, &found) != 0)
 		return give_up(fd);
 	lock->file = file_of(&found);
-	lock->recorded = found.st_size > 0;
-	if (lock->recorded ? !name_leads_to(lock, &lock->file, &found) : found.st_nlink != 1)
+	lock->recorded = found.size > 0;
+	if (lock->recorded ? !name_leads_to(lock, &lock->file, &found) : found.nlink != 1)
 		return give_up(fd);
 	/* Whatever the program's umask or the directory's default ACL made of it. */
-	if ((found.st_mode & 07777) != 0600)
+	if ((found.mode & 07777) != 0600)
 		fchmod(fd, 0600);
 	lock->fd = fd;
 	lock->named = true;
@@ -401,12 +401,12 @@ enum lockfile_state lockfile_try(struct lockfile *lock)
 bool lockfile_peek(struct lockfile *lock)
 {
 	int saved = errno;
-	struct stat found;
+	struct kernel_file found;
 
 	if (lock->path[0] != '\0')
 		lock->fd = openat(lock->dirfd, lock->path,
 			O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-	if (lock->fd >= 0 && (inode_stat(lock->fd, &found) != 0 || !S_ISREG(found.st_mode))) {
+	if (lock->fd >= 0 && (kernel_fstat(lock->fd, &found) != 0 || !S_ISREG(found.mode))) {
 		close(lock->fd);
 		lock->fd = -1;
 	}
@@ -452,7 +452,7 @@ void lockfile_leave(struct lockfile *lock)
 void lockfile_remove(struct lockfile *lock)
 {
 	int saved = errno;
-	struct stat found;
+	struct kernel_file found;
 
 	/* A borrowed mutex is shared with forks, and may have been given back by one of them. */
 	if (lock->fd >= 0 && lock->named &&
@@ -590,15 +590,15 @@ int lockfile_join(const struct lockfile *lock, struct file_id *file)
 {
 	int saved = errno;
 	int fd = lock->path[0] == '\0' ? -1 : open_existing(lock);
-	struct stat found = {0};
+	struct kernel_file found = {0};
 	bool joined;
 
 	if (fd < 0) {
 		errno = saved;
 		return -1;
 	}
-	joined = inode_stat(fd, &found) == 0 && S_ISREG(found.st_mode) && found.st_nlink == 1 &&
-		 found.st_size > 0 && take_claim(fd);
+	joined = kernel_fstat(fd, &found) == 0 && S_ISREG(found.mode) && found.nlink == 1 &&
+		 found.size > 0 && take_claim(fd);
 	*file = file_of(&found);
 	if (joined && name_leads_to(lock, file, &found)) {
 		fd = move_high(fd, false);
@@ -613,14 +613,14 @@ int lockfile_join(const struct lockfile *lock, struct file_id *file)
 enum claim lockfile_claim_state(int claim, const struct file_id *file)
 {
 	int saved = errno;
-	struct stat found;
+	struct kernel_file found;
 	struct file_id there;
 	enum claim state = CLAIM_LOST;
 
-	if (claim >= 0 && inode_stat(claim, &found) == 0) {
+	if (claim >= 0 && kernel_fstat(claim, &found) == 0) {
 		there = file_of(&found);
 		if (file_same(&there, file))
-			state = found.st_nlink > 0 ? CLAIM_STANDS : CLAIM_VOID;
+			state = found.nlink > 0 ? CLAIM_STANDS : CLAIM_VOID;
 	} else if (claim >= 0 && errno != EBADF) {
 		state = CLAIM_UNTOLD;
 	}

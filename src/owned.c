@@ -13,7 +13,6 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "kernel.h"
 #include "scratch.h"
 #include "sockdiag.h"
 #include "text.h"
@@ -411,18 +410,18 @@ static bool is_recorded(int fd, const struct lockfile *lock)
 static bool is_socket_of(int fd, const struct pin *pin, const struct lockfile *lock)
 {
 	int file = ioctl(fd, SIOCUNIXFILE);
-	struct stat found;
+	struct kernel_file found;
 
 	if (file >= 0) {
 		struct file_id bound = {0};
-		if (inode_stat(file, &found) == 0)
+		if (kernel_fstat(file, &found) == 0)
 			bound = file_of(&found);
 		close(file);
 		return file_same(&bound, &pin->inode.file);
 	}
-	if (inode_stat(fd, &found) != 0)
+	if (kernel_fstat(fd, &found) != 0)
 		return false;
-	switch (sockdiag_bound_by(pin, found.st_ino)) {
+	switch (sockdiag_bound_by(pin, found.ino)) {
 	case SOCKDIAG_YES:
 		return true;
 	case SOCKDIAG_NO:

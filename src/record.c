@@ -10,7 +10,6 @@
 #include <unistd.h>
 
 #include "inode.h"
-#include "kernel.h"
 #include "text.h"
 
 #ifndef SO_COOKIE
@@ -103,7 +102,7 @@ void record_of_self(struct record *record, int fd)
 {
 	int saved = errno;
 	struct timespec now = {0};
-	struct stat found;
+	struct kernel_file found;
 
 	memset(record, 0, sizeof(*record));
 	clock_gettime(CLOCK_REALTIME, &now);
@@ -113,8 +112,8 @@ void record_of_self(struct record *record, int fd)
 	boot_of_self(record->boot);
 	prctl(PR_GET_NAME, record->comm);
 	record->comm[RECORD_COMM - 1] = '\0';
-	if (fd >= 0 && inode_stat(fd, &found) == 0) {
-		record->socket = found.st_ino;
+	if (fd >= 0 && kernel_fstat(fd, &found) == 0) {
+		record->socket = found.ino;
 		record->cookie = cookie_of(fd, SO_COOKIE);
 		record->netns = cookie_of(fd, SO_NETNS_COOKIE);
 	}

@@ -27,9 +27,9 @@ static struct {
 void report_load(void)
 {
 	int saved = errno;
-	struct stat found;
+	struct kernel_file found;
 
-	stderr_at_load.open = inode_stat(STDERR_FILENO, &found) == 0;
+	stderr_at_load.open = kernel_fstat(STDERR_FILENO, &found) == 0;
 	if (stderr_at_load.open)
 		stderr_at_load.file = file_of(&found);
 	errno = saved;
@@ -37,10 +37,10 @@ void report_load(void)
 
 static bool stderr_is_as_it_was(void)
 {
-	struct stat found;
+	struct kernel_file found;
 	struct file_id now;
 
-	if (!stderr_at_load.open || inode_stat(STDERR_FILENO, &found) != 0)
+	if (!stderr_at_load.open || kernel_fstat(STDERR_FILENO, &found) != 0)
 		return false;
 	now = file_of(&found);
 	return file_same(&now, &stderr_at_load.file);

@@ -49,10 +49,10 @@ static bool is_socket(const struct wanted *wanted, const struct unix_diag_msg *s
 }
 
 /* From stat(2)'s encoding, new_encode_dev, to the kernel's own: include/linux/kdev_t.h. */
-static uint32_t superblock_device(dev_t told)
+static uint32_t superblock_device(uint64_t told)
 {
-	uint32_t major = (told >> 8) & 0xfff;
-	uint32_t minor = (told & 0xff) | ((told >> 12) & 0xfff00);
+	uint32_t major = (uint32_t)(told >> 8) & 0xfff;
+	uint32_t minor = ((uint32_t)told & 0xff) | ((uint32_t)(told >> 12) & 0xfff00);
 
 	return major << 20 | minor;
 }

@@ -46,7 +46,7 @@ void step_add(struct step *step, int which, int dirfd, const char *path)
 /* Where no descriptor is to be had, or the file is no longer ours to open, our claim's will do. */
 static enum lockfile_state borrow(struct lockfile *lock)
 {
-	struct stat found;
+	struct kernel_file found;
 	struct file_id file;
 	int claim;
 

@@ -15,7 +15,7 @@
 static void look_at_lock(struct entry *entry)
 {
 	struct lockfile lock;
-	struct stat found;
+	struct kernel_file found;
 
 	lockfile_name(&lock, AT_FDCWD, entry->path);
 	if (!lockfile_peek(&lock)) {
