@@ -7,6 +7,7 @@ of two the median of the ratios within a round. A "twin" is a variant once more,
 another: what it differs by is noise.
 """
 
+import contextlib
 import os
 import random
 import statistics
@@ -99,6 +100,21 @@ class Calls(Worker):
     def close(self):
         super().close()
         self._scratch.cleanup()
+
+
+@contextlib.contextmanager
+def fakeroot(library):
+    """What begins the command line of a program under it. The daemon is our own child: the one that
+    fakeroot(1) starts stays for ever where that is killed, as by timeout(1)."""
+    daemon = subprocess.Popen(["setpriv", "--pdeathsig", "TERM", "faked-sysv", "--foreground"],
+                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+    try:
+        key = daemon.stdout.readline().split(":")[0]
+        yield "env", "FAKEROOTKEY=" + key, "FAKED_MODE=unknown-is-root", "LD_PRELOAD=" + library
+    finally:
+        daemon.terminate()  # and it gives back its message queues
+        daemon.wait()
+        daemon.stdout.close()
 
 
 class Taken:

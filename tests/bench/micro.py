@@ -6,8 +6,8 @@ import subprocess
 
 import tally
 from figures import Figure
-from meter import COMMAND, LIBRARY, Calls, Worker, built, environment, file_system, interleave, \
-    scratch
+from meter import COMMAND, LIBRARY, Calls, Worker, built, environment, fakeroot, file_system, \
+    interleave, scratch
 
 SHIMS = {  # Debian package: its library; an environment to be quiet and content in
     "libeatmydata1": "libeatmydata.so.1.3.0",
@@ -54,11 +54,12 @@ def syscalls(_seconds):
 def unlink(seconds):
     """Names of no socket, against a library that only looks and calls on, and beside fakeroot."""
     with contextlib.ExitStack() as stack:
+        under_fakeroot = stack.enter_context(fakeroot(shim("libfakeroot")))
         for place in ("tmpfs", "disk"):
             workers = {name: stack.enter_context(Calls(library, place)) for name, library in (
                 ("plain", None), ("floor", built("floor.so")), ("twin", built("floor.so")),
                 ("guarded", LIBRARY))}
-            workers["fakeroot"] = stack.enter_context(Calls(None, place, ("fakeroot",)))
+            workers["fakeroot"] = stack.enter_context(Calls(None, place, under_fakeroot))
             for kind in ("unlink", "unlinkat", "remove", "absent") if place == "tmpfs" else \
                     ("unlink", "unlinkat"):
                 taken = interleave({name: worker.batch(kind, BATCH)
