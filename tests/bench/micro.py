@@ -22,6 +22,9 @@ BATCH = 100
 PROMISED = {"unlink a file": 1, "unlink an absent name": 1, "unlinkat a file": 1,
             "remove a file": 1, "rename a file": 2, "renameat2 two files exchanged": 2,
             "link a file": 2, "bind AF_INET": 1, "other calls": 0, "fork and wait": 0}
+COUNTED = ("unlink a file", "unlink an absent name", "unlinkat a file", "remove a file",
+           "rename a file", "bind AF_INET", "bind an abstract name", "bind a path",
+           "unlink own socket", "unlink a live socket, refused", "other calls")
 
 
 def shim(package):
@@ -47,6 +50,26 @@ def syscalls(_seconds):
         values = {"plain": plain[name].total(), "guarded": with_guard.total()}
         yield Figure(group, name, "", values, values["guarded"] - values["plain"], "more",
                      PROMISED.get(name))
+    yield Figure(group, "start of /bin/true", "", start, start["guarded"] - start["empty"],
+                 "more than empty")
+
+
+def instructions(_seconds):
+    """Of the program, libc and the library; the kernel's are not in it."""
+    group = "Instructions in user space"
+    steps, env = built("steps"), environment()
+    with scratch() as directory, Calls(LIBRARY) as owner:
+        owner.ask("own", 1)
+        taken = {name: tally.instructions(steps, "marks", [built("tally"), directory, live], env,
+                                          library)
+                 for name, library, live in (("plain", None, owner.dir + "/none"),
+                                             ("guarded", LIBRARY, owner.dir + "/own.0"))}
+    for name in COUNTED:
+        values = {which: counts[name] for which, counts in taken.items()}
+        yield Figure(group, name, "", values, values["guarded"] - values["plain"], "more")
+    start = {name: tally.instructions(steps, "whole", ["/bin/true"], env, library)["/bin/true"]
+             for name, library in (("plain", None), ("guarded", LIBRARY),
+                                   ("empty", built("empty.so")))}
     yield Figure(group, "start of /bin/true", "", start, start["guarded"] - start["empty"],
                  "more than empty")
 
