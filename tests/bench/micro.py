@@ -124,16 +124,23 @@ def bind(seconds):
         with Calls(None, place) as plain, Calls(LIBRARY, place) as guarded:
             for kind, name in (("bind-unlink", "bind, unlink"),
                                ("unlink-bind-unlink", "unlink, bind, unlink")):
-                taken = interleave({"plain": plain.batch(kind, 20),
-                                    "guarded": guarded.batch(kind, 20),
-                                    "classic": plain.batch("classic-" + kind, 20),
-                                    "twin": plain.batch("classic-" + kind, 20)}, seconds)
-                yield Figure("Sockets", f"{name}, {file_system(place)}", "us",
-                             {which: taken.median(which) / 1000
-                              for which in ("plain", "guarded", "classic")},
-                             taken.ratio("guarded", "classic"), "x classic",
-                             1.5 if place == "tmpfs" else None,
-                             taken.ratio("twin", "classic"))
+                yield _socket_figure(f"{name}, {file_system(place)}", kind, plain, guarded,
+                                     seconds, 1.5 if place == "tmpfs" else None)
+
+
+def _socket_figure(name, kind, plain, guarded, seconds, target):
+    """Beside the classic protocol, for bind and unlink also the guard's system calls alone."""
+    variants = {"plain": plain.batch(kind, 20), "guarded": guarded.batch(kind, 20),
+                "classic": plain.batch("classic-" + kind, 20),
+                "twin": plain.batch("classic-" + kind, 20)}
+    if kind == "bind-unlink":
+        variants["bare"] = plain.batch("bare-" + kind, 20)
+    taken = interleave(variants, seconds)
+    return Figure("Sockets", name, "us",
+                  {which: taken.median(which) / 1000 for which in variants if which != "twin"},
+                  taken.ratio("guarded", "classic"), "x classic", target,
+                  taken.ratio("twin", "classic"),
+                  f"{taken.ratio('guarded', 'bare'):.3f} x bare" if "bare" in variants else "")
 
 
 def start(seconds):
@@ -174,10 +181,12 @@ def run(seconds):
         lock = os.path.join(directory, "lock")
         lines = {"plain": "/bin/true", "flock": f"/usr/bin/flock -n {lock} /bin/true",
                  "twin": f"/usr/bin/flock -n {lock} /bin/true",
+                 "env": f"/usr/bin/env LD_PRELOAD={LIBRARY} /bin/true",
                  "guarded": f"{COMMAND} run /bin/true"}
         taken = interleave({name: lambda line=line: tuple(starter.ask(1, "-", line))
                             for name, line in lines.items()}, 4 * seconds)
     yield Figure("Start of /bin/true", "sockguard run /bin/true", "us",
-                 {name: taken.median(name) / 1000 for name in ("plain", "guarded", "flock")},
+                 {name: taken.median(name) / 1000
+                  for name in ("plain", "guarded", "flock", "env")},
                  taken.ratio("guarded", "flock"), "x flock -n", 0.7, taken.ratio("twin", "flock"))
 
