@@ -121,20 +121,22 @@ def bind(seconds):
         yield _against_plain("Sockets", {"bind-inet": "bind, AF_INET",
                                          "bind-abstract": "bind, abstract"}[kind], taken)
     for place in ("tmpfs", "disk"):
-        with Calls(None, place) as plain, Calls(LIBRARY, place) as guarded:
+        with Calls(None, place) as plain, Calls(None, place) as bare, \
+                Calls(LIBRARY, place) as guarded:
             for kind, name in (("bind-unlink", "bind, unlink"),
                                ("unlink-bind-unlink", "unlink, bind, unlink")):
-                yield _socket_figure(f"{name}, {file_system(place)}", kind, plain, guarded,
+                yield _socket_figure(f"{name}, {file_system(place)}", kind, plain, bare, guarded,
                                      seconds, 1.5 if place == "tmpfs" else None)
 
 
-def _socket_figure(name, kind, plain, guarded, seconds, target):
-    """Beside the classic protocol, for bind and unlink also the guard's system calls alone."""
+def _socket_figure(name, kind, plain, bare, guarded, seconds, target):
+    """Beside the classic protocol, for bind and unlink also the guard's system calls alone: those
+    where the classic one's lock files are not."""
     variants = {"plain": plain.batch(kind, 20), "guarded": guarded.batch(kind, 20),
                 "classic": plain.batch("classic-" + kind, 20),
                 "twin": plain.batch("classic-" + kind, 20)}
     if kind == "bind-unlink":
-        variants["bare"] = plain.batch("bare-" + kind, 20)
+        variants["bare"] = bare.batch("bare-" + kind, 20)
     taken = interleave(variants, seconds)
     return Figure("Sockets", name, "us",
                   {which: taken.median(which) / 1000 for which in variants if which != "twin"},
