@@ -55,9 +55,10 @@ def syscalls(_seconds):
 
 
 def instructions(_seconds):
-    """Of the program, libc and the library; the kernel's are not in it."""
+    """Of the program, libc and the library; the kernel's are not in it. Without an environment,
+    which the loader and the guard go through at the start."""
     group = "Instructions in user space"
-    steps, env = built("steps"), environment()
+    steps, env = built("steps"), {}
     with scratch() as directory, Calls(LIBRARY) as owner:
         owner.ask("own", 1)
         taken = {name: tally.instructions(steps, "marks", [built("tally"), directory, live], env,
