@@ -21,6 +21,7 @@ from meter import LIBRARY, PLACES, SOURCE, file_system
 
 ROWS = {
     "syscalls": micro.syscalls,
+    "instructions": micro.instructions,
     "unlink": micro.unlink,
     "rename": micro.rename,
     "bind": micro.bind,

@@ -7,6 +7,7 @@ of two the median of the ratios within a round. A "twin" is a variant once more,
 another: what it differs by is noise.
 """
 
+import contextlib
 import os
 import random
 import statistics
@@ -36,6 +37,43 @@ def scratch(place="tmpfs"):
     if file_system(place).startswith("ext"):
         subprocess.run(["chattr", "+T", made.name], check=True)
     return made
+
+
+class FreshDisk:
+    """Used as scratch() is: a directory on an ext4 of its own, in a file on the disk. Where tens of
+    thousands of files were removed, making as many again takes a minute, chattr or not. Wants root,
+    and raises CalledProcessError where mounts are not permitted."""
+
+    def __init__(self):
+        self._made = scratch("disk")
+        image, self.name = (os.path.join(self._made.name, name) for name in ("image", "mounted"))
+        os.mkdir(self.name)
+        try:
+            for words in (["truncate", "-s", "1G", image],
+                          ["mkfs.ext4", "-q", "-F", "-N", "131072", image],
+                          ["mount", "-o", "loop,noinit_itable", image, self.name]):
+                subprocess.run(words, check=True, capture_output=True)
+        except BaseException:
+            self._made.cleanup()
+            raise
+
+    def cleanup(self):
+        subprocess.run(["umount", self.name], check=True)
+        self._made.cleanup()
+
+    def __enter__(self):
+        return self.name
+
+    def __exit__(self, *_):
+        self.cleanup()
+
+
+def may_mount():
+    try:
+        FreshDisk().cleanup()
+    except subprocess.CalledProcessError:
+        return False
+    return True
 
 
 def built(name):
@@ -87,7 +125,7 @@ class Calls(Worker):
     """tests/bench/calls in a directory of its own."""
 
     def __init__(self, library=None, place="tmpfs", wrapper=()):
-        self._scratch = scratch(place)
+        self._scratch = FreshDisk() if place == "fresh disk" else scratch(place)
         self.dir = os.path.join(self._scratch.name, "calls")
         os.mkdir(self.dir)
         super().__init__([*wrapper, built("calls"), self.dir], library)
@@ -99,6 +137,21 @@ class Calls(Worker):
     def close(self):
         super().close()
         self._scratch.cleanup()
+
+
+@contextlib.contextmanager
+def fakeroot(library):
+    """What begins the command line of a program under it. The daemon is our own child: the one that
+    fakeroot(1) starts stays for ever where that is killed, as by timeout(1)."""
+    daemon = subprocess.Popen(["setpriv", "--pdeathsig", "TERM", "faked-sysv", "--foreground"],
+                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+    try:
+        key = daemon.stdout.readline().split(":")[0]
+        yield "env", "FAKEROOTKEY=" + key, "FAKED_MODE=unknown-is-root", "LD_PRELOAD=" + library
+    finally:
+        daemon.terminate()  # and it gives back its message queues
+        daemon.wait()
+        daemon.stdout.close()
 
 
 class Taken:

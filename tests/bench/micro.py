@@ -6,8 +6,8 @@ import subprocess
 
 import tally
 from figures import Figure
-from meter import COMMAND, LIBRARY, Calls, Worker, built, environment, file_system, interleave, \
-    scratch
+from meter import COMMAND, LIBRARY, Calls, Worker, built, environment, fakeroot, file_system, \
+    interleave, scratch
 
 SHIMS = {  # Debian package: its library; an environment to be quiet and content in
     "libeatmydata1": "libeatmydata.so.1.3.0",
@@ -22,6 +22,9 @@ BATCH = 100
 PROMISED = {"unlink a file": 1, "unlink an absent name": 1, "unlinkat a file": 1,
             "remove a file": 1, "rename a file": 2, "renameat2 two files exchanged": 2,
             "link a file": 2, "bind AF_INET": 1, "other calls": 0, "fork and wait": 0}
+COUNTED = ("unlink a file", "unlink an absent name", "unlinkat a file", "remove a file",
+           "rename a file", "bind AF_INET", "bind an abstract name", "bind a path",
+           "unlink own socket", "unlink a live socket, refused", "other calls")
 
 
 def shim(package):
@@ -51,14 +54,36 @@ def syscalls(_seconds):
                  "more than empty")
 
 
+def instructions(_seconds):
+    """Of the program, libc and the library; the kernel's are not in it. Without an environment,
+    which the loader and the guard go through at the start."""
+    group = "Instructions in user space"
+    steps, env = built("steps"), {}
+    with scratch() as directory, Calls(LIBRARY) as owner:
+        owner.ask("own", 1)
+        taken = {name: tally.instructions(steps, "marks", [built("tally"), directory, live], env,
+                                          library)
+                 for name, library, live in (("plain", None, owner.dir + "/none"),
+                                             ("guarded", LIBRARY, owner.dir + "/own.0"))}
+    for name in COUNTED:
+        values = {which: counts[name] for which, counts in taken.items()}
+        yield Figure(group, name, "", values, values["guarded"] - values["plain"], "more")
+    start = {name: tally.instructions(steps, "whole", ["/bin/true"], env, library)["/bin/true"]
+             for name, library in (("plain", None), ("guarded", LIBRARY),
+                                   ("empty", built("empty.so")))}
+    yield Figure(group, "start of /bin/true", "", start, start["guarded"] - start["empty"],
+                 "more than empty")
+
+
 def unlink(seconds):
     """Names of no socket, against a library that only looks and calls on, and beside fakeroot."""
     with contextlib.ExitStack() as stack:
+        under_fakeroot = stack.enter_context(fakeroot(shim("libfakeroot")))
         for place in ("tmpfs", "disk"):
             workers = {name: stack.enter_context(Calls(library, place)) for name, library in (
                 ("plain", None), ("floor", built("floor.so")), ("twin", built("floor.so")),
                 ("guarded", LIBRARY))}
-            workers["fakeroot"] = stack.enter_context(Calls(None, place, ("fakeroot",)))
+            workers["fakeroot"] = stack.enter_context(Calls(None, place, under_fakeroot))
             for kind in ("unlink", "unlinkat", "remove", "absent") if place == "tmpfs" else \
                     ("unlink", "unlinkat"):
                 taken = interleave({name: worker.batch(kind, BATCH)
@@ -97,19 +122,28 @@ def bind(seconds):
         yield _against_plain("Sockets", {"bind-inet": "bind, AF_INET",
                                          "bind-abstract": "bind, abstract"}[kind], taken)
     for place in ("tmpfs", "disk"):
-        with Calls(None, place) as plain, Calls(LIBRARY, place) as guarded:
+        with Calls(None, place) as plain, Calls(None, place) as bare, \
+                Calls(LIBRARY, place) as guarded:
             for kind, name in (("bind-unlink", "bind, unlink"),
                                ("unlink-bind-unlink", "unlink, bind, unlink")):
-                taken = interleave({"plain": plain.batch(kind, 20),
-                                    "guarded": guarded.batch(kind, 20),
-                                    "classic": plain.batch("classic-" + kind, 20),
-                                    "twin": plain.batch("classic-" + kind, 20)}, seconds)
-                yield Figure("Sockets", f"{name}, {file_system(place)}", "us",
-                             {which: taken.median(which) / 1000
-                              for which in ("plain", "guarded", "classic")},
-                             taken.ratio("guarded", "classic"), "x classic",
-                             1.5 if place == "tmpfs" else None,
-                             taken.ratio("twin", "classic"))
+                yield _socket_figure(f"{name}, {file_system(place)}", kind, plain, bare, guarded,
+                                     seconds, 1.5 if place == "tmpfs" else None)
+
+
+def _socket_figure(name, kind, plain, bare, guarded, seconds, target):
+    """Beside the classic protocol, for bind and unlink also the guard's system calls alone: those
+    where the classic one's lock files are not."""
+    variants = {"plain": plain.batch(kind, 20), "guarded": guarded.batch(kind, 20),
+                "classic": plain.batch("classic-" + kind, 20),
+                "twin": plain.batch("classic-" + kind, 20)}
+    if kind == "bind-unlink":
+        variants["bare"] = bare.batch("bare-" + kind, 20)
+    taken = interleave(variants, seconds)
+    return Figure("Sockets", name, "us",
+                  {which: taken.median(which) / 1000 for which in variants if which != "twin"},
+                  taken.ratio("guarded", "classic"), "x classic", target,
+                  taken.ratio("twin", "classic"),
+                  f"{taken.ratio('guarded', 'bare'):.3f} x bare" if "bare" in variants else "")
 
 
 def start(seconds):
@@ -150,10 +184,12 @@ def run(seconds):
         lock = os.path.join(directory, "lock")
         lines = {"plain": "/bin/true", "flock": f"/usr/bin/flock -n {lock} /bin/true",
                  "twin": f"/usr/bin/flock -n {lock} /bin/true",
+                 "env": f"/usr/bin/env LD_PRELOAD={LIBRARY} /bin/true",
                  "guarded": f"{COMMAND} run /bin/true"}
         taken = interleave({name: lambda line=line: tuple(starter.ask(1, "-", line))
                             for name, line in lines.items()}, 4 * seconds)
     yield Figure("Start of /bin/true", "sockguard run /bin/true", "us",
-                 {name: taken.median(name) / 1000 for name in ("plain", "guarded", "flock")},
+                 {name: taken.median(name) / 1000
+                  for name in ("plain", "guarded", "flock", "env")},
                  taken.ratio("guarded", "flock"), "x flock -n", 0.7, taken.ratio("twin", "flock"))
 

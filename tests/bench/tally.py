@@ -1,4 +1,4 @@
-"""Counts the system calls that a call of a program makes, as strace sees them."""
+"""Counts the system calls that a call of a program makes, as strace sees them; and instructions."""
 
 import collections
 import os
@@ -47,3 +47,13 @@ def of_start(directory, env, library):
     """How many system calls /bin/true makes with a library, the loader's included."""
     log, _ = _strace(["/bin/true"], {**env, "TALLY_DIR": directory}, library)
     return collections.Counter(re.findall(r"^(?:\d+ +)?(\w+)\(", log, re.MULTILINE))
+
+
+def instructions(stepper, mode, argv, env, library):
+    """{situation: how many}, or {program: how many}; see tests/bench/steps.c."""
+    done = subprocess.run([stepper, mode, library or "-", *argv], env=env, timeout=600,
+                          stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise RuntimeError(f"{argv[0]}, in steps: {done.stderr}")
+    found = (line.rsplit(": ", 1) for line in done.stdout.splitlines())
+    return {name: int(count) for name, count in found}

@@ -145,8 +145,8 @@ class Fakeroot(Neighbour):
     """Of a user who is not root; as root we make ourselves one."""
 
     library = library("libfakeroot/libfakeroot-sysv.so")
-    through = (*(("setpriv", f"--reuid={STRANGER}", f"--regid={STRANGER}", "--clear-groups")
-                 if os.getuid() == 0 else ()), "fakeroot", "--")
+    through = ("setpriv", f"--reuid={STRANGER}", f"--regid={STRANGER}", "--clear-groups") \
+        if os.getuid() == 0 else ()
     works = """
 import os, sys
 name = sys.argv[1] + ".owned"
@@ -163,6 +163,17 @@ except PermissionError:
         os.chmod(self.dir, 0o777)
         self.lend("LIBRARY")
         self.lend("ACTOR")
+        self.start_daemon()
+
+    def start_daemon(self):
+        """A child of ours: fakeroot(1) is killed with its program when a test ends, and the daemon
+        that it starts would stay."""
+        daemon = self.start([*(self.through or ["setpriv"]), "--pdeathsig", "TERM", "faked-sysv",
+                             "--foreground"], stdout=subprocess.PIPE, text=True)
+        self.addCleanup(daemon.wait)
+        self.addCleanup(daemon.terminate)  # and it gives back its message queues
+        self.settings = {"FAKEROOTKEY": daemon.stdout.readline().split(":")[0],
+                         "FAKED_MODE": "unknown-is-root"}
 
     def lend(self, name):
         """A copy that this user can read, wherever the build lies."""
@@ -317,7 +328,7 @@ class AddressSanitizer(SocketCase):
 
 
 if __name__ == "__main__":
-    missing = [tool for tool in ("strace", "gdb", "valgrind", "fakeroot", "gcc", "clang")
+    missing = [tool for tool in ("strace", "gdb", "valgrind", "faked-sysv", "gcc", "clang")
                if not shutil.which(tool)]
     missing += [neighbour.library for neighbour in
                 (Eatmydata, Faketime, Fakeroot, Jemalloc, Torsocks)

@@ -1,0 +1,160 @@
+/*
+ * steps: counts the instructions that a program executes in user space, one step after the other.
+ *
+ *     steps marks|whole LIBRARY PROGRAM [ARG...]
+ *
+ * "marks" counts between the marks of tests/bench/tally and prints "SITUATION: COUNT" for each;
+ * "whole" counts from execve to the end and prints "PROGRAM: COUNT". PROGRAM is a path; LIBRARY is
+ * preloaded into it, "-" for none. What it writes to stdout is dropped.
+ *
+ * Its addresses are not randomized, so that a second run comes to the same. A system call is one
+ * instruction, and each round of a repeated one of x86 (rep movsb) is one. Children are not
+ * counted.
+ */
+#include <err.h>
+#include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/personality.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static pid_t tracee;
+static bool whole;
+static bool counting;
+static long long steps;
+static char situation[64];
+
+static void check(bool good, const char *what)
+{
+	if (!good)
+		err(1, "%s", what);
+}
+
+/* ---- the program ---- */
+
+/* Who steps through a program is told of no system call but by a filter that asks the tracer. */
+static void report_marks(void)
+{
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_access, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_TRACE),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog program = {.len = sizeof(code) / sizeof(*code), .filter = code};
+
+	check(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0, "no_new_privs");
+	check(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0, "seccomp");
+}
+
+static _Noreturn void be_tracee(const char *library, char **argv)
+{
+	int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
+
+	check(null >= 0 && dup2(null, STDOUT_FILENO) >= 0, "/dev/null");
+	check(personality(ADDR_NO_RANDOMIZE) >= 0, "personality");
+	if (strcmp(library, "-") == 0)
+		unsetenv("LD_PRELOAD");
+	else
+		setenv("LD_PRELOAD", library, 1);
+	check(ptrace(PTRACE_TRACEME, 0, NULL, NULL) == 0, "PTRACE_TRACEME");
+	raise(SIGSTOP); /* until the tracer has said what it wants to be told */
+	if (!whole)
+		report_marks();
+	execv(argv[0], argv);
+	err(127, "%s", argv[0]);
+}
+
+/* ---- its stops ---- */
+
+/* The path of the access(2) that it is about to make, or the beginning of it. */
+static void read_path(char *path, size_t size)
+{
+	struct __ptrace_syscall_info call;
+	struct iovec here = {.iov_base = path, .iov_len = size - 1};
+	struct iovec there = {.iov_len = size - 1};
+
+	memset(path, 0, size);
+	check(ptrace(PTRACE_GET_SYSCALL_INFO, tracee, sizeof(call), &call) > 0 &&
+			call.op == PTRACE_SYSCALL_INFO_SECCOMP,
+		"PTRACE_GET_SYSCALL_INFO");
+	there.iov_base = (void *)(uintptr_t)call.seccomp.args[0];
+	check(process_vm_readv(tracee, &here, 1, &there, 1, 0) > 0, "process_vm_readv");
+}
+
+static void on_access(void)
+{
+	char path[sizeof(situation) + 3];
+
+	read_path(path, sizeof(path));
+	if (strncmp(path, "== ", 3) != 0)
+		return;
+	if (counting)
+		printf("%s: %lld\n", situation, steps);
+	counting = path[3] != '\0';
+	steps = 0;
+	memcpy(situation, path + 3, sizeof(situation));
+}
+
+/* Returns the signal that the program is to get, or 0. */
+static int on_stop(int status)
+{
+	int event = status >> 16;
+
+	if (event == PTRACE_EVENT_EXEC)
+		counting = whole;
+	else if (event == PTRACE_EVENT_SECCOMP)
+		on_access();
+	else if (WSTOPSIG(status) != SIGTRAP)
+		return WSTOPSIG(status);
+	else
+		steps += counting;
+	return 0;
+}
+
+static void trace(void)
+{
+	int status;
+	long signal = 0;
+
+	check(waitpid(tracee, &status, 0) == tracee && WIFSTOPPED(status), "the program");
+	check(ptrace(PTRACE_SETOPTIONS, tracee, NULL,
+		      PTRACE_O_EXITKILL | PTRACE_O_TRACEEXEC | PTRACE_O_TRACESECCOMP) == 0,
+		"PTRACE_SETOPTIONS");
+	do {
+		check(ptrace(counting ? PTRACE_SINGLESTEP : PTRACE_CONT, tracee, NULL, signal) == 0,
+			"step");
+		check(waitpid(tracee, &status, 0) == tracee, "the program");
+		if (WIFSTOPPED(status))
+			signal = on_stop(status);
+	} while (WIFSTOPPED(status));
+	if (status != 0)
+		errx(1, "the program ended with wait status %d", status);
+}
+
+int main(int argc, char **argv)
+{
+	if (argc < 4 || (strcmp(argv[1], "marks") != 0 && strcmp(argv[1], "whole") != 0))
+		errx(2, "usage: steps marks|whole LIBRARY PROGRAM [ARG...]");
+	whole = strcmp(argv[1], "whole") == 0;
+	tracee = fork();
+	check(tracee >= 0, "fork");
+	if (tracee == 0)
+		be_tracee(argv[2], argv + 3);
+	trace();
+	if (whole)
+		printf("%s: %lld\n", argv[3], steps);
+	return 0;
+}
