@@ -5,6 +5,7 @@
 #define BENCH_H
 
 #include <err.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <time.h>
 
@@ -15,6 +16,13 @@ static inline long long now(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &time);
 	return time.tv_sec * 1000000000LL + time.tv_nsec;
+}
+
+/* Ends the program where something went wrong, with errno's words. */
+static inline void check(bool good, const char *what)
+{
+	if (!good)
+		err(1, "%s", what);
 }
 
 /* Reads how many of something are wanted; ends the program where that is not least to most. */

@@ -25,6 +25,7 @@ ROWS = {
     "unlink": micro.unlink,
     "rename": micro.rename,
     "bind": micro.bind,
+    "bare": micro.bare,
     "start": micro.start,
     "run": micro.run,
     "rm": trees.remove,

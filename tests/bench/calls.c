@@ -6,27 +6,26 @@
  * reads lines "KIND COUNT" and answers each with nanoseconds: those COUNT calls took, without what
  * prepares and cleans up. One such process runs with the guard and one without, and whoever asks
  * them takes turns. "own COUNT" binds that many sockets and keeps them until the end, "files COUNT"
- * makes that many files.
+ * makes that many files; "bare-calls COUNT" answers with a time for each bare call, whose names
+ * "calls --bare" prints.
  */
 #include <err.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
-#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "bare.h"
 #include "bench.h"
 
 enum { MOST = 1024 };
@@ -37,12 +36,6 @@ static struct sockaddr_un addresses[MOST];
 static char seconds[MOST][sizeof(addresses->sun_path) + 8];
 
 /* ---- what is done before, in and after the time that is taken ---- */
-
-static void check(bool good, const char *what)
-{
-	if (!good)
-		err(1, "%s", what);
-}
 
 static const char *path(int i)
 {
@@ -178,120 +171,11 @@ static void classic_unlink_bind_unlink(int i)
 	close(lock);
 }
 
-/*
- * What the protocol's system calls cost by themselves: those that the guard makes, one by one, as
- * strace shows them, for a bind and for an unlink of the socket that was bound. When the guard's
- * change, so do these. What they come to is not looked at but where one could not be made.
- */
-
-enum { HIGH = 768, RECORD = 256 }; /* descriptor, bytes */
-
-static void bare_lock(int fd, int command, short type, off_t where)
-{
-	struct flock range = {.l_type = type, .l_whence = SEEK_SET, .l_start = where, .l_len = 1};
-
-	check(fcntl(fd, command, &range) == 0, "F_OFD_SETLK");
-}
-
-static void bare_mask(sigset_t *old)
-{
-	sigset_t all;
-
-	sigfillset(&all);
-	sigprocmask(SIG_SETMASK, &all, old);
-}
-
-static void bare_option(int fd, int name)
-{
-	long long value;
-	socklen_t length = sizeof(value);
-
-	getsockopt(fd, SOL_SOCKET, name, &value, &length);
-}
-
-/* libc's own makes another call of it. */
-static void bare_stat(int fd)
-{
-	struct stat found;
-
-	syscall(SYS_fstat, fd, &found);
-}
-
-static void bare_look(int i)
-{
-	struct statx name;
-
-	check(statx(AT_FDCWD, path(i), AT_SYMLINK_NOFOLLOW, STATX_ALL, &name) == 0, path(i));
-}
-
-static void bare_record(int i, int lock)
-{
-	static const char record[RECORD] = "sockguard 1\nname held\n";
-	char comm[16];
-
-	getpid();
-	geteuid();
-	prctl(PR_GET_NAME, comm);
-	bare_stat(sockets[i]);
-	bare_option(sockets[i], SO_COOKIE);
-	bare_option(sockets[i], SO_NETNS_COOKIE);
-	check(pwrite(lock, record, sizeof(record), 0) == sizeof(record), "record");
-}
-
-/* Returns the descriptor of the lock file. */
-static int bare_bind(int i)
-{
-	sigset_t old;
-	int fd, lock;
-
-	syscall(SYS_rt_sigprocmask, -1, &addresses[i], NULL, 8); /* may it be read? */
-	bare_mask(&old);
-	fd = open(seconds[i], O_RDWR | O_CREAT | O_EXCL | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC,
-		0600);
-	check(fd >= 0, seconds[i]);
-	lock = fcntl(fd, F_DUPFD_CLOEXEC, HIGH);
-	check(lock >= 0, "F_DUPFD_CLOEXEC");
-	close(fd);
-	bare_lock(lock, F_OFD_SETLK, F_WRLCK, 0);
-	bare_stat(lock);
-	bind_it(i);
-	bare_look(i);
-	bare_record(i, lock);
-	bare_lock(lock, F_OFD_SETLK, F_RDLCK, 1);
-	bare_lock(lock, F_OFD_SETLK, F_UNLCK, 0);
-	sigprocmask(SIG_SETMASK, &old, NULL);
-	return lock;
-}
-
-static void bare_unlink(int i, int lock)
-{
-	sigset_t old;
-	struct stat found;
-	int fd;
-
-	fstatat(AT_FDCWD, path(i), &found, AT_SYMLINK_NOFOLLOW);
-	bare_mask(&old);
-	fd = open(seconds[i], O_RDWR | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
-	check(fd >= 0, seconds[i]);
-	bare_stat(fd);
-	geteuid();
-	bare_lock(fd, F_OFD_SETLK, F_WRLCK, 0);
-	fstatat(AT_FDCWD, seconds[i], &found, AT_SYMLINK_NOFOLLOW);
-	bare_look(i);
-	bare_stat(lock);
-	check(pwrite(fd, "left", 4, 17) == 4, "record");
-	unlink_it(i);
-	check(unlinkat(AT_FDCWD, seconds[i], 0) == 0, seconds[i]);
-	close(fd);
-	getpid();
-	bare_stat(lock);
-	close(lock);
-	sigprocmask(SIG_SETMASK, &old, NULL);
-}
-
 static void bare_bind_unlink(int i)
 {
-	bare_unlink(i, bare_bind(i));
+	bare_begin(sockets[i], &addresses[i], seconds[i]);
+	for (int call = 0; call < bare_count; call++)
+		bare_calls[call].make();
 }
 
 struct kind {
@@ -372,6 +256,30 @@ static long long files(int count)
 	return now() - began;
 }
 
+/* Each bare call by itself, the clock's own time taken off. */
+static void tell_bare_calls(int count)
+{
+	long long took[64] = {0};
+	long long clock = 0;
+
+	check(bare_count <= 64, "the bare calls");
+	each(count, make_socket);
+	for (int i = 0; i < count; i++) {
+		long long last = now();
+
+		clock += now() - last;
+		bare_begin(sockets[i], &addresses[i], seconds[i]);
+		for (int call = 0; call < bare_count; call++) {
+			last = now();
+			bare_calls[call].make();
+			took[call] += now() - last;
+		}
+	}
+	each(count, close_socket);
+	for (int call = 0; call < bare_count; call++)
+		printf("%lld%c", took[call] - clock, call + 1 < bare_count ? ' ' : '\n');
+}
+
 static long long answer(const char *name, int count)
 {
 	if (strcmp(name, "files") == 0)
@@ -409,11 +317,19 @@ int main(int argc, char **argv)
 	char name[32], count[16];
 
 	if (argc != 2)
-		errx(2, "usage: calls DIRECTORY");
+		errx(2, "usage: calls DIRECTORY|--bare");
+	if (strcmp(argv[1], "--bare") == 0) {
+		for (int call = 0; call < bare_count; call++)
+			puts(bare_calls[call].name);
+		return 0;
+	}
 	directory = argv[1];
 	prepare();
 	while (scanf("%31s %15s", name, count) == 2) {
-		printf("%lld\n", answer(name, read_count(count, 1, 1 << 20)));
+		if (strcmp(name, "bare-calls") == 0)
+			tell_bare_calls(read_count(count, 1, MOST));
+		else
+			printf("%lld\n", answer(name, read_count(count, 1, 1 << 20)));
 		fflush(stdout);
 	}
 	return 0;

@@ -1,12 +1,13 @@
 # What scripts/bench measures with, built when it asks for it.
 EXTRA_PROGRAMS += tests/bench/calls tests/bench/load tests/bench/rush tests/bench/start \
 	tests/bench/steps
-tests_bench_calls_SOURCES = tests/bench/bench.h tests/bench/calls.c
+tests_bench_calls_SOURCES = tests/bench/bare.c tests/bench/bare.h tests/bench/bench.h \
+	tests/bench/calls.c
 tests_bench_load_SOURCES = tests/bench/bench.h tests/bench/load.c
 tests_bench_load_LDFLAGS = $(AM_LDFLAGS) -pthread
 tests_bench_rush_SOURCES = tests/bench/bench.h tests/bench/rush.c
 tests_bench_start_SOURCES = tests/bench/bench.h tests/bench/start.c
-tests_bench_steps_SOURCES = tests/bench/steps.c
+tests_bench_steps_SOURCES = tests/bench/bench.h tests/bench/steps.c
 
 # Libraries to preload for comparison; -rpath makes libtool build a shared one, though none is installed.
 EXTRA_LTLIBRARIES = tests/bench/floor.la

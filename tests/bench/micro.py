@@ -146,6 +146,17 @@ def _socket_figure(name, kind, plain, bare, guarded, seconds, target):
                   f"{taken.ratio('guarded', 'bare'):.3f} x bare" if "bare" in variants else "")
 
 
+def bare(seconds):
+    """What the protocol's system calls cost by themselves, on tmpfs."""
+    names = subprocess.run([built("calls"), "--bare"], capture_output=True, text=True,
+                           check=True).stdout.splitlines()
+    with Calls() as calls:
+        taken = interleave({"bare": lambda: tuple(calls.ask("bare-calls", BATCH))}, seconds)
+    for which, name in enumerate(names):
+        yield Figure(f"Bind and unlink, call by call, {file_system('tmpfs')}", name, "ns",
+                     {"bare": taken.median("bare", which) / BATCH})
+
+
 def start(seconds):
     """/bin/true with nothing preloaded, and with each library."""
     os.environ.update(QUIET)

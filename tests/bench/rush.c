@@ -28,12 +28,6 @@ enum { MOST = 1024 };
 static struct sockaddr_un address = {.sun_family = AF_UNIX};
 static char lock[sizeof(address.sun_path) + 8];
 
-static void check(bool good, const char *what)
-{
-	if (!good)
-		err(1, "%s", what);
-}
-
 static bool may_start(void)
 {
 	int fd = open(lock, O_RDWR | O_CREAT | O_CLOEXEC, 0600);

@@ -30,17 +30,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "bench.h"
+
 static pid_t tracee;
 static bool whole;
 static bool counting;
 static long long steps;
 static char situation[64];
-
-static void check(bool good, const char *what)
-{
-	if (!good)
-		err(1, "%s", what);
-}
 
 /* ---- the program ---- */
 
