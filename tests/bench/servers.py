@@ -111,6 +111,12 @@ SERVERS = {"gunicorn": (_gunicorn, _load, 200), "nginx": (_nginx, _load, 2000),
            "redis": (_redis, _redis_benchmark, 10_000)}
 
 
+def _resolution(taken, which):
+    """In what steps the client tells it: redis-benchmark's p99 comes in some microseconds."""
+    return min({abs(one["twin"][which] - one["plain"][which]) for one in taken.rounds} - {0},
+               default=0)
+
+
 def servers(seconds):
     for name, (command, client, count) in SERVERS.items():
         with contextlib.ExitStack() as stack:
@@ -125,7 +131,8 @@ def servers(seconds):
         for which, (what, unit) in enumerate((("requests a second", "/s"), ("p99", "us"),
                                             ("processor time a request", "us"))):
             above, below = ("plain", "guarded") if which == 0 else ("guarded", "plain")
-            noise = taken.spread("twin", "plain", which)
+            noise = max(taken.spread("twin", "plain", which),
+                        _resolution(taken, which) / taken.median("plain", which))
             yield Figure("Servers at work", f"{name}, {what}", unit,
                          {variant: taken.median(variant, which)
                           for variant in ("plain", "guarded")},
