@@ -9,7 +9,7 @@ import subprocess
 import time
 
 from figures import Figure
-from meter import LIBRARY, SOURCE, Worker, built, environment, interleave, scratch
+from meter import LIBRARY, SOURCE, Taken, Worker, built, environment, interleave, scratch
 
 NGINX = """
 daemon off; worker_processes 1; pid {dir}/pid; error_log {dir}/error.log;
@@ -117,17 +117,25 @@ def _resolution(taken, which):
                default=0)
 
 
+def _side_by_side(command, client, count, seconds):
+    """Two servers without the guard and one with it, anew: each instance has a luck of its own,
+    with the addresses it got and the processor it is on."""
+    with contextlib.ExitStack() as stack:
+        variants = {}
+        for variant, library in (("plain", None), ("twin", None), ("guarded", LIBRARY)):
+            directory = stack.enter_context(scratch())
+            path, session = stack.enter_context(
+                _serving(command(directory), directory, library))
+            one = client(path, stack)
+            variants[variant] = lambda one=one, session=session: _batch(one, count, session)
+        return interleave(variants, seconds).rounds
+
+
 def servers(seconds):
+    starts = 2 if seconds < 1 else 8
     for name, (command, client, count) in SERVERS.items():
-        with contextlib.ExitStack() as stack:
-            variants = {}
-            for variant, library in (("plain", None), ("twin", None), ("guarded", LIBRARY)):
-                directory = stack.enter_context(scratch())
-                path, session = stack.enter_context(
-                    _serving(command(directory), directory, library))
-                one = client(path, stack)
-                variants[variant] = lambda one=one, session=session: _batch(one, count, session)
-            taken = interleave(variants, 4 * seconds)
+        taken = Taken([one for _ in range(starts)
+                       for one in _side_by_side(command, client, count, 4 * seconds / starts)])
         for which, (what, unit) in enumerate((("requests a second", "/s"), ("p99", "us"),
                                             ("processor time a request", "us"))):
             above, below = ("plain", "guarded") if which == 0 else ("guarded", "plain")
