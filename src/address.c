@@ -29,12 +29,16 @@ static bool is_readable(uintptr_t bytes, size_t length)
 						 set_is_readable(bytes + length - set));
 }
 
-bool address_path(const struct sockaddr *address, socklen_t length, char *path)
+bool address_path(int fd, const struct sockaddr *address, socklen_t length, char *path)
 {
 	struct sockaddr_un copy = {0};
+	int domain = 0;
+	socklen_t size = sizeof(domain);
 	const size_t start = offsetof(struct sockaddr_un, sun_path);
 
-	if (length <= start || length > sizeof(copy) || !is_readable((uintptr_t)address, length))
+	if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size) != 0 || domain != AF_UNIX ||
+		length <= start || length > sizeof(copy) ||
+		!is_readable((uintptr_t)address, length))
 		return false;
 	memcpy(&copy, address, length);
 	if (copy.sun_family != AF_UNIX)

@@ -14,9 +14,9 @@
 
 /*
  * Copies the path that bind(2) would create, of ADDRESS_PATH bytes at most. Returns false where
- * there is none, since the address is of another family, abstract, unreadable or otherwise for libc
- * to refuse. Async-signal-safe; changes errno.
+ * there is none, since the descriptor is no Unix socket or the address abstract, unreadable or
+ * otherwise for libc to refuse. Async-signal-safe; changes errno.
  */
-bool address_path(const struct sockaddr *address, socklen_t length, char *path);
+bool address_path(int fd, const struct sockaddr *address, socklen_t length, char *path);
 
 #endif

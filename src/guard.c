@@ -166,22 +166,6 @@ static int unlink_judged(const struct call *call, struct step *step, struct judg
 	return result;
 }
 
-/*
- * While the mutex is busy: who holds the socket now held it when the name was looked at, and to
- * refuse that takes no mutex. Any other answer does, and so does a process with names of its own:
- * by the time of the answer another of its threads may have noted this one, and closed the socket.
- */
-static bool is_theirs_meanwhile(const struct call *call, struct lockfile *lock,
-	struct judgement *judgement)
-{
-	if (owned_any())
-		return false;
-	lockfile_peek(lock);
-	judge(call->dirfd, call->path, lock, judgement);
-	lockfile_leave(lock);
-	return judgement->whose == THEIRS && !owned_any();
-}
-
 static int unlink_in_step(const struct call *call, struct step *step)
 {
 	struct judgement judgement;
@@ -191,7 +175,7 @@ static int unlink_in_step(const struct call *call, struct step *step)
 	if (!step->guarded[FROM])
 		return call->perform(call);
 	if (!step_try(step)) {
-		if (is_theirs_meanwhile(call, &step->lock[FROM], &judgement))
+		if (judge_in_use(call->dirfd, call->path, &step->lock[FROM], &judgement))
 			return refuse(call->verb, call->path, &judgement);
 		if (!step_enter(step))
 			return refuse_busy(call->verb, call->path);
@@ -557,22 +541,12 @@ static enum bound replace_stale(const char *path, struct lockfile *lock)
 	return AGAIN;
 }
 
-/* Of any other descriptor libc is to say what is wrong with it. */
-static bool is_unix(int fd)
-{
-	int domain = 0;
-	socklen_t size = sizeof(domain);
-
-	return getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size) == 0 && domain == AF_UNIX;
-}
-
 /* Claims of others, for which an owner stands or has stood: they come before libc's bind. */
-static enum bound heed_claims(int fd, const char *path, struct lockfile *lock,
-	struct judgement *judgement)
+static enum bound heed_claims(const char *path, struct lockfile *lock, struct judgement *judgement)
 {
 	struct kernel_file found;
 
-	if (!lockfile_claimed(lock) || owned_claim_on(&lock->file) >= 0 || !is_unix(fd))
+	if (!lockfile_claimed(lock) || owned_claim_on(&lock->file) >= 0)
 		return UNDECIDED;
 	if (inode_look(AT_FDCWD, path, &found) == 0)
 		return FAILED; /* and libc is not asked: the name may go before it gets there */
@@ -592,7 +566,7 @@ static enum bound bind_once(int fd, const struct sockaddr *address, socklen_t le
 	enum bound bound;
 
 	memset(judgement, 0, sizeof(*judgement));
-	bound = heed_claims(fd, path, lock, judgement);
+	bound = heed_claims(path, lock, judgement);
 	errno = saved;
 	if (bound == REFUSED || bound == AGAIN)
 		return bound;
@@ -656,7 +630,7 @@ int guard_bind(int fd, const struct sockaddr *address, socklen_t length)
 {
 	int saved = errno;
 	char path[ADDRESS_PATH];
-	bool guarded = address_path(address, length, path);
+	bool guarded = address_path(fd, address, length, path);
 
 	errno = saved;
 	return guarded ? bind_path(fd, address, length, path) : libc.bind(fd, address, length);

@@ -87,6 +87,27 @@ void judge(int dirfd, const char *path, struct lockfile *lock, struct judgement 
 	errno = saved;
 }
 
+bool judge_in_use(int dirfd, const char *path, struct lockfile *lock, struct judgement *judgement)
+{
+	int saved = errno;
+	struct pin pin;
+	bool in_use;
+
+	memset(judgement, 0, sizeof(*judgement));
+	if (inode_pin(dirfd, path, &pin) != 0) {
+		errno = saved;
+		return false;
+	}
+	lockfile_peek_accepted(lock);
+	in_use = liveness_of(&pin, dirfd, path) == LIVE && !owned_holds(&pin, lock) && !owned_any();
+	if (in_use)
+		name_rival(lock, judgement);
+	lockfile_leave(lock);
+	inode_unpin(&pin);
+	errno = saved;
+	return in_use;
+}
+
 /*
  * A claim outlives its socket when the owner closed that and lives on. The record names the socket,
  * and the kernel knows whether it is still there, if it is one of this network namespace.

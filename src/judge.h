@@ -1,8 +1,8 @@
 /*
  * judge: whose is a name? Ours, nobody's any more, or somebody else's.
  *
- * To be asked under the name's mutex, for the answer to last. Async-signal-safe; leaves errno
- * alone.
+ * To be asked under the name's mutex, for the answer to last, but for judge_in_use.
+ * Async-signal-safe; leaves errno alone.
  */
 #ifndef JUDGE_H
 #define JUDGE_H
@@ -35,6 +35,14 @@ struct judgement {
 
 /* The lock file need not be open. */
 void judge(int dirfd, const char *path, struct lockfile *lock, struct judgement *judgement);
+
+/*
+ * While the mutex is busy: is the socket at this name live, and certainly not ours? Who holds it
+ * now held it when the name was looked at, and to refuse that takes no mutex. Anything else does,
+ * and so does a process with names of its own: before it has its answer another of its threads may
+ * have noted this one, and closed the socket. The lock file, closed before and after, tells who.
+ */
+bool judge_in_use(int dirfd, const char *path, struct lockfile *lock, struct judgement *judgement);
 
 /* Judged to be MINE, NOBODYS or THEIRS. */
 bool judge_is_socket(const struct judgement *judgement);

@@ -24,7 +24,8 @@ static int connect_to(int fd, const char *path)
 	return connect(fd, (const struct sockaddr *)&address, sizeof(address));
 }
 
-/* Does the name lead to the pinned inode, still? Then what was just connected to was that. */
+/* Does the name lead to the pinned inode, still? Then it was that which was connected to, most
+ * likely. */
 static bool leads_to_pinned(const struct pin *pin, const char *path)
 {
 	int saved = errno;
@@ -36,27 +37,34 @@ static bool leads_to_pinned(const struct pin *pin, const char *path)
 }
 
 /*
- * By its own name where connect(2) can be told that, else by the one it has in /proc as long as it
- * is pinned: a new process has no directory there before somebody looks, and the kernel takes long
- * to make one. It is thread-self because self is the main thread's, and that may have ended.
+ * By its own name where connect(2) can be told that; else, and once more before it counts as
+ * refused, by the one it has in /proc as long as it is pinned, for a name may have led elsewhere
+ * and back in between. Not at once: a new process has no directory in /proc before somebody looks,
+ * and the kernel takes long to make one. It is thread-self because self is the main thread's, and
+ * that may have ended.
  */
 static int connect_to_pinned(int fd, const struct pin *pin, int dirfd, const char *path)
 {
 	char name[64];
 	struct text text = text_in(name, sizeof(name));
-	int result;
+	int told = ENOENT; /* by the path */
 
 	if (dirfd == AT_FDCWD || path[0] == '/') {
-		result = connect_to(fd, path);
-		if ((result == 0 || errno != ENAMETOOLONG) && leads_to_pinned(pin, path))
-			return result;
+		int error = connect_to(fd, path) == 0 ? 0 : errno;
+
+		if (error != ENAMETOOLONG && leads_to_pinned(pin, path))
+			told = error;
 	}
-	errno = ENOENT;
-	if (pin->fd < 0)
-		return -1;
 	text_add(&text, "/proc/thread-self/fd/");
 	text_add_number(&text, (uint64_t)pin->fd);
-	return connect_to(fd, name);
+	if (pin->fd >= 0 && (told == ENOENT || told == ECONNREFUSED)) {
+		if (connect_to(fd, name) == 0)
+			return 0;
+		if (errno != ENOENT && errno != ENOTDIR)
+			return -1;
+	}
+	errno = told;
+	return told == 0 ? 0 : -1;
 }
 
 /*

@@ -410,8 +410,18 @@ bool lockfile_peek(struct lockfile *lock)
 		close(lock->fd);
 		lock->fd = -1;
 	}
-	if (lock->fd >= 0)
-		lock->file = file_of(&found);
+	errno = saved;
+	return lock->fd >= 0;
+}
+
+bool lockfile_peek_accepted(struct lockfile *lock)
+{
+	int saved = errno;
+
+	if (lockfile_peek(lock) && !adopt(lock, lock->fd)) {
+		close(lock->fd);
+		lock->fd = -1;
+	}
 	errno = saved;
 	return lock->fd >= 0;
 }
@@ -577,7 +587,6 @@ int lockfile_claim(struct lockfile *lock, const struct record *record)
 
 	record_write(record, text);
 	written = write_record(lock, text, sizeof(text), 0);
-	lock->recorded = lock->recorded || written;
 	lock->unclaimed = lock->unclaimed && !written;
 	if (written && !lock->borrowed)
 		lock->claimed = take_claim(lock->fd);

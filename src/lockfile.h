@@ -57,6 +57,9 @@ enum lockfile_state lockfile_try(struct lockfile *lock);
  */
 bool lockfile_peek(struct lockfile *lock);
 
+/* The same of a file that lockfile_try would accept: nobody else can have put it there. */
+bool lockfile_peek_accepted(struct lockfile *lock);
+
 /*
  * As lockfile_try through a descriptor that is open already, a claim's, for when no other can be
  * had. The caller keeps the descriptor. LOCKFILE_NONE where the name leads to another file.

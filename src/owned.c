@@ -73,7 +73,7 @@ static bool have_table(void)
 	made = scratch_take(SLOTS * sizeof(*made));
 	if (made && !atomic_compare_exchange_strong(&table, &none, made))
 		scratch_give_back(made, SLOTS * sizeof(*made)); /* another thread was faster */
-	return made != NULL;
+	return owned_any();
 }
 
 static unsigned int home_of(const struct inode *inode)
@@ -383,7 +383,7 @@ static bool holds_name(int fd, struct sockaddr_un *address)
 	socklen_t type_size = sizeof(type);
 
 	if (getsockname(fd, (struct sockaddr *)address, &size) != 0 ||
-		address->sun_family != AF_UNIX || size <= offsetof(struct sockaddr_un, sun_path) ||
+		size <= offsetof(struct sockaddr_un, sun_path) || address->sun_family != AF_UNIX ||
 		address->sun_path[0] == '\0')
 		return false;
 	if (size < sizeof(*address))
@@ -479,25 +479,36 @@ void owned_adopt_inherited(void)
 struct sought {
 	const struct pin *pin;
 	const struct lockfile *lock;
+	int fd; /* that was found to hold it */
 };
 
-static bool adopt_held(int fd, void *about)
+static bool is_sought(int fd, void *about)
 {
-	const struct sought *sought = about;
+	struct sought *sought = about;
 	struct sockaddr_un address;
 
-	if (!holds_name(fd, &address) || !is_socket_of(fd, sought->pin, sought->lock))
-		return false;
-	note_adopted(fd, &sought->pin->inode, sought->lock);
-	return true;
+	sought->fd = fd;
+	return holds_name(fd, &address) && is_socket_of(fd, sought->pin, sought->lock);
+}
+
+bool owned_holds(const struct pin *pin, const struct lockfile *lock)
+{
+	int saved = errno;
+	struct sought sought = {.pin = pin, .lock = lock};
+	bool held = each_descriptor(is_sought, &sought);
+
+	errno = saved;
+	return held;
 }
 
 bool owned_adopt_held(const struct pin *pin, const struct lockfile *lock)
 {
 	int saved = errno;
 	struct sought sought = {.pin = pin, .lock = lock};
-	bool mine = each_descriptor(adopt_held, &sought);
+	bool mine = each_descriptor(is_sought, &sought);
 
+	if (mine)
+		note_adopted(sought.fd, &pin->inode, lock);
 	errno = saved;
 	return mine;
 }

@@ -47,10 +47,11 @@ void owned_forget(const struct inode *inode, const struct file_id *lockfile);
  */
 void owned_adopt_inherited(void);
 
-/*
- * Looks whether the socket bound to this pinned inode is among our descriptors: one received by
- * SCM_RIGHTS, say. If so the name is noted, with a claim where the lock file tells of this socket.
+/* Is the socket bound to this pinned inode among our descriptors: one received by SCM_RIGHTS, say?
  */
+bool owned_holds(const struct pin *pin, const struct lockfile *lock);
+
+/* If so, notes the name, with a claim where the lock file tells of this socket. */
 bool owned_adopt_held(const struct pin *pin, const struct lockfile *lock);
 
 #endif

@@ -70,6 +70,7 @@ static bool has_already(const struct step *step, int i)
 bool step_try(struct step *step)
 {
 	int saved = errno;
+
 	for (int i = 0; i < NAMES; i++) {
 		enum lockfile_state state = LOCKFILE_NONE;
 

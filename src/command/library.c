@@ -58,20 +58,22 @@ void library_word(const char *file, char word[PATH_MAX])
 }
 
 /*
- * In a build tree the library is in .libs beside the command, by the name that was executed: to ask
+ * In a build tree the library is in .libs beside the command. By the name that was executed: to ask
  * /proc for the file itself takes longer than all the rest of "sockguard run".
  */
 static bool is_built(char file[PATH_MAX])
 {
+	static const char beside[] = ".libs/" LIBRARY_NAME;
 	const char *self = (const char *)getauxval(AT_EXECFN);
-	char beside[PATH_MAX];
-	int length;
+	size_t directory;
 
-	if (!self)
+	if (!self || !realpath(self, file))
 		return false;
-	length = snprintf(beside, sizeof(beside), "%.*s.libs/%s", (int)inode_directory(self), self,
-		LIBRARY_NAME);
-	return length < PATH_MAX && realpath(beside, file) && access(file, R_OK) == 0;
+	directory = inode_directory(file);
+	if (directory + sizeof(beside) > PATH_MAX)
+		return false;
+	memcpy(file + directory, beside, sizeof(beside));
+	return access(file, R_OK) == 0;
 }
 
 void library_find(struct library *library)

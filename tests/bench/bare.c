@@ -55,8 +55,9 @@ static void name_stat(const char *path)
 	check(fstatat(AT_FDCWD, path, &found, AT_SYMLINK_NOFOLLOW) == 0, path);
 }
 
-static void probe_address(void)
+static void look_at_address(void)
 {
+	option(SO_DOMAIN);
 	syscall(SYS_rt_sigprocmask, -1, address, NULL, 8);
 }
 
@@ -197,7 +198,7 @@ static void close_claim(void)
 }
 
 const struct bare_call bare_calls[] = {
-	{"bind: may the address be read", probe_address},
+	{"bind: domain; may the address be read", look_at_address},
 	{"bind: signals off", block_signals},
 	{"bind: create the lock file", create_lockfile},
 	{"bind: its descriptor again, high", duplicate},

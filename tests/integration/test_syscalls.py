@@ -37,11 +37,11 @@ FREE = ("other calls", "fork and wait")
 
 # Situations with a Unix socket: at most so many more, as it stands.
 AT_MOST = {
-    "bind an abstract name": 1,
-    "bind no name (autobind)": 0,
-    "bind a path": 18,
-    "bind a path that is a file": 11,
-    "bind over a stale name": 37,
+    "bind an abstract name": 2,
+    "bind no name (autobind)": 1,
+    "bind a path": 19,
+    "bind a path that is a file": 12,
+    "bind over a stale name": 38,
     "bind a live path, refused": 17,
     "unlink own socket": 16,
     "unlink a stale name": 17,

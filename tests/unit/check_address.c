@@ -11,22 +11,30 @@
 
 static char path[ADDRESS_PATH + 1];
 
-static bool has_path(const void *address, socklen_t length)
+static bool has_path(int fd, const void *address, socklen_t length)
 {
 	memset(path, '#', sizeof(path));
-	bool has = address_path(address, length, path);
+	bool has = address_path(fd, address, length, path);
 
 	ck_assert_int_eq(path[ADDRESS_PATH], '#');
 	return has;
+}
+
+static int unix_socket(void)
+{
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	ck_assert_int_ge(fd, 0);
+	return fd;
 }
 
 START_TEST(a_path_is_copied_out)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = "/run/app.sock"};
 
-	ck_assert(has_path(&address, sizeof(address)));
+	ck_assert(has_path(unix_socket(), &address, sizeof(address)));
 	ck_assert_str_eq(path, "/run/app.sock");
-	ck_assert(has_path(&address, START + 14));
+	ck_assert(has_path(unix_socket(), &address, START + 14));
 	ck_assert_str_eq(path, "/run/app.sock");
 }
 END_TEST
@@ -35,9 +43,9 @@ START_TEST(the_length_ends_it)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = "/run/app.sock"};
 
-	ck_assert(has_path(&address, START + 4));
+	ck_assert(has_path(unix_socket(), &address, START + 4));
 	ck_assert_str_eq(path, "/run");
-	ck_assert(has_path(&address, START + 7));
+	ck_assert(has_path(unix_socket(), &address, START + 7));
 	ck_assert_str_eq(path, "/run/ap");
 }
 END_TEST
@@ -47,7 +55,7 @@ START_TEST(all_of_sun_path_may_be_filled)
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 
 	memset(address.sun_path, 'x', sizeof(address.sun_path));
-	ck_assert(has_path(&address, sizeof(address)));
+	ck_assert(has_path(unix_socket(), &address, sizeof(address)));
 	ck_assert_uint_eq(strlen(path), sizeof(address.sun_path));
 }
 END_TEST
@@ -60,14 +68,15 @@ START_TEST(other_addresses_have_none)
 	} long_one = {.address = {.sun_family = AF_UNIX, .sun_path = "s"}};
 	struct sockaddr_un abstract = {.sun_family = AF_UNIX, .sun_path = "\0abstract"};
 	struct sockaddr_un internet = {.sun_family = AF_INET, .sun_path = "s"};
+	int fd = unix_socket();
 
-	ck_assert(!has_path(&abstract, sizeof(abstract)));
-	ck_assert(!has_path(&internet, sizeof(internet)));
-	ck_assert(!has_path(&long_one, sizeof(long_one)));
-	ck_assert(!has_path(&long_one, START)); /* autobind */
-	ck_assert(!has_path(&long_one, 1));
-	ck_assert(!has_path(&long_one, 0));
-	ck_assert(!has_path(&long_one, UINT32_MAX));
+	ck_assert(!has_path(fd, &abstract, sizeof(abstract)));
+	ck_assert(!has_path(fd, &internet, sizeof(internet)));
+	ck_assert(!has_path(fd, &long_one, sizeof(long_one)));
+	ck_assert(!has_path(fd, &long_one, START)); /* autobind */
+	ck_assert(!has_path(fd, &long_one, 1));
+	ck_assert(!has_path(fd, &long_one, 0));
+	ck_assert(!has_path(fd, &long_one, UINT32_MAX));
 }
 END_TEST
 
@@ -76,17 +85,29 @@ START_TEST(a_slash_at_the_end_is_for_libc_to_refuse)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = "dir/"};
 
-	ck_assert(!has_path(&address, sizeof(address)));
+	ck_assert(!has_path(unix_socket(), &address, sizeof(address)));
 }
 END_TEST
 
+START_TEST(other_descriptors_have_none)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = "s"};
+
+	ck_assert(!has_path(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), &address,
+		sizeof(address)));
+	ck_assert(!has_path(0, &address, sizeof(address)));
+	ck_assert(!has_path(-1, &address, sizeof(address)));
+}
+END_TEST
+
+/* A socket of another family is never looked into: its address may be anything. */
 START_TEST(a_pointer_to_nowhere_is_not_followed)
 {
 	const void *volatile null = NULL;
 
-	ck_assert(!has_path(null, sizeof(struct sockaddr_un)));
-	ck_assert(!has_path((const void *)1, 5));
-	ck_assert(!has_path((const void *)UINTPTR_MAX, 5));
+	ck_assert(!has_path(unix_socket(), null, sizeof(struct sockaddr_un)));
+	ck_assert(!has_path(unix_socket(), (const void *)1, 5));
+	ck_assert(!has_path(unix_socket(), (const void *)UINTPTR_MAX, 5));
 }
 END_TEST
 
@@ -97,6 +118,7 @@ START_TEST(an_address_is_read_up_to_its_length)
 	char *pages =
 		mmap(NULL, 3 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	int fd = unix_socket();
 
 	ck_assert_ptr_ne(pages, MAP_FAILED);
 	memset(address.sun_path, 'x', sizeof(address.sun_path));
@@ -106,12 +128,12 @@ START_TEST(an_address_is_read_up_to_its_length)
 		char *end = pages + 2 * page;
 
 		memcpy(end - length, &address, length);
-		ck_assert(has_path(end - length, length));
+		ck_assert(has_path(fd, end - length, length));
 		ck_assert_uint_eq(strlen(path), length - START);
-		ck_assert(!has_path(end - length + 1, length));
+		ck_assert(!has_path(fd, end - length + 1, length));
 		memcpy(pages + page, &address, length);
-		ck_assert(has_path(pages + page, length));
-		ck_assert(!has_path(pages + page - 1, length));
+		ck_assert(has_path(fd, pages + page, length));
+		ck_assert(!has_path(fd, pages + page - 1, length));
 	}
 }
 END_TEST
@@ -126,6 +148,7 @@ Suite *suite_of_room(void)
 	tcase_add_test(cases, all_of_sun_path_may_be_filled);
 	tcase_add_test(cases, other_addresses_have_none);
 	tcase_add_test(cases, a_slash_at_the_end_is_for_libc_to_refuse);
+	tcase_add_test(cases, other_descriptors_have_none);
 	tcase_add_test(cases, a_pointer_to_nowhere_is_not_followed);
 	tcase_add_test(cases, an_address_is_read_up_to_its_length);
 	return suite;

@@ -617,26 +617,63 @@ START_TEST(a_mutex_held_for_ever_is_waited_for_with_a_bound)
 }
 END_TEST
 
-/* Told by the line of its refusal: who waits in vain for a mutex tells that the file was busy. */
-START_TEST(a_live_name_is_refused_without_its_mutex)
+/* The line of a refusal. */
+static const char *refused_unlink(const char *path)
 {
-	pid_t rival = start_rival(_i, "s");
-	pid_t holder = start(hold_mutex, "s");
+	static char line[512];
 	int before = open_descriptors();
-	char line[512] = "";
 	int fd;
 
 	config.log_to = LOG_TO_FILE;
 	config.log_file = "log";
-	ASSERT_FAILS(g_unlink("s"), EADDRINUSE);
+	unlink("log");
+	ASSERT_FAILS(g_unlink(path), EADDRINUSE);
 	ck_assert_int_eq(open_descriptors(), before);
-	ck_assert(is_served("s"));
+	memset(line, 0, sizeof(line));
 	fd = open("log", O_RDONLY | O_CLOEXEC);
 	ck_assert_int_gt(read(fd, line, sizeof(line) - 1), 0);
-	ck_assert_ptr_nonnull(strstr(line, "in use by"));
+	close(fd);
+	return line;
+}
+
+/* Who waits in vain for a mutex tells that the file was busy. */
+START_TEST(a_live_name_is_refused_without_its_mutex)
+{
+	pid_t rival = start_rival(_i, "s");
+	pid_t holder = start(hold_mutex, "s");
+
+	ck_assert_ptr_nonnull(strstr(refused_unlink("s"), "in use by"));
+	ck_assert(is_served("s"));
 	end(rival);
 	end(holder);
 	ASSERT_WORKS(g_unlink("s"));
+}
+END_TEST
+
+/* One that was received may be closed by another thread before there is an answer. */
+START_TEST(who_has_names_waits_for_the_mutex_of_a_live_one)
+{
+	pid_t rival = start_rival(_i, "s");
+	pid_t holder = start(hold_mutex, "s");
+
+	guarded("other");
+	ck_assert_ptr_nonnull(strstr(refused_unlink("s"), "busy"));
+	end(rival);
+	end(holder);
+}
+END_TEST
+
+/* In a sticky directory anybody may put a file there, and tell what he likes in it. */
+START_TEST(a_planted_lock_file_tells_nothing)
+{
+	pid_t rival = start(own_guarded, "s");
+
+	ck_assert_int_eq(chmod(".", 01777), 0);
+	ck_assert_int_eq(chown(FILE_OF("s"), 12345, 12345), 0);
+	lockfile_before_fork(); /* no mutex is taken now, whatever the file */
+	ck_assert_ptr_nonnull(strstr(refused_unlink("s"), "left no record"));
+	lockfile_forked_child();
+	end(rival);
 }
 END_TEST
 
@@ -806,6 +843,17 @@ START_TEST(a_mutex_held_for_a_moment_is_waited_for)
 	ASSERT_WORKS(g_unlink("s"));
 	ck_assert(!exists("s"));
 	ck_assert_int_eq(pthread_join(thread, NULL), 0);
+}
+END_TEST
+
+START_TEST(a_held_socket_is_not_refused_without_its_mutex)
+{
+	int fd = listening("s", SOCK_STREAM); /* past the guard: nothing is noted */
+	pthread_t thread = start_holder();
+
+	ASSERT_WORKS(g_unlink("s"));
+	ck_assert_int_eq(pthread_join(thread, NULL), 0);
+	close(fd);
 }
 END_TEST
 
@@ -1162,6 +1210,8 @@ START_TEST(other_descriptors_are_libc_s)
 	ck_assert(!exists("s") && !exists(FILE_OF("s")));
 	ASSERT_FAILS(g_bind_fd(new_socket(false), "claimed"), EADDRINUSE);
 	end(rival);
+	start(hold_mutex, "s");
+	ASSERT_FAILS(g_bind_fd(internet, "s"), EAFNOSUPPORT);
 }
 END_TEST
 
@@ -1781,6 +1831,9 @@ static void add_unlink(TCase *cases)
 	tcase_add_test(cases, a_mutex_held_for_ever_is_waited_for_with_a_bound);
 	tcase_add_test(cases, every_call_waits_with_a_bound);
 	tcase_add_loop_test(cases, a_live_name_is_refused_without_its_mutex, 0, RIVALS);
+	tcase_add_loop_test(cases, who_has_names_waits_for_the_mutex_of_a_live_one, 0, RIVALS);
+	tcase_add_test(cases, a_held_socket_is_not_refused_without_its_mutex);
+	ADD_ROOT_TEST(cases, a_planted_lock_file_tells_nothing);
 	tcase_add_test(cases, a_mutex_held_for_a_moment_is_waited_for);
 	tcase_add_test(cases, an_own_name_waits_for_its_mutex_too);
 	tcase_add_test(cases, a_socket_that_is_a_file_by_then_is_libc_s);
