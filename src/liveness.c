@@ -24,8 +24,7 @@ static int connect_to(int fd, const char *path)
 	return connect(fd, (const struct sockaddr *)&address, sizeof(address));
 }
 
-/* Does the name lead to the pinned inode, still? Then it was that which was connected to, most
- * likely. */
+/* Does the name lead to the pinned inode, still? Then that was connected to, in all likelihood. */
 static bool leads_to_pinned(const struct pin *pin, const char *path)
 {
 	int saved = errno;
@@ -38,7 +37,7 @@ static bool leads_to_pinned(const struct pin *pin, const char *path)
 
 /*
  * By its own name where connect(2) can be told that; else, and once more before it counts as
- * refused, by the one it has in /proc as long as it is pinned, for a name may have led elsewhere
+ * stale, by the one it has in /proc as long as it is pinned, for a name may have led elsewhere
  * and back in between. Not at once: a new process has no directory in /proc before somebody looks,
  * and the kernel takes long to make one. It is thread-self because self is the main thread's, and
  * that may have ended.
@@ -47,24 +46,25 @@ static int connect_to_pinned(int fd, const struct pin *pin, int dirfd, const cha
 {
 	char name[64];
 	struct text text = text_in(name, sizeof(name));
-	int told = ENOENT; /* by the path */
+	int told = ENAMETOOLONG; /* by the path; 0: it was connected to */
 
-	if (dirfd == AT_FDCWD || path[0] == '/') {
-		int error = connect_to(fd, path) == 0 ? 0 : errno;
-
-		if (error != ENAMETOOLONG && leads_to_pinned(pin, path))
-			told = error;
+	if (dirfd == AT_FDCWD || path[0] == '/')
+		told = connect_to(fd, path) == 0 ? 0 : errno;
+	if (told != ENAMETOOLONG && told != ECONNREFUSED && leads_to_pinned(pin, path)) {
+		errno = told;
+		return told == 0 ? 0 : -1;
 	}
-	text_add(&text, "/proc/thread-self/fd/");
-	text_add_number(&text, (uint64_t)pin->fd);
-	if (pin->fd >= 0 && (told == ENOENT || told == ECONNREFUSED)) {
+	if (pin->fd >= 0) {
+		text_add(&text, "/proc/thread-self/fd/");
+		text_add_number(&text, (uint64_t)pin->fd);
 		if (connect_to(fd, name) == 0)
 			return 0;
 		if (errno != ENOENT && errno != ENOTDIR)
 			return -1;
 	}
-	errno = told;
-	return told == 0 ? 0 : -1;
+	/* Without /proc the path's word has to do. */
+	errno = told == ECONNREFUSED && leads_to_pinned(pin, path) ? told : ENOENT;
+	return -1;
 }
 
 /*
