@@ -84,6 +84,13 @@ def built(name):
     return path
 
 
+def stripped(library, directory, name="stripped"):
+    """A copy as packages have it: the debugging information is a package of its own."""
+    copy = os.path.join(directory, name)
+    subprocess.run(["strip", "-o", copy, library], check=True)
+    return copy
+
+
 def environment(library=None, **more):
     env = {k: v for k, v in os.environ.items() if not k.startswith(("SOCKGUARD_", "LD_"))}
     env.update(more)

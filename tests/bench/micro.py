@@ -7,7 +7,7 @@ import subprocess
 import tally
 from figures import Figure
 from meter import COMMAND, LIBRARY, Calls, Worker, built, environment, fakeroot, file_system, \
-    interleave, scratch
+    interleave, scratch, stripped
 
 SHIMS = {  # Debian package: its library; an environment to be quiet and content in
     "libeatmydata1": "libeatmydata.so.1.3.0",
@@ -158,12 +158,15 @@ def bare(seconds):
 
 
 def start(seconds):
-    """/bin/true with nothing preloaded, and with each library."""
+    """/bin/true with nothing preloaded, and with each library; all of them in one directory, for
+    the loader has to find its way there."""
     os.environ.update(QUIET)
-    libraries = {"plain": "-", "twin": "-", "empty": built("empty.so"),
-                 "floor": built("floor.so"), "guarded": LIBRARY,
+    libraries = {"empty": built("empty.so"), "floor": built("floor.so"), "guarded": LIBRARY,
                  **{package: shim(package) for package in SHIMS}}
-    with Worker([built("start")]) as starter:
+    with scratch("disk") as directory, Worker([built("start")]) as starter:
+        libraries = {"plain": "-", "twin": "-",
+                     **{name: stripped(library, directory, name + ".so")
+                        for name, library in libraries.items()}}
         taken = interleave({name: lambda library=library: tuple(
             starter.ask(1, library, "/bin/true")) for name, library in libraries.items()},
             10 * seconds)

@@ -8,7 +8,7 @@ import statistics
 import subprocess
 
 from figures import Figure
-from meter import LIBRARY, Calls, Worker, built, interleave, scratch
+from meter import LIBRARY, Calls, Worker, built, interleave, scratch, stripped
 
 EACH = 5000  # sockets a holder holds: below the usual hard limit of descriptors
 CROWDS = (10, 1000, 20_000)
@@ -135,8 +135,6 @@ def memory(_seconds):
 
 def size(_seconds):
     with scratch() as directory:
-        stripped = os.path.join(directory, "stripped")
-        subprocess.run(["strip", "-o", stripped, LIBRARY], check=True)
-        bytes_of = os.path.getsize(stripped)
+        bytes_of = os.path.getsize(stripped(LIBRARY, directory))
     yield Figure("Memory and size", "the library, stripped", "KiB",
                  {"guarded": bytes_of / 1024}, bytes_of / 1024, "KiB", 40.0)
