@@ -1,8 +1,9 @@
 # What scripts/bench measures with, built when it asks for it.
-EXTRA_PROGRAMS += tests/bench/calls tests/bench/load tests/bench/rush tests/bench/start \
-	tests/bench/steps
+EXTRA_PROGRAMS += tests/bench/calls tests/bench/launch tests/bench/load tests/bench/rush \
+	tests/bench/start tests/bench/steps
 tests_bench_calls_SOURCES = tests/bench/bare.c tests/bench/bare.h tests/bench/bench.h \
 	tests/bench/calls.c
+tests_bench_launch_SOURCES = tests/bench/launch.c
 tests_bench_load_SOURCES = tests/bench/bench.h tests/bench/load.c
 tests_bench_load_LDFLAGS = $(AM_LDFLAGS) -pthread
 tests_bench_rush_SOURCES = tests/bench/bench.h tests/bench/rush.c

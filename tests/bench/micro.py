@@ -199,11 +199,13 @@ def run(seconds):
         lines = {"plain": "/bin/true", "flock": f"/usr/bin/flock -n {lock} /bin/true",
                  "twin": f"/usr/bin/flock -n {lock} /bin/true",
                  "env": f"/usr/bin/env LD_PRELOAD={LIBRARY} /bin/true",
+                 "launch": f"{built('launch')} {LIBRARY} /bin/true",
                  "guarded": f"{COMMAND} run /bin/true"}
         taken = interleave({name: lambda line=line: tuple(starter.ask(1, "-", line))
                             for name, line in lines.items()}, 4 * seconds)
     yield Figure("Start of /bin/true", "sockguard run /bin/true", "us",
                  {name: taken.median(name) / 1000
-                  for name in ("plain", "guarded", "flock", "env")},
-                 taken.ratio("guarded", "flock"), "x flock -n", 0.7, taken.ratio("twin", "flock"))
+                  for name in ("plain", "guarded", "flock", "env", "launch")},
+                 taken.ratio("guarded", "flock"), "x flock -n", 0.7, taken.ratio("twin", "flock"),
+                 f"launch {taken.ratio('launch', 'flock'):.3f} x")
 
