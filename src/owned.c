@@ -382,6 +382,8 @@ static bool holds_name(int fd, struct sockaddr_un *address)
 	int type = 0;
 	socklen_t type_size = sizeof(type);
 
+	address->sun_family = AF_UNSPEC;
+	address->sun_path[0] = '\0';
 	if (getsockname(fd, (struct sockaddr *)address, &size) != 0 ||
 		size <= offsetof(struct sockaddr_un, sun_path) || address->sun_family != AF_UNIX ||
 		address->sun_path[0] == '\0')

@@ -180,7 +180,6 @@ static bool read_line(struct record *record, const char *line, const char *end)
 
 bool record_read(struct record *record, const char *text, size_t length)
 {
-	const char *const behind = text + RECORD_SIZE;
 	const char *line = text + sizeof(MAGIC) - 1;
 	const char *end;
 
@@ -189,7 +188,7 @@ bool record_read(struct record *record, const char *text, size_t length)
 		memchr(text, '\0', length))
 		return false;
 	record->left = memcmp(text + RECORD_NAME_AT, RECORD_LEFT "\n", sizeof(RECORD_LEFT)) == 0;
-	for (; (end = memchr(line, '\n', (size_t)(behind - line))); line = end + 1) {
+	for (; (end = memchr(line, '\n', RECORD_SIZE - (size_t)(line - text))); line = end + 1) {
 		if (!read_line(record, line, end)) {
 			memset(record, 0, sizeof(*record));
 			return false;
