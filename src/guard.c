@@ -10,6 +10,7 @@
 #include "address.h"
 #include "config.h"
 #include "judge.h"
+#include "kernel.h"
 #include "libc.h"
 #include "owned.h"
 #include "report.h"
@@ -50,10 +51,13 @@ static bool names_lockfile(const char *path)
 static bool went_with_its_socket(const struct call *call)
 {
 	char directory[LOCKFILE_PATH];
-	size_t length = inode_directory(call->path);
 	struct kernel_file found;
+	size_t length;
 
-	if (call->newpath || !names_lockfile(call->path) || length + 2 > sizeof(directory))
+	if (call->newpath || !names_lockfile(call->path))
+		return false;
+	length = inode_directory(call->path);
+	if (length + 2 > sizeof(directory))
 		return false;
 	memcpy(directory, call->path, length);
 	memcpy(directory + length, ".", 2);

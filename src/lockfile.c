@@ -12,6 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "kernel.h"
 #include "libc.h"
 
 enum { MUTEX = 0, CLAIM = 1 }; /* the bytes locked */
@@ -498,28 +499,24 @@ bool lockfile_unclaimed(const struct lockfile *lock)
 	return claim_type(lock) == F_UNLCK;
 }
 
-/* The names stay where they are, and what they lead to changes sides. */
+/* The name stays what it is, and leads to what the other's does. */
+static void take_over(struct lockfile *to, const struct lockfile *from)
+{
+	to->fd = from->fd;
+	to->file = from->file;
+	to->borrowed = from->borrowed;
+	to->claimed = from->claimed;
+	to->unclaimed = from->unclaimed;
+	to->recorded = from->recorded;
+}
+
 static void change_sides(struct lockfile *a, struct lockfile *b)
 {
-	const struct lockfile was = {.fd = a->fd,
-		.file = a->file,
-		.borrowed = a->borrowed,
-		.claimed = a->claimed,
-		.unclaimed = a->unclaimed,
-		.recorded = a->recorded};
+	struct lockfile was;
 
-	a->fd = b->fd;
-	a->file = b->file;
-	a->borrowed = b->borrowed;
-	a->claimed = b->claimed;
-	a->unclaimed = b->unclaimed;
-	a->recorded = b->recorded;
-	b->fd = was.fd;
-	b->file = was.file;
-	b->borrowed = was.borrowed;
-	b->claimed = was.claimed;
-	b->unclaimed = was.unclaimed;
-	b->recorded = was.recorded;
+	take_over(&was, a);
+	take_over(a, b);
+	take_over(b, &was);
 }
 
 bool lockfile_move(struct lockfile *a, struct lockfile *b)

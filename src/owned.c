@@ -13,6 +13,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "kernel.h"
 #include "scratch.h"
 #include "sockdiag.h"
 #include "text.h"
@@ -481,7 +482,7 @@ void owned_adopt_inherited(void)
 struct sought {
 	const struct pin *pin;
 	const struct lockfile *lock;
-	int fd; /* that was found to hold it */
+	int fd; /* that was looked at last */
 };
 
 static bool is_sought(int fd, void *about)
@@ -493,24 +494,27 @@ static bool is_sought(int fd, void *about)
 	return holds_name(fd, &address) && is_socket_of(fd, sought->pin, sought->lock);
 }
 
-bool owned_holds(const struct pin *pin, const struct lockfile *lock)
+/* The descriptor that holds it, or -1. */
+static int holder_of(const struct pin *pin, const struct lockfile *lock)
 {
 	int saved = errno;
 	struct sought sought = {.pin = pin, .lock = lock};
 	bool held = each_descriptor(is_sought, &sought);
 
 	errno = saved;
-	return held;
+	return held ? sought.fd : -1;
+}
+
+bool owned_holds(const struct pin *pin, const struct lockfile *lock)
+{
+	return holder_of(pin, lock) >= 0;
 }
 
 bool owned_adopt_held(const struct pin *pin, const struct lockfile *lock)
 {
-	int saved = errno;
-	struct sought sought = {.pin = pin, .lock = lock};
-	bool mine = each_descriptor(is_sought, &sought);
+	int fd = holder_of(pin, lock);
 
-	if (mine)
-		note_adopted(sought.fd, &pin->inode, lock);
-	errno = saved;
-	return mine;
+	if (fd >= 0)
+		note_adopted(fd, &pin->inode, lock);
+	return fd >= 0;
 }

@@ -47,8 +47,7 @@ void owned_forget(const struct inode *inode, const struct file_id *lockfile);
  */
 void owned_adopt_inherited(void);
 
-/* Is the socket bound to this pinned inode among our descriptors: one received by SCM_RIGHTS, say?
- */
+/* Is the socket bound to this pinned inode among our descriptors, received by SCM_RIGHTS, say? */
 bool owned_holds(const struct pin *pin, const struct lockfile *lock);
 
 /* If so, notes the name, with a claim where the lock file tells of this socket. */

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "inode.h"
+#include "kernel.h"
 #include "text.h"
 
 #ifndef SO_COOKIE

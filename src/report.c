@@ -14,6 +14,7 @@
 
 #include "config.h"
 #include "inode.h"
+#include "kernel.h"
 #include "text.h"
 
 /* POSIX promises that a pipe takes 512 bytes whole; Linux 4096. A path may be longer. */

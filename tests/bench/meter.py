@@ -40,7 +40,7 @@ def scratch(place="tmpfs"):
 
 
 class FreshDisk:
-    """Used as scratch() is: a directory on an ext4 of its own, in a file on the disk. Where tens of
+    """As scratch() gives, a directory, on an ext4 of its own, in a file on the disk. Where tens of
     thousands of files were removed, making as many again takes a minute, chattr or not. Wants root,
     and raises CalledProcessError where mounts are not permitted."""
 
@@ -60,12 +60,6 @@ class FreshDisk:
     def cleanup(self):
         subprocess.run(["umount", self.name], check=True)
         self._made.cleanup()
-
-    def __enter__(self):
-        return self.name
-
-    def __exit__(self, *_):
-        self.cleanup()
 
 
 def may_mount():
@@ -147,14 +141,14 @@ class Calls(Worker):
 
 
 @contextlib.contextmanager
-def fakeroot(library):
-    """What begins the command line of a program under it. The daemon is our own child: the one that
-    fakeroot(1) starts stays for ever where that is killed, as by timeout(1)."""
-    daemon = subprocess.Popen(["setpriv", "--pdeathsig", "TERM", "faked-sysv", "--foreground"],
+def fakeroot(setpriv=("setpriv",)):
+    """What its library is to find in the environment, while its daemon runs as setpriv has it. That
+    is our own child: the one that fakeroot(1) starts stays for ever where that is killed."""
+    daemon = subprocess.Popen([*setpriv, "--pdeathsig", "TERM", "faked-sysv", "--foreground"],
                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
     try:
-        key = daemon.stdout.readline().split(":")[0]
-        yield "env", "FAKEROOTKEY=" + key, "FAKED_MODE=unknown-is-root", "LD_PRELOAD=" + library
+        yield {"FAKEROOTKEY": daemon.stdout.readline().split(":")[0],
+               "FAKED_MODE": "unknown-is-root"}
     finally:
         daemon.terminate()  # and it gives back its message queues
         daemon.wait()

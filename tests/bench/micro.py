@@ -78,7 +78,8 @@ def instructions(_seconds):
 def unlink(seconds):
     """Names of no socket, against a library that only looks and calls on, and beside fakeroot."""
     with contextlib.ExitStack() as stack:
-        under_fakeroot = stack.enter_context(fakeroot(shim("libfakeroot")))
+        settings = {**stack.enter_context(fakeroot()), "LD_PRELOAD": shim("libfakeroot")}
+        under_fakeroot = ("env", *(f"{name}={value}" for name, value in settings.items()))
         for place in ("tmpfs", "disk"):
             workers = {name: stack.enter_context(Calls(library, place)) for name, library in (
                 ("plain", None), ("floor", built("floor.so")), ("twin", built("floor.so")),

@@ -3,6 +3,7 @@
 The guard does its work, and so does the neighbour.
 """
 
+import contextlib
 import errno
 import fcntl
 import glob
@@ -14,9 +15,11 @@ import subprocess
 import sys
 import tempfile
 
-sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "integration"))
+sys.path[:0] = [os.path.join(os.path.dirname(__file__), "..", room)
+                for room in ("integration", "bench")]
 
 import harness
+import meter
 from actor import STRANGER, Actor, SocketCase
 
 # A program that starts as servers do: takes the name, binds. Prints the errno of each.
@@ -163,17 +166,9 @@ except PermissionError:
         os.chmod(self.dir, 0o777)
         self.lend("LIBRARY")
         self.lend("ACTOR")
-        self.start_daemon()
-
-    def start_daemon(self):
-        """A child of ours: fakeroot(1) is killed with its program when a test ends, and the daemon
-        that it starts would stay."""
-        daemon = self.start([*(self.through or ["setpriv"]), "--pdeathsig", "TERM", "faked-sysv",
-                             "--foreground"], stdout=subprocess.PIPE, text=True)
-        self.addCleanup(daemon.wait)
-        self.addCleanup(daemon.terminate)  # and it gives back its message queues
-        self.settings = {"FAKEROOTKEY": daemon.stdout.readline().split(":")[0],
-                         "FAKED_MODE": "unknown-is-root"}
+        daemon = contextlib.ExitStack()
+        self.addCleanup(daemon.close)
+        self.settings = daemon.enter_context(meter.fakeroot(self.through or ("setpriv",)))
 
     def lend(self, name):
         """A copy that this user can read, wherever the build lies."""

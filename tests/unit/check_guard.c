@@ -755,11 +755,6 @@ static pthread_t start_holder_that(const char *path, void (*act)(void))
 	return holder.thread;
 }
 
-static pthread_t start_holder(void)
-{
-	return start_holder_that("s", NULL);
-}
-
 static void remove_s(void)
 {
 	ck_assert_int_eq(unlink("s"), 0);
@@ -834,38 +829,35 @@ START_TEST(a_file_is_renamed_to_a_name_that_is_free_by_then)
 }
 END_TEST
 
+static void unlink_while_held(const char *path)
+{
+	pthread_t thread = start_holder_that(path, NULL);
+
+	ASSERT_WORKS(g_unlink(path));
+	ck_assert(!exists(path));
+	ck_assert_int_eq(pthread_join(thread, NULL), 0);
+}
+
 START_TEST(a_mutex_held_for_a_moment_is_waited_for)
 {
-	pthread_t thread;
-
 	make_stale("s");
-	thread = start_holder();
-	ASSERT_WORKS(g_unlink("s"));
-	ck_assert(!exists("s"));
-	ck_assert_int_eq(pthread_join(thread, NULL), 0);
+	unlink_while_held("s");
 }
 END_TEST
 
 START_TEST(a_held_socket_is_not_refused_without_its_mutex)
 {
 	int fd = listening("s", SOCK_STREAM); /* past the guard: nothing is noted */
-	pthread_t thread = start_holder();
 
-	ASSERT_WORKS(g_unlink("s"));
-	ck_assert_int_eq(pthread_join(thread, NULL), 0);
+	unlink_while_held("s");
 	close(fd);
 }
 END_TEST
 
 START_TEST(an_own_name_waits_for_its_mutex_too)
 {
-	pthread_t thread;
-
 	guarded("s");
-	thread = start_holder();
-	ASSERT_WORKS(g_unlink("s"));
-	ck_assert(!exists("s"));
-	ck_assert_int_eq(pthread_join(thread, NULL), 0);
+	unlink_while_held("s");
 	ck_assert(!exists(FILE_OF("s")));
 }
 END_TEST
@@ -875,7 +867,7 @@ END_TEST
 START_TEST(a_lock_file_is_removed_under_its_own_mutex)
 {
 	double start_time = now();
-	pthread_t thread = start_holder();
+	pthread_t thread = start_holder_that("s", NULL);
 
 	ASSERT_WORKS(g_unlink("s" LOCKFILE_SUFFIX));
 	ck_assert(now() - start_time > 0.1);
