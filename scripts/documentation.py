@@ -2,7 +2,7 @@
 """Checks what is written for readers: documentation.py SOCKGUARD, the built command.
 
 - Every option a --help names is in sockguard(1), and the other way round.
-- Every SOCKGUARD_ variable of src/config.c is in libsockguard(7) and README.md, and the other way
+- Every SOCKGUARD_ variable of src/core/config.c is in libsockguard(7) and README.md, and the other way
   round.
 - Every relative link in the Markdown files leads to a file, and its anchor to a heading.
 
@@ -53,7 +53,7 @@ def check_options(sockguard):
 
 
 def check_variables():
-    there = set(re.findall(r'"(SOCKGUARD_\w+)"', text_of("src/config.c")))
+    there = set(re.findall(r'"(SOCKGUARD_\w+)"', text_of("src/core/config.c")))
     page = set(re.findall(r"^\.It Ev (SOCKGUARD_\w+)$", text_of("man/libsockguard.7"),
                           re.MULTILINE))
     readme = set(re.findall(r"^\| `(SOCKGUARD_\w+)`", text_of("README.md"), re.MULTILINE))

@@ -1,29 +1,29 @@
 # Every room but the door, once: the library, the command and the unit tests are built from them.
-noinst_LTLIBRARIES += librooms.la
-librooms_la_SOURCES = \
-	src/address.c src/address.h \
-	src/config.c src/config.h \
-	src/guard.c src/guard.h \
-	src/inode.c src/inode.h \
-	src/judge.c src/judge.h \
-	src/kernel.c src/kernel.h \
-	src/libc.c src/libc.h \
-	src/liveness.c src/liveness.h \
-	src/lockfile.c src/lockfile.h \
-	src/owned.c src/owned.h \
-	src/record.c src/record.h \
-	src/report.c src/report.h \
-	src/scratch.c src/scratch.h \
-	src/sockdiag.c src/sockdiag.h \
-	src/step.c src/step.h \
-	src/text.c src/text.h
-librooms_la_CFLAGS = $(AM_CFLAGS) -fvisibility=hidden
+noinst_LTLIBRARIES += libcore.la
+libcore_la_SOURCES = \
+	src/core/address.c src/core/address.h \
+	src/core/config.c src/core/config.h \
+	src/core/guard.c src/core/guard.h \
+	src/core/inode.c src/core/inode.h \
+	src/core/judge.c src/core/judge.h \
+	src/core/kernel.c src/core/kernel.h \
+	src/preload/libc.c src/preload/libc.h \
+	src/core/liveness.c src/core/liveness.h \
+	src/core/lockfile.c src/core/lockfile.h \
+	src/core/owned.c src/core/owned.h \
+	src/core/record.c src/core/record.h \
+	src/core/report.c src/core/report.h \
+	src/core/scratch.c src/core/scratch.h \
+	src/core/sockdiag.c src/core/sockdiag.h \
+	src/core/step.c src/core/step.h \
+	src/core/text.c src/core/text.h
+libcore_la_CFLAGS = $(AM_CFLAGS) -fvisibility=hidden
 
 # Any -rpath makes libtool link a shared library; it does not get into it.
 noinst_LTLIBRARIES += libsockguard.la
-libsockguard_la_SOURCES = src/interpose.c
+libsockguard_la_SOURCES = src/preload/interpose.c
 libsockguard_la_CFLAGS = $(AM_CFLAGS) -fvisibility=hidden
-libsockguard_la_LIBADD = librooms.la
+libsockguard_la_LIBADD = libcore.la
 libsockguard_la_LDFLAGS = $(AM_LDFLAGS) $(SG_LIBRARY_LDFLAGS) -module -avoid-version -shared \
 	-rpath /nowhere -Wl,-z,defs
 
@@ -50,7 +50,7 @@ sockguard_SOURCES = \
 	src/command/unit.c
 sockguard_CPPFLAGS = $(AM_CPPFLAGS) -DLIBRARY_DIR='"$(libdir)"'
 sockguard_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
-sockguard_LDADD = librooms.la $(JANSSON_LIBS)
+sockguard_LDADD = libcore.la $(JANSSON_LIBS)
 EXTRA_DIST += docs/check.schema.json docs/status.schema.json
 
 # libtool's own way to install stumbles over spaces in a directory's name, and its archive beside

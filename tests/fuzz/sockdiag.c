@@ -5,7 +5,7 @@
  *
  * The reader is none of the room's promises, so the room is included as it is.
  */
-#include "../../src/sockdiag.c" // NOLINT(bugprone-suspicious-include)
+#include "../../src/core/sockdiag.c" // NOLINT(bugprone-suspicious-include)
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,5 +1,5 @@
 /*
- * The protocol of src/guard.c, src/judge.c, src/lockfile.c and src/owned.c, for Spin.
+ * The protocol of src/core/guard.c, src/core/judge.c, src/core/lockfile.c and src/core/owned.c, for Spin.
  * tests/model/run checks it.
  *
  * Each labelled block is a system call of the code, and is marked with the function it stands for.

@@ -23,7 +23,7 @@ unit_tests = \
 	tests/unit/check_step \
 	tests/unit/check_text
 unit_cflags = $(AM_CFLAGS) $(CHECK_CFLAGS)
-unit_libs = tests/unit/libsuite.la librooms.la $(CHECK_LIBS)
+unit_libs = tests/unit/libsuite.la libcore.la $(CHECK_LIBS)
 check_PROGRAMS += $(unit_tests)
 TESTS += $(unit_tests)
 
