@@ -20,7 +20,7 @@ _sockguard_is_socket() {
 }
 
 _sockguard_is_cleanable() {
-	[[ -S $1 || $1 == *.sockguard ]]
+	[[ -S $1 || $1 == ?(*/).*.sockguard ]]
 }
 
 _sockguard_is_there() {

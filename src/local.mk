@@ -1,29 +1,35 @@
-# Every room but the door, once: the library, the command and the unit tests are built from them.
+# What judges and locks, once: the library, the command and the unit tests are built from it.
 noinst_LTLIBRARIES += libcore.la
 libcore_la_SOURCES = \
 	src/core/address.c src/core/address.h \
 	src/core/config.c src/core/config.h \
+	src/core/filter.c src/core/filter.h \
 	src/core/guard.c src/core/guard.h \
 	src/core/inode.c src/core/inode.h \
 	src/core/judge.c src/core/judge.h \
 	src/core/kernel.c src/core/kernel.h \
-	src/preload/libc.c src/preload/libc.h \
 	src/core/liveness.c src/core/liveness.h \
 	src/core/lockfile.c src/core/lockfile.h \
 	src/core/owned.c src/core/owned.h \
 	src/core/record.c src/core/record.h \
 	src/core/report.c src/core/report.h \
 	src/core/scratch.c src/core/scratch.h \
+	src/core/self.c src/core/self.h \
 	src/core/sockdiag.c src/core/sockdiag.h \
 	src/core/step.c src/core/step.h \
 	src/core/text.c src/core/text.h
 libcore_la_CFLAGS = $(AM_CFLAGS) -fvisibility=hidden
 
+# The functions behind those that the library exports.
+noinst_LTLIBRARIES += libpreload.la
+libpreload_la_SOURCES = src/preload/libc.c src/preload/libc.h
+libpreload_la_CFLAGS = $(AM_CFLAGS) -fvisibility=hidden
+
 # Any -rpath makes libtool link a shared library; it does not get into it.
 noinst_LTLIBRARIES += libsockguard.la
 libsockguard_la_SOURCES = src/preload/interpose.c
 libsockguard_la_CFLAGS = $(AM_CFLAGS) -fvisibility=hidden
-libsockguard_la_LIBADD = libcore.la
+libsockguard_la_LIBADD = libpreload.la libcore.la
 libsockguard_la_LDFLAGS = $(AM_LDFLAGS) $(SG_LIBRARY_LDFLAGS) -module -avoid-version -shared \
 	-rpath /nowhere -Wl,-z,defs
 

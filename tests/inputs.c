@@ -151,13 +151,16 @@ static int by_path(const void *a, const void *b)
 static bool is_beside_a_socket(const char *path)
 {
 	static const char suffix[] = ".sockguard";
-	const char *end = strstr(path, suffix);
-	char socket_path[300] = {0};
+	const char *slash = strrchr(path, '/');
+	const char *name = slash ? slash + 1 : path;
+	const char *end = strstr(name, suffix);
+	char socket_path[300];
 	struct stat status;
 
-	if (!end || end[sizeof(suffix) - 1] != '\0')
+	if (!end || end[sizeof(suffix) - 1] != '\0' || name[0] != '.')
 		return false;
-	memcpy(socket_path, path, (size_t)(end - path));
+	snprintf(socket_path, sizeof(socket_path), "%.*s%.*s", (int)(name - path), path,
+		(int)(end - name - 1), name + 1);
 	return lstat(socket_path, &status) == 0 && S_ISSOCK(status.st_mode);
 }
 

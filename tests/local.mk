@@ -6,7 +6,7 @@ PY_LOG_COMPILER = $(PYTHON3)
 AM_PY_LOG_FLAGS = -B
 AM_TESTS_ENVIRONMENT = SOCKGUARD_BUILD='$(abs_top_builddir)'; export SOCKGUARD_BUILD;
 TESTS =
-EXTRA_DIST += tests/integration/harness.py
+EXTRA_DIST += tests/integration/harness.py tests/lockname.py
 
 include tests/unit/local.mk
 include tests/integration/local.mk

@@ -18,7 +18,7 @@
 #include "escape.h"
 #include "guard.h"
 #include "judge.h"
-#include "libc.h"
+#include "kernel.h"
 #include "liveness.h"
 #include "lockfile.h"
 
@@ -93,7 +93,7 @@ static int remove_stale(const struct call *call)
 		errno = EADDRINUSE;
 		return -1;
 	}
-	return libc.unlinkat(call->dirfd, call->path, 0);
+	return kernel_unlink(call->dirfd, call->path);
 }
 
 static int tell_live(const char *path, bool named, enum liveness liveness,
@@ -158,10 +158,9 @@ static int clean_socket(const char *path, bool named)
 
 static bool is_lockfile_name(const char *path)
 {
-	const size_t suffix = sizeof(LOCKFILE_SUFFIX) - 1;
-	size_t length = strlen(path);
+	char socket[LOCKFILE_PATH];
 
-	return length > suffix && strcmp(path + length - suffix, LOCKFILE_SUFFIX) == 0;
+	return lockfile_socket(path, socket);
 }
 
 static bool is_locked(const struct lockfile *lock)
@@ -220,13 +219,12 @@ static int remove_lockfile(const char *path, struct lockfile *lock, bool named)
 static int clean_lockfile(const char *path, bool named)
 {
 	struct lockfile lock;
-	char *socket = command_copy(path);
+	char socket[LOCKFILE_PATH];
 	const char *why;
 	int status;
 
-	socket[strlen(path) - (sizeof(LOCKFILE_SUFFIX) - 1)] = '\0';
+	lockfile_socket(path, socket);
 	lockfile_name(&lock, AT_FDCWD, socket);
-	free(socket);
 	if (!lockfile_peek(&lock))
 		return access(path, F_OK) == 0
 			       ? tell_left(path, named, "no permission to look into it",
@@ -293,7 +291,7 @@ static int clean_directory(const char *path)
 /* The lock file of a name that is gone; that of a stale socket goes with it. */
 static int clean_absent(const char *path)
 {
-	char *lockfile = command_print("%s%s", path, LOCKFILE_SUFFIX);
+	char *lockfile = command_lockfile(path);
 	struct stat found;
 	int status = EXIT_ALL;
 
@@ -315,12 +313,6 @@ static int clean_named(const char *path)
 	return S_ISDIR(found.st_mode) ? clean_directory(path) : clean_entry(path, &found, true);
 }
 
-/* Not libc's, which may be the guard's where the command itself runs under it. */
-static int raw_unlinkat(int dirfd, const char *path, int flags)
-{
-	return (int)syscall(SYS_unlinkat, dirfd, path, flags);
-}
-
 static int clean(int argc, char **argv)
 {
 	static const struct option words[] = {
@@ -338,7 +330,6 @@ static int clean(int argc, char **argv)
 	}
 	if (optind == argc)
 		command_misuse(&command_clean, "name the paths or directories to clean");
-	libc.unlinkat = raw_unlinkat;
 	config.log_to = LOG_TO_NONE; /* a refusal is told here */
 	for (; optind < argc; optind++)
 		worst = worse(worst, clean_named(argv[optind]));

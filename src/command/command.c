@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "escape.h"
+#include "lockfile.h"
 
 static __attribute__((noreturn)) void out_of_memory(void)
 {
@@ -43,6 +44,14 @@ char *command_print(const char *format, ...)
 	words = print_list(format, list);
 	va_end(list);
 	return words;
+}
+
+char *command_lockfile(const char *path)
+{
+	size_t directory = inode_directory(path);
+
+	return command_print("%.*s%s%s%s", (int)directory, path, LOCKFILE_PREFIX, path + directory,
+		LOCKFILE_SUFFIX);
 }
 
 void command_warn(const char *format, ...)

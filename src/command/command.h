@@ -50,6 +50,7 @@ __attribute__((noreturn, format(printf, 2, 3))) void command_die(int status, con
 void *command_allocate(size_t size);
 void *command_resize(void *memory, size_t size);
 char *command_copy(const char *words);
+char *command_lockfile(const char *path); /* of a socket path */
 __attribute__((format(printf, 1, 2))) char *command_print(const char *format, ...);
 
 #endif

@@ -226,7 +226,7 @@ static json_t *json_of_entry(const struct all *all, const struct entry *entry)
 	json_t *lock = json_object();
 	size_t count;
 	const struct holding *holding = holders_of_entry(all, entry, &count);
-	char *file = command_print("%s%s", entry->path, LOCKFILE_SUFFIX);
+	char *file = command_lockfile(entry->path);
 
 	for (size_t i = 0; i < count; i++)
 		json_array_append_new(list,

@@ -5,17 +5,8 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
-/*
- * Whether the kernel would let these bytes be read: rt_sigprocmask copies a signal set before it
- * finds that it is not told what to do with it (kernel/signal.c), and so says EFAULT or EINVAL.
- */
-static bool set_is_readable(uintptr_t bytes)
-{
-	return syscall(SYS_rt_sigprocmask, -1, bytes, NULL, _NSIG / 8) != 0 && errno != EFAULT;
-}
+#include "kernel.h"
 
 static bool is_readable(uintptr_t bytes, size_t length)
 {
@@ -24,9 +15,9 @@ static bool is_readable(uintptr_t bytes, size_t length)
 
 	/* A range this short touches two pages at the most. One set covers a shorter one. */
 	if (length < set)
-		return set_is_readable(bytes) || set_is_readable(bytes + length - set);
-	return set_is_readable(bytes) && (bytes / page == (bytes + length - 1) / page ||
-						 set_is_readable(bytes + length - set));
+		return kernel_can_read(bytes) || kernel_can_read(bytes + length - set);
+	return kernel_can_read(bytes) && (bytes / page == (bytes + length - 1) / page ||
+						 kernel_can_read(bytes + length - set));
 }
 
 bool address_path(int fd, const struct sockaddr *address, socklen_t length, char *path)
@@ -36,7 +27,7 @@ bool address_path(int fd, const struct sockaddr *address, socklen_t length, char
 	socklen_t size = sizeof(domain);
 	const size_t start = offsetof(struct sockaddr_un, sun_path);
 
-	if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size) != 0 || domain != AF_UNIX ||
+	if (kernel_getsockopt(fd, SO_DOMAIN, &domain, &size) != 0 || domain != AF_UNIX ||
 		length <= start || length > sizeof(copy) ||
 		!is_readable((uintptr_t)address, length))
 		return false;

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "kernel.h"
 #include "scratch.h"
 #include "text.h"
 
@@ -126,10 +127,10 @@ static ssize_t start_of(int dirfd, char *start, size_t size)
 	struct text name = text_in(link, sizeof(link));
 
 	if (dirfd == AT_FDCWD)
-		return getcwd(start, size) ? (ssize_t)strlen(start) : -1;
+		return kernel_getcwd(start, size) - 1;
 	text_add(&name, "/proc/thread-self/fd/");
 	text_add_number(&name, (uint64_t)dirfd);
-	return readlink(link, start, size);
+	return kernel_readlink(link, start, size);
 }
 
 /* Adds a path's components, leaving out what means nothing: double slashes and single dots. */

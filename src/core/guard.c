@@ -11,7 +11,6 @@
 #include "config.h"
 #include "judge.h"
 #include "kernel.h"
-#include "libc.h"
 #include "owned.h"
 #include "report.h"
 #include "scratch.h"
@@ -36,14 +35,6 @@ static int refuse_busy(const char *verb, const char *path)
 	return refuse(verb, path, &busy);
 }
 
-static bool names_lockfile(const char *path)
-{
-	const size_t suffix = sizeof(LOCKFILE_SUFFIX) - 1;
-	size_t length = strlen(path);
-
-	return length > suffix && strcmp(path + length - suffix, LOCKFILE_SUFFIX) == 0;
-}
-
 /*
  * A lock file goes with its socket. A program that goes through a directory it listed was to remove
  * it next, and must not fail where it does not without the guard.
@@ -54,7 +45,7 @@ static bool went_with_its_socket(const struct call *call)
 	struct kernel_file found;
 	size_t length;
 
-	if (call->newpath || !names_lockfile(call->path))
+	if (call->newpath || !lockfile_socket(call->path, directory))
 		return false;
 	length = inode_directory(call->path);
 	if (length + 2 > sizeof(directory))
@@ -216,13 +207,10 @@ static __attribute__((noinline)) int unlink_lockfile(const struct call *call)
 {
 	struct step step;
 	char path[LOCKFILE_PATH];
-	size_t length = strlen(call->path) - (sizeof(LOCKFILE_SUFFIX) - 1);
 	int result;
 
-	if (length >= sizeof(path))
+	if (!lockfile_socket(call->path, path))
 		return call->perform(call);
-	memcpy(path, call->path, length);
-	path[length] = '\0';
 	step_begin(&step);
 	step_add(&step, FROM, call->dirfd, path);
 	if (step_enter(&step)) {
@@ -237,6 +225,17 @@ static __attribute__((noinline)) int unlink_lockfile(const struct call *call)
 	return result;
 }
 
+/* Few names end as a lock file's does, and those are worth a longer look on the stack. */
+static int unlink_regular(const struct call *call)
+{
+	size_t length = strlen(call->path);
+
+	if (length < LOCKFILE_LONGER ||
+		strcmp(call->path + length - strlen(LOCKFILE_SUFFIX), LOCKFILE_SUFFIX) != 0)
+		return call->perform(call);
+	return unlink_lockfile(call);
+}
+
 int guard_unlink(const struct call *call)
 {
 	int saved = errno;
@@ -247,9 +246,7 @@ int guard_unlink(const struct call *call)
 		if (inode_look(call->dirfd, call->path, &found) == 0) {
 			if (S_ISSOCK(found.mode))
 				return unlink_socket(call);
-			return S_ISREG(found.mode) && names_lockfile(call->path)
-				       ? unlink_lockfile(call)
-				       : call->perform(call);
+			return S_ISREG(found.mode) ? unlink_regular(call) : call->perform(call);
 		}
 		if (answered_unseen(call, saved, &result))
 			return result;
@@ -494,7 +491,7 @@ static bool is_bound(int fd)
 	struct sockaddr_un name;
 	socklen_t size = sizeof(name);
 
-	return getsockname(fd, (struct sockaddr *)&name, &size) != 0 || size > sizeof(sa_family_t);
+	return kernel_getsockname(fd, &name, &size) != 0 || size > sizeof(sa_family_t);
 }
 
 static bool wants_reuse(int fd)
@@ -504,7 +501,7 @@ static bool wants_reuse(int fd)
 	socklen_t size = sizeof(on);
 
 	if (config.reuse == REUSE_AUTO)
-		getsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, &size);
+		kernel_getsockopt(fd, SO_REUSEADDR, &on, &size);
 	if (on && is_bound(fd))
 		on = 0;
 	errno = saved;
@@ -534,7 +531,7 @@ static enum bound replace_stale(const char *path, struct lockfile *lock)
 		return FAILED;
 	}
 	lockfile_note_left(lock, true);
-	if (libc.unlink(path) != 0) {
+	if (kernel_unlink(AT_FDCWD, path) != 0) {
 		lockfile_note_left(lock, false);
 		errno = EADDRINUSE;
 		return FAILED;
@@ -562,9 +559,14 @@ static enum bound heed_claims(const char *path, struct lockfile *lock, struct ju
 	return AGAIN;
 }
 
+static int perform_bind(const struct bind_call *call)
+{
+	return call->perform(call->fd, call->address, call->length);
+}
+
 /* One go under the mutex. */
-static enum bound bind_once(int fd, const struct sockaddr *address, socklen_t length,
-	const char *path, struct lockfile *lock, struct judgement *judgement)
+static enum bound bind_once(const struct bind_call *call, const char *path, struct lockfile *lock,
+	struct judgement *judgement)
 {
 	int saved = errno;
 	enum bound bound;
@@ -576,19 +578,18 @@ static enum bound bind_once(int fd, const struct sockaddr *address, socklen_t le
 		return bound;
 	if (bound == FAILED) {
 		errno = EADDRINUSE;
-	} else if (libc.bind(fd, address, length) == 0) {
-		note_bound(fd, path, lock);
+	} else if (perform_bind(call) == 0) {
+		note_bound(call->fd, path, lock);
 		return BOUND;
 	}
 	if ((errno == ENOSPC || errno == EDQUOT) && lock->fd >= 0)
 		return NO_ROOM;
-	if (errno == EADDRINUSE && wants_reuse(fd) && judge_stale(AT_FDCWD, path, lock))
+	if (errno == EADDRINUSE && wants_reuse(call->fd) && judge_stale(AT_FDCWD, path, lock))
 		return replace_stale(path, lock);
 	return FAILED;
 }
 
-static int bind_in_step(int fd, const struct sockaddr *address, socklen_t length, const char *path,
-	struct step *step)
+static int bind_in_step(const struct bind_call *call, const char *path, struct step *step)
 {
 	struct judgement judgement;
 	enum bound bound = AGAIN;
@@ -596,17 +597,18 @@ static int bind_in_step(int fd, const struct sockaddr *address, socklen_t length
 	step_add(step, TO, AT_FDCWD, path);
 	step->lock[TO].to_claim = true;
 	if (!step->guarded[TO])
-		return libc.bind(fd, address, length);
+		return perform_bind(call);
 	for (int i = 0; i < LOOKS && bound == AGAIN; i++) {
 		if (!step_enter(step))
 			return refuse_busy("bind", path);
-		bound = bind_once(fd, address, length, path, &step->lock[TO], &judgement);
+		bound = bind_once(call, path, &step->lock[TO], &judgement);
 		step_leave(step);
 	}
 	if (bound == REFUSED)
 		return refuse("bind", path, &judgement);
-	if (bound == NO_ROOM && libc.bind(fd, address, length) == 0) {
-		note_bound(fd, path, &step->lock[TO]); /* the lock file had taken the last room */
+	if (bound == NO_ROOM && perform_bind(call) == 0) {
+		note_bound(call->fd, path,
+			&step->lock[TO]); /* the lock file had taken the last room */
 		bound = BOUND;
 	}
 	if (bound == AGAIN) /* others were faster each time */
@@ -615,27 +617,26 @@ static int bind_in_step(int fd, const struct sockaddr *address, socklen_t length
 	return bound == BOUND ? 0 : -1;
 }
 
-static __attribute__((noinline)) int bind_path(int fd, const struct sockaddr *address,
-	socklen_t length, const char *path)
+static __attribute__((noinline)) int bind_path(const struct bind_call *call, const char *path)
 {
 	struct step step;
 	int saved = errno;
 	int result;
 
 	step_begin(&step);
-	result = bind_in_step(fd, address, length, path, &step);
+	result = bind_in_step(call, path, &step);
 	step_end(&step);
 	if (result == 0)
 		errno = saved;
 	return result;
 }
 
-int guard_bind(int fd, const struct sockaddr *address, socklen_t length)
+int guard_bind(const struct bind_call *call)
 {
 	int saved = errno;
 	char path[ADDRESS_PATH];
-	bool guarded = address_path(fd, address, length, path);
+	bool guarded = address_path(call->fd, call->address, call->length, path);
 
 	errno = saved;
-	return guarded ? bind_path(fd, address, length, path) : libc.bind(fd, address, length);
+	return guarded ? bind_path(call, path) : perform_bind(call);
 }

@@ -22,8 +22,15 @@ struct call {
 	unsigned int flags;
 };
 
-/* bind(2). */
-int guard_bind(int fd, const struct sockaddr *address, socklen_t length);
+/* bind(2), and how to make it. */
+struct bind_call {
+	int (*perform)(int fd, const struct sockaddr *address, socklen_t length);
+	int fd;
+	const struct sockaddr *address;
+	socklen_t length;
+};
+
+int guard_bind(const struct bind_call *call);
 
 /* unlink(2), unlinkat(2) without AT_REMOVEDIR, remove(3): path is taken away. */
 int guard_unlink(const struct call *call);

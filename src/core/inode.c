@@ -56,7 +56,7 @@ int inode_identify(int dirfd, const char *path, struct inode *inode)
 
 int inode_pin(int dirfd, const char *path, struct pin *pin)
 {
-	int fd = openat(dirfd, path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	int fd = kernel_open(dirfd, path, O_PATH | O_NOFOLLOW, 0);
 
 	if (fd < 0)
 		return -1;
@@ -72,7 +72,7 @@ void inode_unpin(struct pin *pin)
 	int saved = errno;
 
 	if (pin->fd >= 0)
-		close(pin->fd);
+		kernel_close(pin->fd);
 	pin->fd = -1;
 	errno = saved;
 }

@@ -120,10 +120,10 @@ static bool is_backed(const struct record *record)
 
 	if (record->socket == 0 || record->netns == 0)
 		return true;
-	fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	fd = kernel_socket(AF_UNIX, SOCK_DGRAM, 0);
 	netns = fd < 0 ? 0 : record_netns_of(fd);
 	if (fd >= 0)
-		close(fd);
+		kernel_close(fd);
 	errno = saved;
 	return netns != record->netns ||
 	       sockdiag_exists((ino_t)record->socket, record->cookie) != SOCKDIAG_NO;

@@ -7,9 +7,16 @@
 #include <asm/stat.h>
 #include <errno.h>
 #include <linux/fcntl.h>
+#include <linux/kcmp.h>
 #include <linux/stat.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+
+#include "filter.h"
 
 /* 32-bit kernels have a call and a structure of 64 bits next to those of old. */
 #if defined(SYS_newfstatat)
@@ -36,6 +43,60 @@ typedef struct flock lock_told;
 #define SYS_EUID SYS_geteuid
 #endif
 
+#ifdef SYS_mmap2
+#define SYS_MAP SYS_mmap2
+#else
+#define SYS_MAP SYS_mmap
+#endif
+
+/* Only ever with a timeout of zero, which is 16 bytes of zero in either layout of time. */
+#ifdef SYS_ppoll
+#define SYS_POLL        SYS_ppoll
+#define SYS_SELECT      SYS_pselect6
+#define SYS_TAKE_SIGNAL SYS_rt_sigtimedwait
+#else /* the youngest 32-bit architectures */
+#define SYS_POLL        SYS_ppoll_time64
+#define SYS_SELECT      SYS_pselect6_time64
+#define SYS_TAKE_SIGNAL SYS_rt_sigtimedwait_time64
+#endif
+
+/* Of a file opened by a 32-bit program: libc adds it, and so must we. 0 where it is meaningless. */
+#ifdef __LP64__
+#define LARGE 0
+#else
+#define LARGE O_LARGEFILE
+#endif
+
+#define KERNEL_SIGSET (_NSIG / 8)
+
+long (*kernel_syscall)(long number, ...) = syscall;
+
+bool kernel_is_forbidden(int error)
+{
+	return error == ENOSYS || error == EPERM;
+}
+
+static bool allowed(long number, const uint64_t *arguments)
+{
+	if (!filter_any() || filter_allows(number, arguments))
+		return true;
+	errno = ENOSYS;
+	return false;
+}
+
+static long call(long number, const uint64_t *arguments)
+{
+	if (!allowed(number, arguments))
+		return -1;
+	return kernel_syscall(number, (long)arguments[0], (long)arguments[1], (long)arguments[2],
+		(long)arguments[3], (long)arguments[4], (long)arguments[5]);
+}
+
+/* Arguments as compiled code passes them: an int has no bits beyond its own. */
+#define INT(value)        ((uint64_t)(unsigned int)(value))
+#define POINTER(value)    ((uint64_t)(uintptr_t)(value))
+#define CALL(number, ...) call(number, (const uint64_t[6]){__VA_ARGS__})
+
 #ifdef SYS_STAT_AT
 static int told(long result, const stat_told *found, struct kernel_file *file)
 {
@@ -58,14 +119,15 @@ int kernel_stat(int dirfd, const char *path, int flags, struct kernel_file *file
 {
 	stat_told found;
 
-	return told(syscall(SYS_STAT_AT, dirfd, path, &found, flags), &found, file);
+	return told(CALL(SYS_STAT_AT, INT(dirfd), POINTER(path), POINTER(&found), INT(flags)),
+		&found, file);
 }
 
 int kernel_fstat(int fd, struct kernel_file *file)
 {
 	stat_told found;
 
-	return told(syscall(SYS_STAT_FD, fd, &found), &found, file);
+	return told(CALL(SYS_STAT_FD, INT(fd), POINTER(&found)), &found, file);
 }
 #else /* the youngest architectures have statx alone */
 int kernel_stat(int dirfd, const char *path, int flags, struct kernel_file *file)
@@ -90,7 +152,8 @@ int kernel_statx(int dirfd, const char *path, int flags, struct kernel_file *fil
 {
 	struct statx found;
 
-	if (syscall(SYS_statx, dirfd, path, flags, STATX_BASIC_STATS | STATX_BTIME, &found) != 0)
+	if (CALL(SYS_statx, INT(dirfd), POINTER(path), INT(flags),
+		    INT(STATX_BASIC_STATS | STATX_BTIME), POINTER(&found)) != 0)
 		return -1;
 	*file = (struct kernel_file){
 		.dev = device(found.stx_dev_major, found.stx_dev_minor),
@@ -115,24 +178,310 @@ int kernel_statx(int dirfd, const char *path, int flags, struct kernel_file *fil
 }
 #endif
 
+/* ---- files ---- */
+
+int kernel_open(int dirfd, const char *path, int flags, unsigned int mode)
+{
+	return (int)CALL(SYS_openat, INT(dirfd), POINTER(path), INT(flags | O_CLOEXEC | LARGE),
+		mode);
+}
+
+int kernel_close(int fd)
+{
+	return (int)CALL(SYS_close, INT(fd));
+}
+
+ssize_t kernel_read(int fd, void *bytes, size_t size)
+{
+	return CALL(SYS_read, INT(fd), POINTER(bytes), size);
+}
+
+ssize_t kernel_write(int fd, const void *bytes, size_t size)
+{
+	return CALL(SYS_write, INT(fd), POINTER(bytes), size);
+}
+
+/* By libc, since the halves of an offset have a place of their own on each 32-bit architecture. */
+ssize_t kernel_pread(int fd, void *bytes, size_t size, uint32_t at)
+{
+	const uint64_t arguments[6] = {INT(fd), POINTER(bytes), size, at};
+
+	return allowed(SYS_pread64, arguments) ? pread(fd, bytes, size, at) : -1;
+}
+
+ssize_t kernel_pwrite(int fd, const void *bytes, size_t size, uint32_t at)
+{
+	const uint64_t arguments[6] = {INT(fd), POINTER(bytes), size, at};
+
+	return allowed(SYS_pwrite64, arguments) ? pwrite(fd, bytes, size, at) : -1;
+}
+
+int kernel_fchmod(int fd, unsigned int mode)
+{
+	return (int)CALL(SYS_fchmod, INT(fd), mode);
+}
+
+ssize_t kernel_getdents(int fd, void *entries, size_t size)
+{
+	return CALL(SYS_getdents64, INT(fd), POINTER(entries), size);
+}
+
+ssize_t kernel_readlink(const char *path, char *target, size_t size)
+{
+	return CALL(SYS_readlinkat, INT(AT_FDCWD), POINTER(path), POINTER(target), size);
+}
+
+ssize_t kernel_getcwd(char *path, size_t size)
+{
+	return CALL(SYS_getcwd, POINTER(path), size);
+}
+
+int kernel_unlink(int dirfd, const char *path)
+{
+	const uint64_t arguments[6] = {INT(dirfd), POINTER(path)};
+
+#ifdef SYS_unlink
+	if (!allowed(SYS_unlinkat, arguments) && (dirfd == AT_FDCWD || path[0] == '/'))
+		return (int)CALL(SYS_unlink, POINTER(path));
+#endif
+	return (int)call(SYS_unlinkat, arguments);
+}
+
+int kernel_rename(int olddir, const char *oldpath, int newdir, const char *newpath,
+	unsigned int flags)
+{
+#ifdef SYS_renameat
+	if (flags == 0)
+		return (int)CALL(SYS_renameat, INT(olddir), POINTER(oldpath), INT(newdir),
+			POINTER(newpath));
+#endif
+	return (int)CALL(SYS_renameat2, INT(olddir), POINTER(oldpath), INT(newdir),
+		POINTER(newpath), flags);
+}
+
 int kernel_lock(int fd, int command, short type, uint32_t first, uint32_t count)
 {
 	lock_told lock = {.l_type = type, .l_whence = SEEK_SET, .l_start = first, .l_len = count};
 
-	return syscall(SYS_FCNTL, fd, command, &lock) == 0 ? lock.l_type : -1;
+	return CALL(SYS_FCNTL, INT(fd), INT(command), POINTER(&lock)) == 0 ? lock.l_type : -1;
+}
+
+bool kernel_permits_locks(void)
+{
+	const uint64_t lock[6] = {0, INT(F_OFD_SETLK)};
+	const uint64_t unlink[6] = {INT(AT_FDCWD)};
+	int saved = errno;
+	bool permits = allowed(SYS_FCNTL, lock) && allowed(SYS_unlinkat, unlink);
+
+	errno = saved;
+	return permits;
 }
 
 int kernel_duplicate(int fd, int lowest)
 {
-	return (int)syscall(SYS_FCNTL, fd, F_DUPFD_CLOEXEC, lowest);
+	return (int)CALL(SYS_FCNTL, INT(fd), INT(F_DUPFD_CLOEXEC), INT(lowest));
 }
 
 int kernel_descriptor_flags(int fd)
 {
-	return (int)syscall(SYS_FCNTL, fd, F_GETFD);
+	return (int)CALL(SYS_FCNTL, INT(fd), INT(F_GETFD));
+}
+
+/* ---- sockets ---- */
+
+/* On 32-bit x86 and s390 kernels before Linux 4.3 have them in socketcall(2) alone. */
+static long socket_call(long number, int which, const uint64_t *arguments)
+{
+	long result = call(number, arguments);
+
+	(void)which;
+#ifdef SYS_socketcall
+	if (result == -1 && errno == ENOSYS) {
+		long words[6];
+
+		for (int i = 0; i < 6; i++)
+			words[i] = (long)arguments[i];
+		result = CALL(SYS_socketcall, INT(which), POINTER(words));
+	}
+#endif
+	return result;
+}
+#define SOCKET_CALL(number, which, ...) socket_call(number, which, (const uint64_t[6]){__VA_ARGS__})
+
+int kernel_socket(int domain, int type, int protocol)
+{
+	return (int)SOCKET_CALL(SYS_socket, 1, INT(domain), INT(type | SOCK_CLOEXEC),
+		INT(protocol));
+}
+
+int kernel_connect(int fd, const void *address, socklen_t length)
+{
+	return (int)SOCKET_CALL(SYS_connect, 3, INT(fd), POINTER(address), length);
+}
+
+int kernel_getsockopt(int fd, int option, void *value, socklen_t *size)
+{
+	return (int)SOCKET_CALL(SYS_getsockopt, 15, INT(fd), SOL_SOCKET, INT(option),
+		POINTER(value), POINTER(size));
+}
+
+int kernel_getsockname(int fd, void *address, socklen_t *length)
+{
+	return (int)SOCKET_CALL(SYS_getsockname, 6, INT(fd), POINTER(address), POINTER(length));
+}
+
+int kernel_getpeername(int fd, void *address, socklen_t *length)
+{
+	return (int)SOCKET_CALL(SYS_getpeername, 7, INT(fd), POINTER(address), POINTER(length));
+}
+
+ssize_t kernel_sendto(int fd, const void *bytes, size_t size, int flags, const void *address,
+	socklen_t length)
+{
+	return SOCKET_CALL(SYS_sendto, 11, INT(fd), POINTER(bytes), size, INT(flags),
+		POINTER(address), length);
+}
+
+ssize_t kernel_recv(int fd, void *bytes, size_t size, int flags)
+{
+	return SOCKET_CALL(SYS_recvfrom, 12, INT(fd), POINTER(bytes), size, INT(flags));
+}
+
+int kernel_ioctl(int fd, unsigned long request)
+{
+	return (int)CALL(SYS_ioctl, INT(fd), request);
+}
+
+int kernel_poll(struct pollfd *one)
+{
+	const uint64_t at_once[2] = {0};
+
+	return (int)CALL(SYS_POLL, POINTER(one), 1, POINTER(at_once));
+}
+
+int kernel_select_readable(int count, void *set)
+{
+	const uint64_t at_once[2] = {0};
+
+	return (int)CALL(SYS_SELECT, INT(count), POINTER(set), 0, 0, POINTER(at_once));
+}
+
+/* ---- signals ---- */
+
+/* By libc, which leaves out the signals that are its own. */
+int kernel_sigmask(int how, const sigset_t *set, sigset_t *old)
+{
+	const uint64_t arguments[6] = {INT(how), POINTER(set), POINTER(old), KERNEL_SIGSET};
+
+	return allowed(SYS_rt_sigprocmask, arguments) ? sigprocmask(how, set, old) : -1;
+}
+
+int kernel_sigpending(sigset_t *set)
+{
+	return (int)CALL(SYS_rt_sigpending, POINTER(set), KERNEL_SIGSET);
+}
+
+int kernel_take_signal(const sigset_t *set)
+{
+	const uint64_t at_once[2] = {0};
+
+	return (int)CALL(SYS_TAKE_SIGNAL, POINTER(set), 0, POINTER(at_once), KERNEL_SIGSET);
+}
+
+/*
+ * rt_sigprocmask copies a signal set before it finds that it is not told what to do with it
+ * (kernel/signal.c), and so says EFAULT or EINVAL.
+ */
+bool kernel_can_read(uintptr_t bytes)
+{
+	return CALL(SYS_rt_sigprocmask, INT(-1), bytes, 0, KERNEL_SIGSET) != 0 && errno == EINVAL;
+}
+
+/* ---- time, limits, memory, identity ---- */
+
+void kernel_sleep(uint32_t nanoseconds)
+{
+#ifdef SYS_nanosleep
+	const long time[2] = {0, (long)nanoseconds};
+
+	CALL(SYS_nanosleep, POINTER(time));
+#else
+	const int64_t time[2] = {0, nanoseconds};
+
+	CALL(SYS_clock_nanosleep_time64, CLOCK_MONOTONIC, 0, POINTER(time));
+#endif
+}
+
+/* By libc, which enters the kernel only where its clock cannot be read without. */
+uint64_t kernel_seconds(void)
+{
+	struct timespec now = {0};
+#ifdef SYS_clock_gettime
+	const uint64_t arguments[6] = {CLOCK_REALTIME, POINTER(&now)};
+
+	if (!allowed(SYS_clock_gettime, arguments))
+		return 0;
+#endif
+	clock_gettime(CLOCK_REALTIME, &now);
+	return (uint64_t)now.tv_sec;
+}
+
+uint64_t kernel_descriptor_limit(void)
+{
+	uint64_t limits[2] = {UINT64_MAX, UINT64_MAX};
+
+	return CALL(SYS_prlimit64, 0, RLIMIT_NOFILE, 0, POINTER(limits)) == 0 ? limits[0]
+									      : UINT64_MAX;
+}
+
+void kernel_comm(char *name)
+{
+	memset(name, 0, 16);
+	CALL(SYS_prctl, PR_GET_NAME, POINTER(name));
+	name[15] = '\0';
+}
+
+void *kernel_map(size_t size)
+{
+	const uint64_t arguments[6] = {
+		0, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, INT(-1), 0};
+	void *memory = MAP_FAILED;
+
+	if (allowed(SYS_MAP, arguments))
+		memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+			0);
+	return memory == MAP_FAILED ? NULL : memory;
+}
+
+void kernel_unmap(void *memory, size_t size)
+{
+	CALL(SYS_munmap, POINTER(memory), size);
 }
 
 uid_t kernel_euid(void)
 {
-	return (uid_t)syscall(SYS_EUID);
+	return (uid_t)CALL(SYS_EUID, 0);
+}
+
+pid_t kernel_pid(void)
+{
+	long pid = CALL(SYS_getpid, 0);
+
+	return pid < 0 ? 0 : (pid_t)pid;
+}
+
+pid_t kernel_parent(void)
+{
+	long pid = CALL(SYS_getppid, 0);
+
+	return pid < 0 ? 0 : (pid_t)pid;
+}
+
+enum kernel_same kernel_same_memory(pid_t a, pid_t b)
+{
+	long order = CALL(SYS_kcmp, INT(a), INT(b), KCMP_VM);
+
+	if (order < 0 && errno != ESRCH) /* which one that has ended cannot be */
+		return KERNEL_NOT_TOLD;
+	return order == 0 ? KERNEL_SAME : KERNEL_DIFFERENT;
 }

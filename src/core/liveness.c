@@ -21,7 +21,7 @@ static int connect_to(int fd, const char *path)
 		return -1;
 	}
 	memcpy(address.sun_path, path, length);
-	return connect(fd, (const struct sockaddr *)&address, sizeof(address));
+	return kernel_connect(fd, &address, sizeof(address));
 }
 
 /* Does the name lead to the pinned inode, still? Then that was connected to, in all likelihood. */
@@ -75,13 +75,13 @@ static bool forbids_all(int fd)
 {
 	const struct sockaddr nobody = {.sa_family = AF_UNSPEC};
 
-	return connect(fd, &nobody, sizeof(nobody)) != 0;
+	return kernel_connect(fd, &nobody, sizeof(nobody)) != 0;
 }
 
 static enum liveness probe(const struct pin *pin, int dirfd, const char *path)
 {
 	enum liveness answer = UNKNOWN;
-	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	int fd = kernel_socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK, 0);
 
 	if (fd < 0)
 		return UNKNOWN;
@@ -91,7 +91,7 @@ static enum liveness probe(const struct pin *pin, int dirfd, const char *path)
 		answer = LIVE;
 	else if (errno == ECONNREFUSED)
 		answer = DEAD;
-	close(fd);
+	kernel_close(fd);
 	return answer;
 }
 

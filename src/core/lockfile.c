@@ -7,13 +7,11 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "kernel.h"
-#include "libc.h"
+#include "text.h"
 
 enum { MUTEX = 0, CLAIM = 1 }; /* the bytes locked */
 
@@ -96,7 +94,7 @@ void lockfile_forked(void)
 		atomic_store(&held[i].thread, 0);
 		int noted = atomic_exchange(&held[i].fd, 0);
 		if (noted > 0)
-			close(noted - 1);
+			kernel_close(noted - 1);
 	}
 	errno = saved;
 }
@@ -127,28 +125,47 @@ static void forget_state(struct lockfile *lock)
 
 void lockfile_name(struct lockfile *lock, int dirfd, const char *path)
 {
+	struct text text = text_in(lock->path, sizeof(lock->path));
+	size_t directory = inode_directory(path);
 	size_t length = strlen(path);
 
 	forget_state(lock);
 	lock->dirfd = dirfd;
 	lock->to_claim = false;
-	lock->path[0] = '\0';
-	if (length + sizeof(LOCKFILE_SUFFIX) > sizeof(lock->path))
+	if (length == directory || length + LOCKFILE_LONGER >= sizeof(lock->path))
 		return;
-	memcpy(lock->path, path, length);
-	memcpy(lock->path + length, LOCKFILE_SUFFIX, sizeof(LOCKFILE_SUFFIX));
+	text_add_n(&text, path, directory);
+	text_add(&text, LOCKFILE_PREFIX);
+	text_add(&text, path + directory);
+	text_add(&text, LOCKFILE_SUFFIX);
+}
+
+bool lockfile_socket(const char *path, char socket[LOCKFILE_PATH])
+{
+	struct text text = text_in(socket, LOCKFILE_PATH);
+	size_t directory = inode_directory(path);
+	size_t length = strlen(path);
+
+	if (length - directory <= LOCKFILE_LONGER || length >= LOCKFILE_PATH ||
+		path[directory] != LOCKFILE_PREFIX[0] ||
+		strcmp(path + length - strlen(LOCKFILE_SUFFIX), LOCKFILE_SUFFIX) != 0)
+		return false;
+	text_add_n(&text, path, directory);
+	text_add_n(&text, path + directory + strlen(LOCKFILE_PREFIX),
+		length - directory - LOCKFILE_LONGER);
+	return true;
 }
 
 static int open_existing(const struct lockfile *lock)
 {
 	/* O_NONBLOCK for a FIFO somebody put there. */
-	return openat(lock->dirfd, lock->path, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	return kernel_open(lock->dirfd, lock->path, O_RDWR | O_NOFOLLOW | O_NONBLOCK, 0);
 }
 
 static int create(const struct lockfile *lock)
 {
-	return openat(lock->dirfd, lock->path,
-		O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
+	return kernel_open(lock->dirfd, lock->path,
+		O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_NONBLOCK, 0600);
 }
 
 /*
@@ -178,11 +195,11 @@ static int open_or_create(const struct lockfile *lock, bool *created)
 static int duplicate_high(int fd)
 {
 	enum { MOST = 1024, HIGH = MOST / 4 * 3 };
-	struct rlimit limit;
 	int high = kernel_duplicate(fd, HIGH);
+	uint64_t limit = high < 0 ? kernel_descriptor_limit() : UINT64_MAX;
 
-	if (high < 0 && getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < MOST)
-		high = kernel_duplicate(fd, (int)(limit.rlim_cur / 4 * 3));
+	if (limit < MOST)
+		high = kernel_duplicate(fd, (int)(limit / 4 * 3));
 	return high;
 }
 
@@ -194,12 +211,12 @@ static int move_high(int fd, bool noted)
 	if (high < 0)
 		return fd;
 	if (noted && !note_held(high)) {
-		close(high);
+		kernel_close(high);
 		return fd;
 	}
 	if (noted)
 		note_given_back(fd);
-	close(fd);
+	kernel_close(fd);
 	return high;
 }
 
@@ -300,7 +317,7 @@ static void remove_useless(const struct lockfile *lock)
 	int saved = errno;
 
 	if (errno == EINVAL || errno == ENOSYS || errno == EPERM)
-		libc.unlinkat(lock->dirfd, lock->path, 0);
+		kernel_unlink(lock->dirfd, lock->path);
 	errno = saved;
 }
 
@@ -326,7 +343,7 @@ static enum lockfile_state take_new_mutex(struct lockfile *lock, int fd)
 		return give_up(fd);
 	/* Whatever the program's umask or the directory's default ACL made of it. */
 	if ((found.mode & 07777) != 0600)
-		fchmod(fd, 0600);
+		kernel_fchmod(fd, 0600);
 	lock->fd = fd;
 	lock->named = true;
 	lock->unclaimed = !lock->recorded;
@@ -342,7 +359,7 @@ static int open_noted(struct lockfile *lock, bool *created)
 	if (fd < 0)
 		return -1;
 	if (!note_held(fd)) {
-		close(fd);
+		kernel_close(fd);
 		errno = EBUSY;
 		return -1;
 	}
@@ -351,7 +368,7 @@ static int open_noted(struct lockfile *lock, bool *created)
 	if (no_fork_since(begun))
 		return fd;
 	note_given_back(fd);
-	close(fd);
+	kernel_close(fd);
 	errno = EBUSY;
 	return -1;
 }
@@ -373,7 +390,7 @@ static enum lockfile_state try_once(struct lockfile *lock)
 	if (state != LOCKFILE_HELD) {
 		saved = errno;
 		note_given_back(fd);
-		close(fd);
+		kernel_close(fd);
 		errno = saved;
 	}
 	return state;
@@ -405,10 +422,10 @@ bool lockfile_peek(struct lockfile *lock)
 	struct kernel_file found;
 
 	if (lock->path[0] != '\0')
-		lock->fd = openat(lock->dirfd, lock->path,
-			O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+		lock->fd =
+			kernel_open(lock->dirfd, lock->path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0);
 	if (lock->fd >= 0 && (kernel_fstat(lock->fd, &found) != 0 || !S_ISREG(found.mode))) {
-		close(lock->fd);
+		kernel_close(lock->fd);
 		lock->fd = -1;
 	}
 	errno = saved;
@@ -420,7 +437,7 @@ bool lockfile_peek_accepted(struct lockfile *lock)
 	int saved = errno;
 
 	if (lockfile_peek(lock) && !adopt(lock, lock->fd)) {
-		close(lock->fd);
+		kernel_close(lock->fd);
 		lock->fd = -1;
 	}
 	errno = saved;
@@ -455,7 +472,7 @@ void lockfile_leave(struct lockfile *lock)
 	if (!lock->borrowed)
 		note_given_back(lock->fd);
 	if (!lock->borrowed && (!lock->claimed || !released))
-		close(lock->fd); /* rather no claim than a mutex held on */
+		kernel_close(lock->fd); /* rather no claim than a mutex held on */
 	lock->fd = -1;
 	errno = saved;
 }
@@ -468,7 +485,7 @@ void lockfile_remove(struct lockfile *lock)
 	/* A borrowed mutex is shared with forks, and may have been given back by one of them. */
 	if (lock->fd >= 0 && lock->named &&
 		(!lock->borrowed || name_leads_to(lock, &lock->file, &found)))
-		lock->removed = libc.unlinkat(lock->dirfd, lock->path, 0) == 0;
+		lock->removed = kernel_unlink(lock->dirfd, lock->path) == 0;
 	lock->named = false;
 	errno = saved;
 }
@@ -523,7 +540,7 @@ bool lockfile_move(struct lockfile *a, struct lockfile *b)
 {
 	int saved = errno;
 	bool done = a->fd >= 0 && b->fd >= 0 && !lockfile_unclaimed(a) &&
-		    libc.renameat(a->dirfd, a->path, b->dirfd, b->path) == 0;
+		    kernel_rename(a->dirfd, a->path, b->dirfd, b->path, 0) == 0;
 
 	if (done) {
 		change_sides(a, b);
@@ -543,7 +560,7 @@ bool lockfile_exchange(struct lockfile *a, struct lockfile *b)
 	if (lockfile_unclaimed(b))
 		return lockfile_move(a, b);
 	done = a->fd >= 0 && b->fd >= 0 &&
-	       libc.renameat2(a->dirfd, a->path, b->dirfd, b->path, RENAME_EXCHANGE) == 0;
+	       kernel_rename(a->dirfd, a->path, b->dirfd, b->path, RENAME_EXCHANGE) == 0;
 	if (done)
 		change_sides(a, b);
 	errno = saved;
@@ -559,19 +576,18 @@ static bool take_claim(int fd)
  * Beyond RLIMIT_FSIZE a write raises SIGXFSZ, which would end the program. It is blocked under a
  * mutex, and taken back.
  */
-static bool write_record(const struct lockfile *lock, const char *text, size_t size, off_t at)
+static bool write_record(const struct lockfile *lock, const char *text, size_t size, uint32_t at)
 {
-	const struct timespec at_once = {0};
 	sigset_t raised;
 	ssize_t written;
 
 	if (lock->fd < 0 || !lock->named)
 		return false;
-	written = pwrite(lock->fd, text, size, at);
+	written = kernel_pwrite(lock->fd, text, size, at);
 	if (written < 0 && errno == EFBIG) {
 		sigemptyset(&raised);
 		sigaddset(&raised, SIGXFSZ);
-		sigtimedwait(&raised, NULL, &at_once);
+		kernel_take_signal(&raised);
 	}
 	return written == (ssize_t)size;
 }
@@ -647,7 +663,7 @@ void lockfile_unclaim(int claim)
 
 	/* The mutex as well: it may have been borrowed. */
 	kernel_lock(claim, F_OFD_SETLK, F_UNLCK, MUTEX, 2);
-	close(claim);
+	kernel_close(claim);
 	errno = saved;
 }
 
@@ -665,7 +681,7 @@ bool lockfile_record(const struct lockfile *lock, struct record *record)
 {
 	int saved = errno;
 	char text[RECORD_SIZE];
-	ssize_t length = lock->fd < 0 ? -1 : pread(lock->fd, text, sizeof(text), 0);
+	ssize_t length = lock->fd < 0 ? -1 : kernel_pread(lock->fd, text, sizeof(text), 0);
 
 	errno = saved;
 	return record_read(record, text, length < 0 ? 0 : (size_t)length);

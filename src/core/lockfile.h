@@ -1,5 +1,5 @@
 /*
- * lockfile: <socket path>.sockguard, beside the socket, and the two locks on it.
+ * lockfile: .NAME.sockguard, beside the socket of that name, and the two locks on it.
  *
  * The mutex (byte 0) makes a look, a probe and the unlink or bind after them one step among guarded
  * processes. The claim (byte 1) is held shared by an owner, and by its forks with it, for as long
@@ -20,7 +20,11 @@
 #include "inode.h"
 #include "record.h"
 
+#define LOCKFILE_PREFIX "."
 #define LOCKFILE_SUFFIX ".sockguard"
+
+/* By so many bytes the lock file's name is longer than the socket's. */
+#define LOCKFILE_LONGER (sizeof(LOCKFILE_PREFIX LOCKFILE_SUFFIX) - 1)
 
 /* Longer names have no lock file: all this may be on the small stack of a signal handler. */
 #define LOCKFILE_PATH 512
@@ -47,6 +51,9 @@ enum lockfile_state {
 
 /* Names the lock file of a socket path, and opens nothing. Of one too long the name is empty. */
 void lockfile_name(struct lockfile *lock, int dirfd, const char *path);
+
+/* Is this the path of a lock file, by its name? Then fills in that of its socket. */
+bool lockfile_socket(const char *path, char socket[LOCKFILE_PATH]);
 
 /* Opens the file, creating it where there is none, and tries for the mutex without waiting. */
 enum lockfile_state lockfile_try(struct lockfile *lock);

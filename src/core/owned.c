@@ -9,12 +9,12 @@
 #include <sys/ioctl.h>
 #include <sys/select.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 #include "kernel.h"
 #include "scratch.h"
+#include "self.h"
 #include "sockdiag.h"
 #include "text.h"
 
@@ -140,7 +140,7 @@ static bool is_ours(const struct name *name)
 static void give_up(int claim, enum claim state)
 {
 	if (state == CLAIM_VOID)
-		close(claim);
+		kernel_close(claim);
 	else if (state != CLAIM_LOST)
 		lockfile_unclaim(claim);
 }
@@ -238,25 +238,6 @@ int owned_claim_on(const struct file_id *file)
 	return -1;
 }
 
-/* Who has noted names in this memory; 0: nobody yet, or not since a fork. */
-static atomic_int noted_by;
-
-void owned_forked(void)
-{
-	atomic_store_explicit(&noted_by, 0, memory_order_relaxed);
-}
-
-/*
- * A child of vfork shares this table, and not the descriptors: what it would empty here is left to
- * its parent's sweep, which finds the claim void.
- */
-static bool shares_memory(void)
-{
-	int pid = atomic_load_explicit(&noted_by, memory_order_relaxed);
-
-	return pid != 0 && pid != getpid();
-}
-
 void owned_note(const struct inode *inode, const struct file_id *lockfile, int claim,
 	uint64_t cookie, bool foreign)
 {
@@ -269,8 +250,6 @@ void owned_note(const struct inode *inode, const struct file_id *lockfile, int c
 	name.foreign = foreign;
 	if (claim >= 0)
 		name.lockfile = *lockfile;
-	if (atomic_load_explicit(&noted_by, memory_order_relaxed) == 0)
-		atomic_store_explicit(&noted_by, getpid(), memory_order_relaxed);
 	sweep();
 	if (!(have_table() && add(&name)) && claim >= 0)
 		lockfile_unclaim(claim);
@@ -280,7 +259,7 @@ void owned_forget(const struct inode *inode, const struct file_id *lockfile)
 {
 	unsigned int home = home_of(inode);
 
-	if (shares_memory())
+	if (self_shares_memory())
 		return;
 	for (unsigned int step = 0; step < REACH; step++) {
 		struct slot *slot = slot_at(home, step);
@@ -311,7 +290,7 @@ static bool each_listed(int dir, bool (*found)(int fd, void *about), void *about
 	_Alignas(struct entry) char list[512];
 	long filled;
 
-	while ((filled = syscall(SYS_getdents64, dir, list, sizeof(list))) > 0) {
+	while ((filled = kernel_getdents(dir, list, sizeof(list))) > 0) {
 		for (long at = 0; at < filled;) {
 			const struct entry *entry = (const struct entry *)(const void *)(list + at);
 			uint64_t fd;
@@ -340,14 +319,13 @@ static bool each_number(int limit, bool (*found)(int fd, void *about), void *abo
  */
 static bool table_reaches(int fd)
 {
-	struct timeval at_once = {0};
 	fd_set set;
 
 	if (kernel_descriptor_flags(fd) >= 0)
 		return true;
 	FD_ZERO(&set);
 	FD_SET((unsigned int)fd, &set);
-	return select(fd + 1, &set, NULL, NULL, &at_once) != 0;
+	return kernel_select_readable(fd + 1, &set) != 0;
 }
 
 /*
@@ -363,11 +341,11 @@ static bool each_descriptor(bool (*found)(int fd, void *about), void *about)
 	for (size_t i = 0; i < sizeof(usual) / sizeof(usual[0]); i++)
 		if (!table_reaches(usual[i]))
 			return each_number(usual[i], found, about);
-	dir = openat(AT_FDCWD, "/proc/thread-self/fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	dir = kernel_open(AT_FDCWD, "/proc/thread-self/fd", O_RDONLY | O_DIRECTORY, 0);
 	if (dir < 0)
 		return each_number(NUMBERS, found, about);
 	done = each_listed(dir, found, about);
-	close(dir);
+	kernel_close(dir);
 	return done;
 }
 
@@ -385,16 +363,16 @@ static bool holds_name(int fd, struct sockaddr_un *address)
 
 	address->sun_family = AF_UNSPEC;
 	address->sun_path[0] = '\0';
-	if (getsockname(fd, (struct sockaddr *)address, &size) != 0 ||
+	if (kernel_getsockname(fd, address, &size) != 0 ||
 		size <= offsetof(struct sockaddr_un, sun_path) || address->sun_family != AF_UNIX ||
 		address->sun_path[0] == '\0')
 		return false;
 	if (size < sizeof(*address))
 		memset((char *)address + size, 0, sizeof(*address) - size);
-	if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &type_size) != 0)
+	if (kernel_getsockopt(fd, SO_TYPE, &type, &type_size) != 0)
 		return false;
 	return type == SOCK_DGRAM ||
-	       (getpeername(fd, (struct sockaddr *)&peer, &peer_size) != 0 && errno == ENOTCONN);
+	       (kernel_getpeername(fd, &peer, &peer_size) != 0 && errno == ENOTCONN);
 }
 
 /* What the lock file says, if somebody stands behind it. */
@@ -412,14 +390,14 @@ static bool is_recorded(int fd, const struct lockfile *lock)
  */
 static bool is_socket_of(int fd, const struct pin *pin, const struct lockfile *lock)
 {
-	int file = ioctl(fd, SIOCUNIXFILE);
+	int file = kernel_ioctl(fd, SIOCUNIXFILE);
 	struct kernel_file found;
 
 	if (file >= 0) {
 		struct file_id bound = {0};
 		if (kernel_fstat(file, &found) == 0)
 			bound = file_of(&found);
-		close(file);
+		kernel_close(file);
 		return file_same(&bound, &pin->inode.file);
 	}
 	if (kernel_fstat(fd, &found) != 0)

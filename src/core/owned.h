@@ -35,9 +35,6 @@ int owned_claim_on(const struct file_id *file);
 void owned_note(const struct inode *inode, const struct file_id *lockfile, int claim,
 	uint64_t cookie, bool foreign);
 
-/* For a child just forked: its memory is its own, and so is the table. */
-void owned_forked(void);
-
 /* The name is gone: gives up the claims on it. */
 void owned_forget(const struct inode *inode, const struct file_id *lockfile);
 

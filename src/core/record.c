@@ -4,10 +4,7 @@
 #include <fcntl.h>
 #include <stdatomic.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
-#include <time.h>
-#include <unistd.h>
 
 #include "inode.h"
 #include "kernel.h"
@@ -44,12 +41,12 @@ static const struct field {
 
 static void read_boot(char boot[RECORD_BOOT])
 {
-	int fd = openat(AT_FDCWD, "/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
+	int fd = kernel_open(AT_FDCWD, "/proc/sys/kernel/random/boot_id", O_RDONLY, 0);
 	ssize_t length = -1;
 
 	if (fd >= 0) {
-		length = pread(fd, boot, RECORD_BOOT - 1, 0);
-		close(fd);
+		length = kernel_pread(fd, boot, RECORD_BOOT - 1, 0);
+		kernel_close(fd);
 	}
 	boot[length == RECORD_BOOT - 1 ? length : 0] = '\0';
 }
@@ -78,7 +75,7 @@ static uint64_t cookie_of(int fd, int option)
 	uint64_t cookie = 0;
 	socklen_t size = sizeof(cookie);
 
-	return getsockopt(fd, SOL_SOCKET, option, &cookie, &size) == 0 ? cookie : 0;
+	return kernel_getsockopt(fd, option, &cookie, &size) == 0 ? cookie : 0;
 }
 
 bool record_is_of(const struct record *record, int fd)
@@ -102,17 +99,14 @@ uint64_t record_netns_of(int fd)
 void record_of_self(struct record *record, int fd)
 {
 	int saved = errno;
-	struct timespec now = {0};
 	struct kernel_file found;
 
 	memset(record, 0, sizeof(*record));
-	clock_gettime(CLOCK_REALTIME, &now);
-	record->pid = (uint64_t)getpid();
+	record->pid = (uint64_t)kernel_pid();
 	record->uid = kernel_euid();
-	record->time = (uint64_t)now.tv_sec;
+	record->time = kernel_seconds();
 	boot_of_self(record->boot);
-	prctl(PR_GET_NAME, record->comm);
-	record->comm[RECORD_COMM - 1] = '\0';
+	kernel_comm(record->comm);
 	if (fd >= 0 && kernel_fstat(fd, &found) == 0) {
 		record->socket = found.ino;
 		record->cookie = cookie_of(fd, SO_COOKIE);

@@ -6,10 +6,8 @@
 #include <signal.h>
 #include <stdbool.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "config.h"
@@ -54,27 +52,26 @@ static bool stderr_is_as_it_was(void)
 static void write_quietly(int fd, const struct text *line)
 {
 	struct pollfd ready = {.fd = fd, .events = POLLOUT};
-	const struct timespec at_once = {0};
 	sigset_t ours, old, pending, raised;
 
-	if (poll(&ready, 1, 0) != 1 || !(ready.revents & POLLOUT))
+	if (kernel_poll(&ready) != 1 || !(ready.revents & POLLOUT))
 		return;
 	sigemptyset(&ours);
 	sigaddset(&ours, SIGPIPE);
 	sigaddset(&ours, SIGXFSZ);
 	sigaddset(&ours, SIGTTOU); /* blocked it does not stop a job in the background */
 	sigemptyset(&pending);
-	sigpending(&pending);
-	sigprocmask(SIG_BLOCK, &ours, &old);
+	kernel_sigpending(&pending);
+	kernel_sigmask(SIG_BLOCK, &ours, &old);
 	sigemptyset(&raised);
-	if (write(fd, line->start, line->used) < 0 && (errno == EPIPE || errno == EFBIG)) {
+	if (kernel_write(fd, line->start, line->used) < 0 && (errno == EPIPE || errno == EFBIG)) {
 		int number = errno == EPIPE ? SIGPIPE : SIGXFSZ;
 
 		sigaddset(&raised, number);
 		if (!sigismember(&pending, number))
-			sigtimedwait(&raised, NULL, &at_once);
+			kernel_take_signal(&raised);
 	}
-	sigprocmask(SIG_SETMASK, &old, NULL);
+	kernel_sigmask(SIG_SETMASK, &old, NULL);
 }
 
 /* Gregorian date of a day since 1970-01-01. Not gmtime_r(3), which may take a lock. */
@@ -96,12 +93,10 @@ static void add_date(struct text *text, uint64_t day)
 
 static void add_time(struct text *text)
 {
-	struct timespec now = {0};
-	uint64_t second;
+	uint64_t now = kernel_seconds();
+	uint64_t second = now % 86400;
 
-	clock_gettime(CLOCK_REALTIME, &now);
-	second = (uint64_t)now.tv_sec % 86400;
-	add_date(text, (uint64_t)now.tv_sec / 86400);
+	add_date(text, now / 86400);
 	text_add(text, "T");
 	text_add_padded(text, second / 3600, 2);
 	text_add(text, ":");
@@ -115,24 +110,24 @@ static void add_time(struct text *text)
 static void send_to_syslog(const struct text *line)
 {
 	static const struct sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = "/dev/log"};
-	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	int fd = kernel_socket(AF_UNIX, SOCK_DGRAM, 0);
 
 	if (fd < 0)
 		return;
-	sendto(fd, line->start, line->used - 1, MSG_DONTWAIT | MSG_NOSIGNAL,
-		(const struct sockaddr *)&address, sizeof(address));
-	close(fd);
+	kernel_sendto(fd, line->start, line->used - 1, MSG_DONTWAIT | MSG_NOSIGNAL, &address,
+		sizeof(address));
+	kernel_close(fd);
 }
 
 static void append_to_file(const struct text *line)
 {
-	int fd = openat(AT_FDCWD, config.log_file,
-		O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0600);
+	int fd = kernel_open(AT_FDCWD, config.log_file,
+		O_WRONLY | O_APPEND | O_CREAT | O_NOCTTY | O_NONBLOCK, 0600);
 
 	if (fd < 0)
 		return;
 	write_quietly(fd, line);
-	close(fd);
+	kernel_close(fd);
 }
 
 static void send_line(struct text *line)
@@ -164,12 +159,11 @@ static void start_line(struct text *text)
 		text_add(text, "<28>"); /* facility daemon, level warning: 3 * 8 + 4 */
 	if (config.log_to == LOG_TO_FILE)
 		add_time(text); /* only a file of our own has no dates from elsewhere */
-	prctl(PR_GET_NAME, comm);
-	comm[RECORD_COMM - 1] = '\0';
+	kernel_comm(comm);
 	text_add(text, "sockguard: ");
 	text_add_escaped(text, comm);
 	text_add(text, "[");
-	text_add_number(text, (uint64_t)getpid());
+	text_add_number(text, (uint64_t)kernel_pid());
 	text_add(text, "]: ");
 }
 

@@ -120,7 +120,7 @@ static enum sockdiag read_pieces(int fd, const struct wanted *wanted, void *piec
 
 	/* The kernel has each piece ready when it is asked for one: nothing to wait for. */
 	do {
-		length = recv(fd, piece, PIECE, MSG_DONTWAIT | MSG_TRUNC);
+		length = kernel_recv(fd, piece, PIECE, MSG_DONTWAIT | MSG_TRUNC);
 		if (length <= 0 || length > PIECE)
 			return SOCKDIAG_SILENT;
 	} while (!piece_decides(wanted, piece, (size_t)length, &answer));
@@ -143,7 +143,7 @@ static enum sockdiag read_one(int fd, const struct wanted *wanted)
 {
 	_Alignas(struct nlmsghdr) char piece[512];
 	enum sockdiag answer = SOCKDIAG_NO; /* unless the one socket in it matches */
-	ssize_t length = recv(fd, piece, sizeof(piece), MSG_DONTWAIT | MSG_TRUNC);
+	ssize_t length = kernel_recv(fd, piece, sizeof(piece), MSG_DONTWAIT | MSG_TRUNC);
 
 	if (length <= 0 || (size_t)length > sizeof(piece))
 		return SOCKDIAG_SILENT;
@@ -168,13 +168,13 @@ static int ask(uint16_t flags, uint32_t socket_ino)
 			.udiag_cookie = {NO_COOKIE, NO_COOKIE}},
 	};
 	const struct sockaddr_nl kernel = {.nl_family = AF_NETLINK};
-	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
+	int fd = kernel_socket(AF_NETLINK, SOCK_RAW, NETLINK_SOCK_DIAG);
 
 	if (fd < 0)
 		return -1;
-	if (sendto(fd, &request, sizeof(request), MSG_NOSIGNAL, (const struct sockaddr *)&kernel,
-		    sizeof(kernel)) != (ssize_t)sizeof(request)) {
-		close(fd);
+	if (kernel_sendto(fd, &request, sizeof(request), MSG_NOSIGNAL, &kernel, sizeof(kernel)) !=
+		(ssize_t)sizeof(request)) {
+		kernel_close(fd);
 		return -1;
 	}
 	return fd;
@@ -188,7 +188,7 @@ static enum sockdiag search(const struct wanted *wanted)
 
 	if (fd >= 0) {
 		answer = read_dump(fd, wanted);
-		close(fd);
+		kernel_close(fd);
 	}
 	errno = saved;
 	return answer;
@@ -225,7 +225,7 @@ enum sockdiag sockdiag_bound_by(const struct pin *pin, ino_t socket)
 
 	if (fd >= 0) {
 		answer = read_one(fd, &wanted);
-		close(fd);
+		kernel_close(fd);
 	}
 	errno = saved;
 	return answer;

@@ -4,15 +4,14 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdint.h>
-#include <time.h>
 
 #include "config.h"
 #include "owned.h"
 
 /* How long to wait for a mutex, which is held for microseconds unless its holder was stopped. */
 #define PATIENCE_NS      INT64_C(3000000000)
-#define FIRST_PAUSE_NS   20000L
-#define LONGEST_PAUSE_NS 2000000L
+#define FIRST_PAUSE_NS   20000U
+#define LONGEST_PAUSE_NS 2000000U
 
 void step_begin(struct step *step)
 {
@@ -23,7 +22,7 @@ void step_begin(struct step *step)
 		lockfile_name(&step->lock[i], AT_FDCWD, "");
 	}
 	sigfillset(&all);
-	sigprocmask(SIG_SETMASK, &all, &step->signals); /* of this thread alone, on Linux */
+	kernel_sigmask(SIG_SETMASK, &all, &step->signals); /* of this thread alone, on Linux */
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &step->cancel);
 }
 
@@ -32,7 +31,7 @@ void step_end(struct step *step)
 	int saved = errno;
 
 	pthread_setcancelstate(step->cancel, NULL);
-	sigprocmask(SIG_SETMASK, &step->signals, NULL);
+	kernel_sigmask(SIG_SETMASK, &step->signals, NULL);
 	errno = saved;
 }
 
@@ -93,7 +92,7 @@ bool step_enter(struct step *step)
 {
 	int saved = errno;
 	int64_t waited = 0; /* not by a clock, which libfaketime may have stopped */
-	struct timespec pause = {.tv_nsec = FIRST_PAUSE_NS};
+	uint32_t pause = FIRST_PAUSE_NS;
 	sigset_t all;
 
 	sigfillset(&all);
@@ -102,12 +101,12 @@ bool step_enter(struct step *step)
 			errno = saved;
 			return false;
 		}
-		sigprocmask(SIG_SETMASK, &step->signals, NULL);
-		nanosleep(&pause, NULL);
-		sigprocmask(SIG_SETMASK, &all, NULL);
-		waited += pause.tv_nsec;
-		if (pause.tv_nsec < LONGEST_PAUSE_NS)
-			pause.tv_nsec *= 2;
+		kernel_sigmask(SIG_SETMASK, &step->signals, NULL);
+		kernel_sleep(pause);
+		kernel_sigmask(SIG_SETMASK, &all, NULL);
+		waited += pause;
+		if (pause < LONGEST_PAUSE_NS)
+			pause *= 2;
 	}
 	errno = saved;
 	return true;

@@ -4,19 +4,32 @@
  * A call goes to its rule in guard.c, or straight to libc where the guard is disabled.
  */
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <pthread.h>
+#include <stdarg.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "config.h"
+#include "filter.h"
 #include "guard.h"
 #include "libc.h"
 #include "lockfile.h"
 #include "owned.h"
 #include "report.h"
+#include "self.h"
+
+/* Of Linux 5.0. */
+#ifndef SECCOMP_FILTER_FLAG_NEW_LISTENER
+#define SECCOMP_FILTER_FLAG_NEW_LISTENER (1UL << 3)
+#endif
 
 #define EXPORT __attribute__((visibility("default")))
 
@@ -43,7 +56,7 @@ static bool guarding(void)
 static void on_fork(void)
 {
 	lockfile_forked();
-	owned_forked();
+	self_forked();
 }
 
 static __attribute__((constructor)) void on_load(void)
@@ -52,9 +65,16 @@ static __attribute__((constructor)) void on_load(void)
 		pthread_atfork(lockfile_before_fork, lockfile_forked_child, on_fork);
 }
 
+static int perform_bind(int fd, const struct sockaddr *address, socklen_t length)
+{
+	return libc.bind(fd, address, length);
+}
+
 EXPORT int bind(int fd, const struct sockaddr *address, socklen_t length)
 {
-	return guarding() ? guard_bind(fd, address, length) : libc.bind(fd, address, length);
+	const struct bind_call call = {perform_bind, fd, address, length};
+
+	return guarding() ? guard_bind(&call) : perform_bind(fd, address, length);
 }
 
 static int perform_unlink(const struct call *call)
@@ -165,4 +185,82 @@ EXPORT int linkat(int dirfd, const char *path, int newdir, const char *newpath, 
 		"linkat", perform_linkat, dirfd, path, newdir, newpath, (unsigned int)flags};
 
 	return guarding() ? guard_link(&call) : perform_linkat(&call);
+}
+
+/*
+ * Two more, of which only the seccomp filters that pass through are of interest. Both take as many
+ * arguments as the system call does, and hand on what the caller may not have given, as libc does.
+ */
+
+#define ARGUMENTS(last, words, count)                                                              \
+	do {                                                                                       \
+		va_list list;                                                                      \
+		va_start(list, last);                                                              \
+		for (int i = 0; i < (count); i++)                                                  \
+			(words)[i] = va_arg(list, long);                                           \
+		va_end(list);                                                                      \
+	} while (0)
+
+static bool sets_filter(int option, const long *words)
+{
+	return option == PR_SET_SECCOMP &&
+	       (words[0] == SECCOMP_MODE_FILTER || words[0] == SECCOMP_MODE_STRICT);
+}
+
+/* The program of a filter; NULL for strict mode, which has none. */
+static const struct sock_fprog *program_at(bool strict, long word)
+{
+	return strict ? NULL : (const struct sock_fprog *)(uintptr_t)word;
+}
+
+EXPORT int prctl(int option, ...)
+{
+	long words[4];
+	struct filter_attempt attempt;
+	int result;
+
+	ARGUMENTS(option, words, 4);
+	if (!guarding() || !sets_filter(option, words))
+		return libc.prctl(option, words[0], words[1], words[2], words[3]);
+	attempt = filter_begin();
+	result = libc.prctl(option, words[0], words[1], words[2], words[3]);
+	filter_end(attempt, result == 0, program_at(words[0] == SECCOMP_MODE_STRICT, words[1]));
+	return result;
+}
+
+/* The filter that a call by number installs: NULL for none, or strict mode. */
+static bool is_filter_call(long number, const long *words, const struct sock_fprog **program)
+{
+	if (number == SYS_prctl && sets_filter((int)words[0], words + 1)) {
+		*program = program_at(words[1] == SECCOMP_MODE_STRICT, words[2]);
+		return true;
+	}
+#ifdef SYS_seccomp
+	if (number == SYS_seccomp && (unsigned int)words[0] <= SECCOMP_SET_MODE_FILTER) {
+		*program = program_at((unsigned int)words[0] == SECCOMP_SET_MODE_STRICT, words[2]);
+		return true;
+	}
+#endif
+	return false;
+}
+
+EXPORT long syscall(long number, ...)
+{
+	const struct sock_fprog *program;
+	struct filter_attempt attempt;
+	bool new_listener;
+	long words[6];
+	long result;
+
+	ARGUMENTS(number, words, 6);
+	if (!guarding() || !is_filter_call(number, words, &program))
+		return libc.syscall(number, words[0], words[1], words[2], words[3], words[4],
+			words[5]);
+	new_listener = number != SYS_prctl &&
+		       ((unsigned long)words[1] & SECCOMP_FILTER_FLAG_NEW_LISTENER) != 0;
+	attempt = filter_begin();
+	result = libc.syscall(number, words[0], words[1], words[2], words[3], words[4], words[5]);
+	/* More than 0 is a listener's descriptor, or the thread that TSYNC could not reach. */
+	filter_end(attempt, result == 0 || (new_listener && result > 0), program);
+	return result;
 }

@@ -3,6 +3,8 @@
 #include <dlfcn.h>
 #include <errno.h>
 
+#include "kernel.h"
+
 struct libc libc;
 
 static int no_renameat2(int olddir, const char *oldpath, int newdir, const char *newpath,
@@ -29,6 +31,10 @@ void libc_resolve(void)
 	RESOLVE(renameat2);
 	RESOLVE(link);
 	RESOLVE(linkat);
+	RESOLVE(prctl);
+	RESOLVE(syscall);
+	if (libc.syscall)
+		kernel_syscall = libc.syscall;
 	if (!libc.renameat2)
 		libc.renameat2 = no_renameat2;
 	errno = saved;

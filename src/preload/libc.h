@@ -1,21 +1,13 @@
 /*
  * libc: the functions behind the ones we export, found with dlsym(RTLD_NEXT).
  *
- * Everything in this library that takes, gives or removes a name goes through this table; a call by
- * name would come back in at our own door.
+ * The program's own calls go on through this table; a call by name would come back in here.
  */
 #ifndef LIBC_H
 #define LIBC_H
 
 #include <stdio.h>
 #include <sys/socket.h>
-
-/* A libc without renameat2 has no words for its flags; the values are the kernel's (linux/fs.h). */
-#ifndef RENAME_NOREPLACE
-#define RENAME_NOREPLACE 1
-#define RENAME_EXCHANGE  2
-#define RENAME_WHITEOUT  4
-#endif
 
 struct libc {
 	int (*bind)(int, const struct sockaddr *, socklen_t);
@@ -27,6 +19,8 @@ struct libc {
 	int (*renameat2)(int, const char *, int, const char *, unsigned int);
 	int (*link)(const char *, const char *);
 	int (*linkat)(int, const char *, int, const char *, int);
+	int (*prctl)(int, ...);
+	long (*syscall)(long, ...);
 };
 
 /* Complete once libc_resolve has returned; constant from then on. */

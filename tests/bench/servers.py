@@ -6,10 +6,14 @@ import glob
 import io
 import os
 import subprocess
+import sys
 import time
 
 from figures import Figure
 from meter import LIBRARY, SOURCE, Taken, Worker, built, environment, interleave, scratch
+
+sys.path.insert(1, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+from lockname import lock_of  # noqa: E402
 
 NGINX = """
 daemon off; worker_processes 1; pid {dir}/pid; error_log {dir}/error.log;
@@ -53,7 +57,7 @@ def _serving(argv, directory, library):
                 raise RuntimeError(f"{argv[0]} does not start: {_read(directory, 'log')}")
             time.sleep(0.05)
         time.sleep(0.3)  # until its workers are there too
-        if bool(library) != os.path.exists(path + ".sockguard"):
+        if bool(library) != os.path.exists(lock_of(path)):
             raise RuntimeError(f"{argv[0]}: the guard is not where it should be")
         yield path, server.pid
     finally:

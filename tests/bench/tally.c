@@ -301,7 +301,7 @@ static void mark(const char *words)
 static void clean_up(void)
 {
 	static const char *const names[] = {
-		"a", "b", "c", "s", "a.sockguard", "b.sockguard", "c.sockguard"};
+		"a", "b", "c", "s", ".a.sockguard", ".b.sockguard", ".c.sockguard"};
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
 		unlink(names[i]);

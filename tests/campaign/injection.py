@@ -258,7 +258,7 @@ class Field:
         self.orphan = None
 
     def _leave_lock(self, name):
-        fd = os.open(self.path(name) + ".sockguard", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        fd = os.open(harness.lock_of(self.path(name)), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         os.write(fd, LEFT_RECORD)
         os.close(fd)
 
@@ -287,7 +287,7 @@ class Field:
 
     def rival_claim_lost(self):
         for name in self.rival_inodes:
-            if lock_on(self.path(name) + ".sockguard", 1) is not True:
+            if lock_on(harness.lock_of(self.path(name)), 1) is not True:
                 return f"the rival lost its claim on {name}"
         return None
 
@@ -420,7 +420,7 @@ def _left_record():
     field = Field(Scenario("record", "-- bind a"))
     outcome = field.run()
     field.end(outcome)
-    with open(field.path("a.sockguard"), "rb") as file:
+    with open(field.path(".a.sockguard"), "rb") as file:
         record = file.read()
     field.close()
     return record

@@ -204,8 +204,8 @@ static int look_around(struct litter *litter, char (*names)[NAME_SIZE], bool tel
 
 	*litter = (struct litter){0};
 	while (directory && (entry = readdir(directory))) {
-		bool lock = ends_with(entry->d_name, ".sockguard");
-		const char *dot = strchr(entry->d_name, '.');
+		bool lock = entry->d_name[0] == '.' && ends_with(entry->d_name, ".sockguard");
+		const char *dot = strchr(entry->d_name + lock, '.');
 
 		if (dot == entry->d_name)
 			continue;

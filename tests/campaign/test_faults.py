@@ -66,9 +66,9 @@ def descriptors(field, outcome):
             continue
         if target.startswith("socket:"):
             sockets -= 1
-        elif re.fullmatch(re.escape(field.dir) + r"/\w\.sockguard \(deleted\)", target):
+        elif re.fullmatch(re.escape(field.dir) + r"/\.\w\.sockguard \(deleted\)", target):
             outcome.idle = True
-        elif re.fullmatch(re.escape(field.dir) + r"/\w\.sockguard", target) and \
+        elif re.fullmatch(re.escape(field.dir) + r"/\.\w\.sockguard", target) and \
                 target not in claims:
             claims.append(target)
         else:
@@ -86,7 +86,7 @@ def state(field, outcome):
     if int(blocked, 16):
         yield f"signals are blocked: {blocked}"
     for name in injection.NAMES:
-        if injection.lock_on(field.path(name) + ".sockguard", 0):
+        if injection.lock_on(harness.lock_of(field.path(name)), 0):
             yield f"the mutex of {name} is held"
     yield from descriptors(field, outcome)
 

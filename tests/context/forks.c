@@ -187,9 +187,11 @@ static void look_for_locks(const char *word, int first)
 	for (int i = first; i < first + THREADS; i++) {
 		char path[PATH_SIZE];
 		char lock[PATH_SIZE + 16];
+		const char *name;
 
 		name_path(path, directory, word, i);
-		snprintf(lock, sizeof(lock), "%s.sockguard", path);
+		name = strrchr(path, '/') + 1;
+		snprintf(lock, sizeof(lock), "%.*s.%s.sockguard", (int)(name - path), path, name);
 		errno = 0;
 		must(!is_locked(lock), "a mutex is held:", lock);
 	}

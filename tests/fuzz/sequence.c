@@ -521,16 +521,11 @@ static int by_path(const void *a, const void *b)
 
 static bool is_lockfile_of_socket(const struct found *found)
 {
-	char path[sizeof(found->path)];
-	size_t length = strlen(found->path);
-	const size_t suffix = sizeof(LOCKFILE_SUFFIX) - 1;
+	char path[LOCKFILE_PATH];
 	struct stat status;
 
-	if (length <= suffix || strcmp(found->path + length - suffix, LOCKFILE_SUFFIX) != 0)
-		return false;
-	memcpy(path, found->path, length - suffix);
-	path[length - suffix] = '\0';
-	return lstat(path, &status) == 0 && S_ISSOCK(status.st_mode);
+	return lockfile_socket(found->path, path) && lstat(path, &status) == 0 &&
+	       S_ISSOCK(status.st_mode);
 }
 
 static struct listing *list_side(int side)

@@ -307,7 +307,7 @@ class SocketCase(harness.Case):
             dead.bind(path or self.path)
 
     def lock(self, path=None):
-        return (path or self.path) + ".sockguard"
+        return harness.lock_of(path or self.path)
 
     def file(self, name, content=""):
         """Writes a file into the scratch directory and returns its path."""

@@ -15,6 +15,9 @@ import time
 import traceback
 import unittest
 
+sys.path.insert(1, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+from lockname import lock_of, socket_of  # noqa: E402, F401
+
 SOURCE = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
 BUILD = os.environ.get("SOCKGUARD_BUILD", SOURCE)
 # Of another libc or another architecture perhaps, where scripts/portability says so: FOREIGN.

@@ -96,7 +96,7 @@ class States(StatusCase):
 
     def test_stale_with_an_idle_lock_file(self):
         self.stale()
-        self.file("app.sock.sockguard")
+        self.file(".app.sock.sockguard")
         self.assert_state(3, "stale", lock="idle")
 
     def test_stale_after_a_crash_though_an_accepted_connection_lives(self):
@@ -385,7 +385,7 @@ class Names(StatusCase):
             except UnicodeDecodeError:
                 self.assertEqual(bytes.fromhex(found["path_hex"]), path)
                 self.assertEqual(found["lock_file"]["path_hex"],
-                                 path.hex() + b".sockguard".hex())
+                                 harness.lock_of(path).hex())
 
 
 class Json(StatusCase):

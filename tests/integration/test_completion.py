@@ -30,7 +30,7 @@ class CompletionCase(harness.Case):
         self.ours = socket.socket(socket.AF_UNIX)
         self.addCleanup(self.ours.close)
         self.ours.bind(self.path)
-        for name in ("plain", "other.sockguard"):
+        for name in ("plain", ".other.sockguard"):
             open(os.path.join(self.dir, name), "w", encoding="ascii").close()
         os.mkdir(os.path.join(self.dir, "deeper"))
         program = os.path.join(self.dir, "a-program")
@@ -84,7 +84,7 @@ class Bash(CompletionCase):
     def test_socket_paths(self):
         self.assertEqual(self.completed("status", ""), {"app.sock", "deeper"})
         self.assertEqual(self.completed("status", "--json", "a"), {"app.sock"})
-        self.assertEqual(self.completed("clean", ""), {"app.sock", "deeper", "other.sockguard"})
+        self.assertEqual(self.completed("clean", ""), {"app.sock", "deeper", ".other.sockguard"})
 
     def test_programs_and_pids(self):
         self.assertEqual(self.completed("check", "a-prog"), {"a-program"})
@@ -172,7 +172,7 @@ class Zsh(CompletionCase):
                 ("sockguard status a", "sockguard status app.sock "),
                 ("sockguard status --js", "sockguard status --json "),
                 ("sockguard check a-prog", "sockguard check a-program "),
-                ("sockguard clean ot", "sockguard clean other.sockguard "),
+                ("sockguard clean .ot", "sockguard clean .other.sockguard "),
                 ("sockguard clean --dr", "sockguard clean --dry-run "),
                 ("sockguard unit systemd-logi", "sockguard unit systemd-logind.service "),
         ):

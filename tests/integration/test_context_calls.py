@@ -135,7 +135,7 @@ class Depth(SocketCase):
         self.depth("--", "unlink", self.lock())
 
     def test_lock_file(self):
-        self.file("app.sock.sockguard")
+        self.file(".app.sock.sockguard")
         self.depth("--", "unlink", self.lock())
 
     def test_bind(self):

@@ -9,7 +9,7 @@ import unittest
 import harness
 from actor import Actor
 
-WRAPPED = ["bind", "link", "linkat", "remove", "rename", "renameat", "renameat2", "unlink",
+WRAPPED = ["bind", "link", "linkat", "prctl", "remove", "rename", "renameat", "renameat2", "syscall", "unlink",
            "unlinkat"]
 
 

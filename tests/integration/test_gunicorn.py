@@ -320,7 +320,7 @@ class Reload(GunicornCase):
 
     def test_reload(self):
         """HUP reloads with no request lost, and TERM leaves an empty directory"""
-        self.assertEqual(self._reload(guard=True), [["app.sock", "app.sock.sockguard"], []])
+        self.assertEqual(self._reload(guard=True), [[".app.sock.sockguard", "app.sock"], []])
 
     def _serving_with_pidfile(self, guard):
         self.pidfile = os.path.join(self.logs, "pid")
@@ -377,7 +377,7 @@ class Reload(GunicornCase):
 
     def test_upgrade(self):
         """USR2, TERM of the old and TERM of the new master lose no request and leave no file"""
-        held = ["app.sock", "app.sock.sockguard"]
+        held = [".app.sock.sockguard", "app.sock"]
         self.assertEqual(self._upgrade(guard=True), [held, held, []])
 
     def test_second_is_refused_after_an_upgrade(self):

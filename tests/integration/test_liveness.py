@@ -254,7 +254,7 @@ class Dead:
         self.serve()
         self.owner.kill()
         # The stranger's lock file is not the other's to lock, nor then to remove.
-        self.expect_free(left=["app.sock.sockguard"])
+        self.expect_free(left=[".app.sock.sockguard"])
 
 
 class Unnoticed:

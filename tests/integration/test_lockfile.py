@@ -25,7 +25,7 @@ class Life(SocketCase):
     def test_beside_the_socket_and_gone_with_it(self):
         for kind in KINDS:
             self.owner.serve(self.path, kind)
-            self.assertEqual(self.names(), ["app.sock", "app.sock.sockguard"])
+            self.assertEqual(self.names(), [".app.sock.sockguard", "app.sock"])
             self.assertEqual(self.owner.unlink(self.path), 0)
             self.assertEqual(self.names(), [])
 
@@ -54,7 +54,7 @@ class Life(SocketCase):
         """It hinders nobody, and the next owner's clean end takes it away."""
         self.owner.serve(self.path)
         self.owner.kill()
-        self.assertEqual(self.names(), ["app.sock", "app.sock.sockguard"])
+        self.assertEqual(self.names(), [".app.sock.sockguard", "app.sock"])
         self.assertEqual(self.rival.unlink(self.path), 0)
         fd = self.rival.serve(self.path)
         self.assertServes(self.rival, fd)
@@ -175,7 +175,7 @@ class Disturbed:
         self.assertFate(lambda: self.rival.unlink(self.path), worker, self.fd)
 
     def test_another_file(self):
-        self.file("app.sock.sockguard")
+        self.file(".app.sock.sockguard")
         self.expect()
 
     def test_garbage(self):
@@ -189,7 +189,7 @@ class Disturbed:
         self.expect()
 
     def test_text_without_end(self):
-        self.file("app.sock.sockguard", "9" * 4096)
+        self.file(".app.sock.sockguard", "9" * 4096)
         self.expect()
 
     def test_symlink_to_a_secret(self):
@@ -320,7 +320,7 @@ class Impossible(SocketCase):
         owner.serve(self.path)
         owner.kill()
         self.assertEqual(rival.unlink(self.path), 0)
-        self.assertEqual(self.names(), ["app.sock.sockguard"])
+        self.assertEqual(self.names(), [".app.sock.sockguard"])
 
     @needs_root
     def test_unreadable_lock_file(self):

@@ -251,7 +251,7 @@ class Names(SocketCase):
         fd = self.owner.serve(self.temporary)
         self.assertEqual(self.owner.link(self.temporary, self.path), 0)
         self.assertEqual(self.owner.unlink(self.temporary), 0)
-        self.assertEqual(self.names(), ["app.sock", "app.sock.sockguard"])
+        self.assertEqual(self.names(), [".app.sock.sockguard", "app.sock"])
         self.assertRefused(lambda: self.rival.unlink(self.path), self.owner, fd)
         self.assertEqual(self.owner.unlink(self.path), 0)
         self.assertEqual(self.names(), [])
@@ -291,7 +291,7 @@ class Names(SocketCase):
     def test_rename_moves_the_claim(self):
         fd = self.owner.serve(self.temporary)
         self.assertEqual(self.owner.rename(self.temporary, self.path), 0)
-        self.assertEqual(self.names(), ["app.sock", "app.sock.sockguard"])
+        self.assertEqual(self.names(), [".app.sock.sockguard", "app.sock"])
         self.assertRefused(lambda: self.rival.unlink(self.path), self.owner, fd)
         other = self.rival.serve(self.temporary)
         self.assertServes(self.rival, other, self.temporary)

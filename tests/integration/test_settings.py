@@ -101,7 +101,7 @@ class Settings(SocketCase):
         self.assertUnprotected(rival)
         rival.serve(os.path.join(self.dir, "other"))
         self.assertEqual(rival.said(), "")
-        self.assertNotIn("other.sockguard", self.names())
+        self.assertNotIn(".other.sockguard", self.names())
 
     def calls_that_take(self, rival):
         """Each call that would take the owner's name away; unlink is above."""
@@ -139,11 +139,11 @@ class Settings(SocketCase):
 
     def test_disable_links(self):
         self.assertEqual(self.linked_names(DISABLE="1"),
-                         ["a", "app.sock", "app.sock.sockguard", "b"])
+                         [".app.sock.sockguard", "a", "app.sock", "b"])
 
     def test_without_disable_links(self):
         self.assertEqual(self.linked_names(),
-                         ["a", "a.sockguard", "app.sock", "app.sock.sockguard", "b", "b.sockguard"])
+                         [".a.sockguard", ".app.sock.sockguard", ".b.sockguard", "a", "app.sock", "b"])
 
     def claims_of_heir(self, **settings):
         """How many claims a process has that inherits the owner's listener with exec."""
@@ -192,7 +192,7 @@ class Settings(SocketCase):
     def test_ignored_socket_has_no_lock_file(self):
         other = os.path.join(self.dir, "other")
         self.rival(IGNORE=other).serve(other)
-        self.assertNotIn("other.sockguard", self.names())
+        self.assertNotIn(".other.sockguard", self.names())
 
     # SOCKGUARD_LOG
 

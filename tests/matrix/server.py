@@ -17,6 +17,9 @@ import time
 
 import keeper
 
+sys.path.insert(1, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+from lockname import lock_of, socket_of  # noqa: E402, F401
+
 HERE = os.path.dirname(os.path.abspath(__file__))
 SCRATCH = tempfile.TemporaryDirectory(prefix="sgm-", dir="/tmp", ignore_cleanup_errors=True)
 os.chmod(SCRATCH.name, 0o755)
@@ -140,8 +143,8 @@ class Place:
         """Lock files that lie beside no socket, anywhere in this place."""
         found = []
         for directory, _, names in os.walk(self.dir):
-            found += [name for name in names if name.endswith(".sockguard") and
-                      not os.path.lexists(os.path.join(directory, name)[:-len(".sockguard")])]
+            found += [name for name in names if socket_of(name) and
+                      not os.path.lexists(os.path.join(directory, socket_of(name)))]
         return found
 
     def _unmount(self):

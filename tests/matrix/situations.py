@@ -7,7 +7,8 @@ import threading
 import time
 
 import kernel
-from server import Failed, Place, says_how, shorten, tidy, wait_until
+from server import (Failed, Place, lock_of, says_how, shorten, socket_of, tidy,
+                    wait_until)
 
 COLUMNS = ("second start", "client during it", "restart after kill -9", "left after a clean stop",
            "reload or upgrade")
@@ -111,7 +112,7 @@ class Run:
             self.not_guardable = kernel.why_not_mapped(pids[0])
             return
         self.without |= {kernel.comm(pid) for pid in without}
-        if not os.path.isfile(place.socket + ".sockguard"):
+        if not os.path.isfile(lock_of(place.socket)):
             self.not_guardable = (f"{kernel.comm(pids[0])} has the library in it, but does not "
                                   "bind through libc")
 
@@ -222,13 +223,13 @@ class Run:
     def _left(place, before=()):
         """What lies there now, and did not before."""
         names, socket = set(place.names()) - set(before), os.path.basename(place.socket)
-        kept = {name for name in names if not (name.endswith(".sockguard") and
+        kept = {name for name in names if not (socket_of(name) and
                                                os.path.lexists(os.path.join(
                                                    os.path.dirname(place.socket),
-                                                   name[:-len(".sockguard")])))}
+                                                   socket_of(name))))}
         words = ["the socket" if name == socket else re.sub(r"\d{3,}", "N", name)
                  for name in sorted(kept | set(place.orphans()))]
-        locks = ["its lock file" if names - kept == {socket + ".sockguard"} else
+        locks = ["its lock file" if names - kept == {lock_of(socket)} else
                  f"{len(names - kept)} lock files"] if names - kept else []
         return Cell(", ".join(words + locks) or "nothing", left=tuple(words))
 

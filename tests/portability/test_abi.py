@@ -165,7 +165,7 @@ class LargeNumbers(SocketCase):
 
     def test_a_life_without_a_rival(self):
         fd, seen = self.owner.serve(self.name), f"{self.seen}/{self.directory}"
-        self.assertEqual(sorted(os.listdir(seen)), ["app.sock", "app.sock.sockguard"])
+        self.assertEqual(sorted(os.listdir(seen)), [".app.sock.sockguard", "app.sock"])
         self.assertEqual(self.owner.close(fd), 0)
         self.assertEqual(self.owner.unlink(self.name), 0)
         self.assertEqual(os.listdir(seen), [])

@@ -108,7 +108,7 @@ class Neighbour:
         program = self.actor()
         self.assertEqual(program.unlink(self.path), 0)
         fd = program.serve(self.path)
-        self.assertEqual(self.names(), ["app.sock", "app.sock.sockguard"])
+        self.assertEqual(self.names(), [".app.sock.sockguard", "app.sock"])
         self.assertServes(program, fd)
         child = program.fork()
         self.assertEqual(program.close(fd), 0)

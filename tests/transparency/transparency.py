@@ -26,6 +26,9 @@ import threading
 import time
 import xml.etree.ElementTree as xml
 
+sys.path.insert(1, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+from lockname import socket_of  # noqa: E402
+
 PYTHON = "/usr/bin/python3.11"
 SUITE = "/usr/lib/python3.11/test"
 SIDES = ("without", "with")
@@ -169,8 +172,8 @@ class Run:
     def _lockfiles(self):
         """The lock files it has left that have no socket beside them."""
         left = [os.path.join(folder, name) for folder, _, names in os.walk(self._place)
-                for name in names if name.endswith(".sockguard")]
-        return [name for name in left if not os.path.lexists(name[:-len(".sockguard")])]
+                for name in names if socket_of(name)]
+        return [name for name in left if not os.path.lexists(socket_of(name))]
 
     def about_all(self):
         """The outcomes, and with them what concerns the module as a whole."""

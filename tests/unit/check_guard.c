@@ -20,7 +20,7 @@
 #include "owned.h"
 #include "suite.h"
 
-#define FILE_OF(path) path LOCKFILE_SUFFIX
+#define FILE_OF(path) LOCKFILE_PREFIX path LOCKFILE_SUFFIX
 
 /* ---- the door, as interpose.c has it ---- */
 
@@ -83,12 +83,19 @@ static int g_link(const char *path, const char *newpath)
 	return g_link_with(path, newpath, 0);
 }
 
+static int guarded_bind(int fd, const struct sockaddr *address, socklen_t length)
+{
+	const struct bind_call call = {libc.bind, fd, address, length};
+
+	return guard_bind(&call);
+}
+
 static int g_bind_fd(int fd, const char *path)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 
 	strcpy(address.sun_path, path);
-	return guard_bind(fd, (const struct sockaddr *)&address, sizeof(address));
+	return guarded_bind(fd, (const struct sockaddr *)&address, sizeof(address));
 }
 
 static int new_socket(bool reuse)
@@ -420,7 +427,7 @@ END_TEST
 
 START_TEST(a_lock_file_at_a_long_path_is_libc_s)
 {
-	const char *path = long_path("s" LOCKFILE_SUFFIX);
+	const char *path = long_path(LOCKFILE_PREFIX "s" LOCKFILE_SUFFIX);
 
 	write_file(path, "");
 	ASSERT_WORKS(g_unlink(path));
@@ -501,7 +508,7 @@ START_TEST(an_unreadable_path_is_a_fault)
 	ASSERT_FAILS(g_rename("s", null), EFAULT);
 	ASSERT_FAILS(g_link(null, "t"), EFAULT);
 	ASSERT_FAILS(g_link("s", null), EFAULT);
-	ASSERT_FAILS(guard_bind(new_socket(false), (const struct sockaddr *)null, 110), EFAULT);
+	ASSERT_FAILS(guarded_bind(new_socket(false), (const struct sockaddr *)null, 110), EFAULT);
 	ck_assert(exists("s"));
 }
 END_TEST
@@ -869,9 +876,9 @@ START_TEST(a_lock_file_is_removed_under_its_own_mutex)
 	double start_time = now();
 	pthread_t thread = start_holder_that("s", NULL);
 
-	ASSERT_WORKS(g_unlink("s" LOCKFILE_SUFFIX));
+	ASSERT_WORKS(g_unlink(LOCKFILE_PREFIX "s" LOCKFILE_SUFFIX));
 	ck_assert(now() - start_time > 0.1);
-	ck_assert(!exists("s" LOCKFILE_SUFFIX));
+	ck_assert(!exists(LOCKFILE_PREFIX "s" LOCKFILE_SUFFIX));
 	ck_assert_int_eq(pthread_join(thread, NULL), 0);
 }
 END_TEST
@@ -896,14 +903,14 @@ START_TEST(a_call_within_a_call_waits_for_no_mutex_of_its_own)
 	ck_assert(now() - start_time < 2);
 	ck_assert(!exists("s"));
 	lockfile_leave(&outer);
-	ck_assert(!exists("s" LOCKFILE_SUFFIX));
+	ck_assert(!exists(LOCKFILE_PREFIX "s" LOCKFILE_SUFFIX));
 }
 END_TEST
 
 START_TEST(a_lock_file_that_went_with_its_socket_is_removed_all_the_same)
 {
-	ASSERT_WORKS(g_unlink("s" LOCKFILE_SUFFIX));
-	ASSERT_FAILS(g_unlink("absent/s" LOCKFILE_SUFFIX), ENOENT);
+	ASSERT_WORKS(g_unlink(LOCKFILE_PREFIX "s" LOCKFILE_SUFFIX));
+	ASSERT_FAILS(g_unlink("absent/" LOCKFILE_PREFIX "s" LOCKFILE_SUFFIX), ENOENT);
 	ASSERT_FAILS(g_unlink("s"), ENOENT);
 }
 END_TEST
@@ -1213,14 +1220,14 @@ START_TEST(other_addresses_are_libc_s)
 	struct sockaddr_un path = {.sun_family = AF_UNIX, .sun_path = "s"};
 	const struct sockaddr *address = (const struct sockaddr *)&path;
 
-	ASSERT_WORKS(guard_bind(new_socket(false), (const struct sockaddr *)&abstract,
+	ASSERT_WORKS(guarded_bind(new_socket(false), (const struct sockaddr *)&abstract,
 		offsetof(struct sockaddr_un, sun_path) + 16));
-	ASSERT_WORKS(guard_bind(new_socket(false), address, sizeof(sa_family_t))); /* autobind */
-	ASSERT_FAILS(guard_bind(new_socket(false), address, 1), EINVAL);
-	ASSERT_FAILS(guard_bind(new_socket(false), address, sizeof(path) + 1), EINVAL);
+	ASSERT_WORKS(guarded_bind(new_socket(false), address, sizeof(sa_family_t))); /* autobind */
+	ASSERT_FAILS(guarded_bind(new_socket(false), address, 1), EINVAL);
+	ASSERT_FAILS(guarded_bind(new_socket(false), address, sizeof(path) + 1), EINVAL);
 	path.sun_family = AF_INET;
-	ASSERT_FAILS(guard_bind(new_socket(false), address, sizeof(path)), EINVAL);
-	ASSERT_FAILS(guard_bind(0, address, sizeof(path)), ENOTSOCK);
+	ASSERT_FAILS(guarded_bind(new_socket(false), address, sizeof(path)), EINVAL);
+	ASSERT_FAILS(guarded_bind(0, address, sizeof(path)), ENOTSOCK);
 	ck_assert(!exists("s") && !exists(FILE_OF("s")));
 }
 END_TEST
@@ -1233,11 +1240,11 @@ START_TEST(an_address_may_be_cut_short_or_filled)
 
 	memset(name, 'n', sizeof(address.sun_path));
 	memcpy(address.sun_path, name, sizeof(address.sun_path));
-	ASSERT_WORKS(guard_bind(new_socket(false), (const struct sockaddr *)&address,
+	ASSERT_WORKS(guarded_bind(new_socket(false), (const struct sockaddr *)&address,
 		sizeof(address)));
 	ck_assert(exists(name));
 	ck_assert(is_claimed(name));
-	ASSERT_WORKS(guard_bind(new_socket(false), (const struct sockaddr *)&address,
+	ASSERT_WORKS(guarded_bind(new_socket(false), (const struct sockaddr *)&address,
 		offsetof(struct sockaddr_un, sun_path) + 3));
 	ck_assert(exists("nnn"));
 	ck_assert(is_claimed("nnn"));
@@ -1258,9 +1265,9 @@ START_TEST(nothing_behind_an_address_is_read)
 	at = pages + page - length;
 	memcpy(at, &address, length);
 	ck_assert_int_eq(mprotect(pages + page, page, PROT_NONE), 0);
-	ASSERT_WORKS(guard_bind(new_socket(false), (const struct sockaddr *)(void *)at, length));
+	ASSERT_WORKS(guarded_bind(new_socket(false), (const struct sockaddr *)(void *)at, length));
 	ck_assert(exists("s"));
-	ASSERT_FAILS(guard_bind(new_socket(false), (const struct sockaddr *)(void *)at,
+	ASSERT_FAILS(guarded_bind(new_socket(false), (const struct sockaddr *)(void *)at,
 			     sizeof(address)),
 		EFAULT);
 }

@@ -175,7 +175,7 @@ START_TEST(a_claim_without_a_record_keeps_no_stale_name)
 	struct judgement judgement;
 
 	start(claim_without_socket, "s");
-	write_file("s" LOCKFILE_SUFFIX, "not a record");
+	write_file(LOCKFILE_PREFIX "s" LOCKFILE_SUFFIX, "not a record");
 	judgement = judged("s");
 	ck_assert_int_eq(judgement.whose, NOBODYS);
 	ck_assert(is_stale("s"));
@@ -243,7 +243,7 @@ START_TEST(another_boot_s_record_alone_is_nobodys)
 
 	make_stale("s");
 	record_write(&record, text);
-	write_file("s" LOCKFILE_SUFFIX, text);
+	write_file(LOCKFILE_PREFIX "s" LOCKFILE_SUFFIX, text);
 	judgement = judged("s");
 	ck_assert_int_eq(judgement.whose, NOBODYS);
 	ck_assert(is_stale("s"));
@@ -324,7 +324,7 @@ START_TEST(a_claim_without_a_record_keeps_an_absent_name)
 	struct judgement judgement;
 
 	start(claim_without_socket, "s");
-	write_file("s" LOCKFILE_SUFFIX, "not a record");
+	write_file(LOCKFILE_PREFIX "s" LOCKFILE_SUFFIX, "not a record");
 	ck_assert(is_absent_but_claimed("s", &judgement));
 	ck_assert_int_eq(judgement.rival, RIVAL_ABSENT);
 	ck_assert_uint_eq(judgement.record.pid, 0);

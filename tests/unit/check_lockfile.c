@@ -12,7 +12,7 @@
 #include "lockfile.h"
 #include "suite.h"
 
-#define FILE_OF_S "s" LOCKFILE_SUFFIX
+#define FILE_OF_S LOCKFILE_PREFIX "s" LOCKFILE_SUFFIX
 
 static const struct record sample = {.pid = 790, .uid = 33, .time = 1, .comm = "gunicorn"};
 
@@ -125,7 +125,7 @@ START_TEST(the_file_lies_beside_the_socket)
 {
 	struct lockfile lock = named("dir/app.sock");
 
-	ck_assert_str_eq(lock.path, "dir/app.sock.sockguard");
+	ck_assert_str_eq(lock.path, "dir/.app.sock.sockguard");
 	ck_assert_int_eq(lock.fd, -1);
 	ck_assert(!exists("dir"));
 }
@@ -134,7 +134,7 @@ END_TEST
 START_TEST(the_longest_name_fits)
 {
 	char path[2 * LOCKFILE_PATH];
-	size_t longest = LOCKFILE_PATH - sizeof(LOCKFILE_SUFFIX);
+	size_t longest = LOCKFILE_PATH - 1 - LOCKFILE_LONGER;
 	struct lockfile lock;
 
 	memset(path, 'x', sizeof(path));
@@ -147,7 +147,7 @@ END_TEST
 START_TEST(a_longer_name_goes_without)
 {
 	char path[2 * LOCKFILE_PATH];
-	size_t longest = LOCKFILE_PATH - sizeof(LOCKFILE_SUFFIX);
+	size_t longest = LOCKFILE_PATH - 1 - LOCKFILE_LONGER;
 	int before = open_descriptors();
 	struct lockfile lock;
 
@@ -1141,7 +1141,7 @@ START_TEST(a_claim_on_another_file_is_no_use)
 	struct lockfile lock = named("t");
 
 	ck_assert_int_eq(KEEPS_ERRNO(lockfile_borrow(&lock, claim)), LOCKFILE_NONE);
-	write_file("t" LOCKFILE_SUFFIX, "");
+	write_file(LOCKFILE_PREFIX "t" LOCKFILE_SUFFIX, "");
 	ck_assert_int_eq(KEEPS_ERRNO(lockfile_borrow(&lock, claim)), LOCKFILE_NONE);
 	ck_assert_int_eq(tried_elsewhere("s"), LOCKFILE_HELD); /* and its mutex is not kept */
 	lock = named("s");
@@ -1227,15 +1227,15 @@ START_TEST(a_claimed_file_moves_with_its_name)
 	struct lockfile b = taken("b");
 
 	ck_assert(KEEPS_ERRNO(lockfile_move(&a, &b)));
-	ck_assert(!exists("a" LOCKFILE_SUFFIX));
-	ck_assert_uint_eq(number_of("b" LOCKFILE_SUFFIX), file.ino);
+	ck_assert(!exists(LOCKFILE_PREFIX "a" LOCKFILE_SUFFIX));
+	ck_assert_uint_eq(number_of(LOCKFILE_PREFIX "b" LOCKFILE_SUFFIX), file.ino);
 	ck_assert(file_same(&b.file, &file));
 	ck_assert(lockfile_claimed(&b));
 	ck_assert(!lockfile_claimed(&a));
 	ck_assert_int_eq(tried_elsewhere("b"), LOCKFILE_BUSY);
 	lockfile_leave(&a);
 	lockfile_leave(&b);
-	ck_assert(!exists("a" LOCKFILE_SUFFIX));
+	ck_assert(!exists(LOCKFILE_PREFIX "a" LOCKFILE_SUFFIX));
 	ck_assert(is_claimed("b"));
 	ck_assert(is_claim_on(claim, &file));
 	ck_assert_int_eq(tried_elsewhere("b"), LOCKFILE_HELD);
@@ -1258,7 +1258,7 @@ START_TEST(a_move_voids_the_claims_on_its_target)
 	lockfile_leave(&a);
 	lockfile_unclaim(claim);
 	ck_assert(!is_claimed("b"));
-	ck_assert(!exists("a" LOCKFILE_SUFFIX));
+	ck_assert(!exists(LOCKFILE_PREFIX "a" LOCKFILE_SUFFIX));
 }
 END_TEST
 
@@ -1273,7 +1273,7 @@ START_TEST(a_new_file_at_a_moved_name_is_let_be)
 	next = taken("a");
 	lockfile_leave(&a);
 	lockfile_leave(&b);
-	ck_assert(exists("a" LOCKFILE_SUFFIX));
+	ck_assert(exists(LOCKFILE_PREFIX "a" LOCKFILE_SUFFIX));
 	lockfile_leave(&next);
 	lockfile_unclaim(claim);
 }
@@ -1288,12 +1288,12 @@ START_TEST(what_nobody_claims_is_not_moved)
 
 	ck_assert(!KEEPS_ERRNO(lockfile_move(&a, &b)));
 	ck_assert(!KEEPS_ERRNO(lockfile_exchange(&a, &b)));
-	ck_assert_uint_eq(number_of("a" LOCKFILE_SUFFIX), file_a.ino);
-	ck_assert_uint_eq(number_of("b" LOCKFILE_SUFFIX), file_b.ino);
+	ck_assert_uint_eq(number_of(LOCKFILE_PREFIX "a" LOCKFILE_SUFFIX), file_a.ino);
+	ck_assert_uint_eq(number_of(LOCKFILE_PREFIX "b" LOCKFILE_SUFFIX), file_b.ino);
 	lockfile_leave(&a);
 	lockfile_leave(&b);
-	ck_assert(!exists("a" LOCKFILE_SUFFIX));
-	ck_assert(!exists("b" LOCKFILE_SUFFIX));
+	ck_assert(!exists(LOCKFILE_PREFIX "a" LOCKFILE_SUFFIX));
+	ck_assert(!exists(LOCKFILE_PREFIX "b" LOCKFILE_SUFFIX));
 }
 END_TEST
 
@@ -1308,14 +1308,14 @@ START_TEST(exchanged_files_take_their_claims_along)
 	ck_assert(KEEPS_ERRNO(lockfile_exchange(&a, &b)));
 	ck_assert(file_same(&a.file, &file_b));
 	ck_assert(file_same(&b.file, &file_a));
-	ck_assert_uint_eq(number_of("a" LOCKFILE_SUFFIX), file_b.ino);
-	ck_assert_uint_eq(number_of("b" LOCKFILE_SUFFIX), file_a.ino);
+	ck_assert_uint_eq(number_of(LOCKFILE_PREFIX "a" LOCKFILE_SUFFIX), file_b.ino);
+	ck_assert_uint_eq(number_of(LOCKFILE_PREFIX "b" LOCKFILE_SUFFIX), file_a.ino);
 	lockfile_unclaim(claim_b);
 	ck_assert(lockfile_claimed(&b));
 	ck_assert(!lockfile_claimed(&a));
 	lockfile_leave(&a);
 	lockfile_leave(&b);
-	ck_assert(!exists("a" LOCKFILE_SUFFIX));
+	ck_assert(!exists(LOCKFILE_PREFIX "a" LOCKFILE_SUFFIX));
 	ck_assert(is_claimed("b"));
 	ck_assert(is_claim_on(claim_a, &file_a));
 }
@@ -1340,10 +1340,10 @@ static void assert_the_claim_crosses(const char *from, const char *to)
 START_TEST(an_exchange_with_an_unclaimed_file_removes_that)
 {
 	assert_the_claim_crosses("a", "b");
-	ck_assert(!exists("a" LOCKFILE_SUFFIX));
-	ck_assert_int_eq(unlink("b" LOCKFILE_SUFFIX), 0);
+	ck_assert(!exists(LOCKFILE_PREFIX "a" LOCKFILE_SUFFIX));
+	ck_assert_int_eq(unlink(LOCKFILE_PREFIX "b" LOCKFILE_SUFFIX), 0);
 	assert_the_claim_crosses("b", "a");
-	ck_assert(!exists("b" LOCKFILE_SUFFIX));
+	ck_assert(!exists(LOCKFILE_PREFIX "b" LOCKFILE_SUFFIX));
 }
 END_TEST
 
@@ -1363,7 +1363,7 @@ START_TEST(what_is_borrowed_stays_borrowed)
 	ck_assert_int_eq(open_descriptors(), before);
 	ck_assert(is_claim_on(claim, &file));
 	ck_assert(is_claimed("b"));
-	ck_assert(!exists("a" LOCKFILE_SUFFIX));
+	ck_assert(!exists(LOCKFILE_PREFIX "a" LOCKFILE_SUFFIX));
 }
 END_TEST
 
@@ -1376,7 +1376,7 @@ START_TEST(what_is_not_open_is_not_moved)
 	ck_assert(!KEEPS_ERRNO(lockfile_move(&b, &a)));
 	ck_assert(!KEEPS_ERRNO(lockfile_exchange(&a, &b)));
 	ck_assert(!KEEPS_ERRNO(lockfile_exchange(&b, &a)));
-	ck_assert(exists("a" LOCKFILE_SUFFIX));
+	ck_assert(exists(LOCKFILE_PREFIX "a" LOCKFILE_SUFFIX));
 	ck_assert_int_ge(lockfile_claim(&a, &sample), 0);
 	ck_assert(!KEEPS_ERRNO(lockfile_exchange(&a, &b)));
 	ck_assert(!KEEPS_ERRNO(lockfile_exchange(&b, &a)));
@@ -1393,16 +1393,16 @@ START_TEST(a_move_that_fails_changes_nothing)
 	struct lockfile a = taken("a");
 	struct lockfile b = taken("b");
 
-	ck_assert_int_eq(unlink("a" LOCKFILE_SUFFIX), 0);
+	ck_assert_int_eq(unlink(LOCKFILE_PREFIX "a" LOCKFILE_SUFFIX), 0);
 	ck_assert(!KEEPS_ERRNO(lockfile_move(&a, &b)));
 	ck_assert(!KEEPS_ERRNO(lockfile_exchange(&a, &b)));
 	ck_assert(file_same(&a.file, &file));
-	ck_assert(exists("b" LOCKFILE_SUFFIX));
+	ck_assert(exists(LOCKFILE_PREFIX "b" LOCKFILE_SUFFIX));
 	lockfile_unclaim(claim_a);
 	lockfile_unclaim(claim_b);
 	lockfile_leave(&a);
 	lockfile_leave(&b);
-	ck_assert(!exists("b" LOCKFILE_SUFFIX));
+	ck_assert(!exists(LOCKFILE_PREFIX "b" LOCKFILE_SUFFIX));
 }
 END_TEST
 

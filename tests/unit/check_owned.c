@@ -1,5 +1,6 @@
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -12,9 +13,10 @@
 
 #include "lockfile.h"
 #include "owned.h"
+#include "self.h"
 #include "suite.h"
 
-#define FILE_OF_S "s" LOCKFILE_SUFFIX
+#define FILE_OF_S LOCKFILE_PREFIX "s" LOCKFILE_SUFFIX
 
 /* Slots of the table, and how many of them a name may lie in: see owned.c. */
 #define SLOTS 4096
@@ -254,7 +256,7 @@ START_TEST(of_a_foreign_socket_only_the_claimed_name_is_ours)
 	note(&inode, "s", true, &file);
 	ck_assert(is_mine(&inode, "s"));
 	ck_assert(!is_mine(&inode, "t")); /* the owner's own name for it */
-	write_file("t" LOCKFILE_SUFFIX, "");
+	write_file(LOCKFILE_PREFIX "t" LOCKFILE_SUFFIX, "");
 	ck_assert(!is_mine(&inode, "t"));
 	owned_forget(&inode, &file);
 	ck_assert(!is_mine(&inode, "s"));
@@ -295,21 +297,36 @@ START_TEST(two_names_of_a_socket_are_forgotten_one_by_one)
 END_TEST
 
 /* As one of vfork does, whose table is its parent's. */
-START_TEST(a_child_that_was_not_told_of_its_fork_forgets_nothing)
-{
-	struct inode inode = made_up(1);
+struct forgotten {
+	struct inode inode;
 	struct file_id file;
-	int claim = note(&inode, "s", false, &file);
-	pid_t child = fork();
+	int claim;
+};
 
-	if (child == 0) {
-		owned_forget(&inode, &file);
-		_exit(is_mine(&inode, "s") && is_open(claim) ? 0 : 1);
-	}
+static int forget_in_child(void *about)
+{
+	const struct forgotten *name = about;
+
+	owned_forget(&name->inode, &name->file);
+	_exit(is_mine(&name->inode, "s") && is_open(name->claim) ? 0 : 1);
+}
+
+START_TEST(a_child_in_our_memory_forgets_nothing)
+{
+	static _Alignas(16) char stack[65536];
+	struct forgotten name = {.inode = made_up(1)};
+	pid_t child;
 	int status;
+
+	name.claim = note(&name.inode, "s", false, &name.file);
+	child = clone(forget_in_child, stack + sizeof(stack), CLONE_VM | CLONE_VFORK | SIGCHLD,
+		&name);
+	ck_assert_int_gt(child, 0);
 	ck_assert_int_eq(waitpid(child, &status, 0), child);
 	ck_assert_int_eq(status, 0);
-	ck_assert(is_mine(&inode, "s"));
+	ck_assert(is_mine(&name.inode, "s"));
+	owned_forget(&name.inode, &name.file);
+	ck_assert(!is_mine(&name.inode, "s"));
 }
 END_TEST
 
@@ -325,7 +342,7 @@ START_TEST(a_fork_has_what_its_parent_had)
 	if (worker == 0) {
 		int mine = is_mine(&inode, "s") && owned_claim_on(&file) >= 0;
 
-		owned_forked();
+		self_forked();
 		owned_forget(&inode, &file);
 		_exit(mine && !is_mine(&inode, "s") ? 0 : 1);
 	}
@@ -654,7 +671,7 @@ static int use_table(const void *about)
 	struct lockfile lock = named("s");
 
 	(void)about;
-	owned_forked();
+	self_forked();
 	owned_note(&inode, NULL, -1, 0, false);
 	return owned_is_mine(&inode, &lock) && note_and_forget(&number) == NULL ? 0 : 1;
 }
@@ -821,7 +838,7 @@ END_TEST
 
 START_TEST(an_empty_lock_file_is_not_joined)
 {
-	write_file("s" LOCKFILE_SUFFIX, "");
+	write_file(LOCKFILE_PREFIX "s" LOCKFILE_SUFFIX, "");
 	assert_not_joined();
 }
 END_TEST
@@ -1087,7 +1104,7 @@ static void add_table(TCase *cases)
 	tcase_add_test(cases, of_a_foreign_socket_nothing_is_ours_without_a_claim);
 	tcase_add_test(cases, two_names_of_a_socket_are_forgotten_one_by_one);
 	tcase_add_test(cases, a_fork_has_what_its_parent_had);
-	tcase_add_test(cases, a_child_that_was_not_told_of_its_fork_forgets_nothing);
+	tcase_add_test(cases, a_child_in_our_memory_forgets_nothing);
 	tcase_add_test(cases, what_finds_no_room_is_forgotten_with_its_claim);
 	tcase_add_test(cases, what_finds_no_room_may_have_no_claim);
 	tcase_add_test(cases, a_name_forgotten_makes_room);

@@ -115,8 +115,8 @@ START_TEST(an_ignored_name_has_no_part_in_a_step)
 	ck_assert(!step.guarded[FROM]);
 	ck_assert(step.guarded[TO]);
 	ck_assert(step_enter(&step));
-	ck_assert(!exists("a" LOCKFILE_SUFFIX));
-	ck_assert(exists("b" LOCKFILE_SUFFIX));
+	ck_assert(!exists(LOCKFILE_PREFIX "a" LOCKFILE_SUFFIX));
+	ck_assert(exists(LOCKFILE_PREFIX "b" LOCKFILE_SUFFIX));
 	step_leave(&step);
 	step_end(&step);
 }
@@ -271,7 +271,7 @@ START_TEST(one_name_twice_is_one_mutex)
 	step_leave(&step);
 	step_end(&step);
 	ck_assert_int_eq(in_child(try_for, "a"), LOCKFILE_HELD);
-	ck_assert(!exists("a" LOCKFILE_SUFFIX));
+	ck_assert(!exists(LOCKFILE_PREFIX "a" LOCKFILE_SUFFIX));
 }
 END_TEST
 

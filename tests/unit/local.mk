@@ -9,6 +9,7 @@ tests_unit_libsuite_la_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 unit_tests = \
 	tests/unit/check_address \
 	tests/unit/check_config \
+	tests/unit/check_filter \
 	tests/unit/check_guard \
 	tests/unit/check_inode \
 	tests/unit/check_judge \
@@ -19,11 +20,12 @@ unit_tests = \
 	tests/unit/check_owned \
 	tests/unit/check_record \
 	tests/unit/check_report \
+	tests/unit/check_self \
 	tests/unit/check_sockdiag \
 	tests/unit/check_step \
 	tests/unit/check_text
 unit_cflags = $(AM_CFLAGS) $(CHECK_CFLAGS)
-unit_libs = tests/unit/libsuite.la libcore.la $(CHECK_LIBS)
+unit_libs = tests/unit/libsuite.la libpreload.la libcore.la $(CHECK_LIBS)
 check_PROGRAMS += $(unit_tests)
 TESTS += $(unit_tests)
 
@@ -48,6 +50,10 @@ tests_unit_check_address_CFLAGS = $(unit_cflags)
 tests_unit_check_address_LDADD = $(unit_libs)
 tests_unit_check_config_CFLAGS = $(unit_cflags)
 tests_unit_check_config_LDADD = $(unit_libs)
+tests_unit_check_filter_CFLAGS = $(unit_cflags)
+tests_unit_check_filter_LDADD = $(unit_libs)
+tests_unit_check_self_CFLAGS = $(unit_cflags)
+tests_unit_check_self_LDADD = $(unit_libs)
 tests_unit_check_guard_CFLAGS = $(unit_cflags)
 tests_unit_check_guard_LDADD = $(unit_libs)
 tests_unit_check_inode_CFLAGS = $(unit_cflags)
