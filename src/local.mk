@@ -49,6 +49,7 @@ sockguard_SOURCES = \
 	src/command/json.c src/command/json.h \
 	src/command/library.c src/command/library.h \
 	src/command/main.c \
+	src/command/names.c src/command/names.h \
 	src/command/process.c src/command/process.h \
 	src/command/program.c src/command/program.h \
 	src/command/run.c \

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pwd.h>
+#include <search.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -262,19 +263,27 @@ bool process_look(struct process *process, pid_t pid, const struct library *libr
 	return true;
 }
 
+static int by_pid(const void *a, const void *b)
+{
+	const struct process *left = a, *right = b;
+
+	return (left->pid > right->pid) - (left->pid < right->pid);
+}
+
 const struct process *process_known(pid_t pid)
 {
-	static struct process **known;
-	static size_t count;
+	static void *known;
+	const struct process wanted = {.pid = pid};
+	struct process **found = tfind(&wanted, &known, by_pid);
+	struct process *process;
 
-	for (size_t i = count;
-		i-- > 0;) /* who holds many sockets is asked for many times in a row */
-		if (known[i]->pid == pid)
-			return known[i];
-	known = command_resize(known, (count + 1) * sizeof(struct process *));
-	known[count] = command_allocate(sizeof(struct process));
-	process_look(known[count], pid, NULL);
-	return known[count++];
+	if (found)
+		return *found;
+	process = command_allocate(sizeof(*process));
+	process_look(process, pid, NULL);
+	if (!tsearch(process, &known, by_pid))
+		command_die(EXIT_FAILED, "out of memory");
+	return process;
 }
 
 enum guarded process_guards(const struct process *process, const char *path, const char **why)

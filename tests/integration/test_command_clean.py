@@ -77,8 +77,12 @@ class Paths(CleanCase):
         self.assertEqual(self.names(), ["app.sock"])
 
     def test_absent(self):
-        self.assertEqual(self.clean(self.path), (0, ""))
-        self.assertEqual(self.clean("-v", self.path), (0, self.left("absent")))
+        for path in (self.path, self.path + "/", self.path + "/below", self.dir + "/no/app.sock",
+                     self.lock(), ""):
+            for option in ([], ["-v"], ["-n"]):
+                ended = self.sockguard("clean", *option, path)
+                self.assert_ended(ended, 3, "", f"sockguard: {path}: there is no such socket, "
+                                  "lock file or directory\n")
         self.assertEqual(self.names(), [])
 
     def test_absent_with_an_idle_lock_file(self):
@@ -206,7 +210,7 @@ class Directories(CleanCase):
         self.bound()
         ended = self.sockguard("clean", self.dir)
         self.assert_ended(ended, 3, "",
-                          "sockguard: left 1 as they are; --verbose tells which, and why\n")
+                          "sockguard: left 1 as they are; --verbose prints which, and why\n")
         for option in ("-v", "--verbose"):
             self.assertEqual(self.clean(option, self.dir), (3, self.left("live")))
         self.assertEqual(self.names(), ["app.sock"])
