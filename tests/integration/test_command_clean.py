@@ -6,12 +6,14 @@ import signal
 import socket
 import struct
 import sys
+import time
 
 import actor
 import command
 import harness
 
 F_OFD_SETLK = 37
+SYS_RENAMEAT2 = {"x86_64": 316, "aarch64": 276}.get(os.uname().machine)
 
 
 def lock_byte(file, byte):
@@ -248,6 +250,122 @@ class Permission(CleanCase):
         self.assertEqual(self.names(), [".app.sock.sockguard"])
 
 
+# Swaps two names for ever, as their owner.
+SWAPPER = """
+import ctypes, sys
+libc = ctypes.CDLL(None)
+one, other = (name.encode() for name in sys.argv[1:])
+print("up", flush=True)
+while libc.renameat2(-100, one, -100, other, 2) == 0:
+    pass
+"""
+
+
+@actor.needs_root
+class Foreign(CleanCase):
+    """Root cleans a directory of somebody who is not to be trusted."""
+
+    def setUp(self):
+        super().setUp()
+        self.home = os.path.join(self.dir, "home")
+        self.run = os.path.join(self.home, "run")
+        self.path = os.path.join(self.run, "app.sock")
+        for directory in (self.home, self.run):
+            os.mkdir(directory)
+            os.chown(directory, actor.STRANGER, actor.STRANGER)
+
+    def of_stranger(self, path, lock=True):
+        """A stale socket, and what a guarded server that crashed leaves beside it."""
+        self.stale(path)
+        os.chown(path, actor.STRANGER, actor.STRANGER)
+        if lock:
+            with open(self.lock(path), "w", encoding="ascii"):
+                os.chmod(self.lock(path), 0o600)
+                os.chown(self.lock(path), actor.STRANGER, actor.STRANGER)
+
+    def why(self):
+        return (f"no lock file, and the directory belongs to uid {actor.STRANGER}: "
+                "run this command as that user")
+
+    def test_with_a_lock_file(self):
+        for what in (self.path, self.run):
+            self.of_stranger(self.path)
+            self.assertEqual(self.clean(what), (0, self.removed()))
+            self.assertEqual(os.listdir(self.run), [])
+
+    def test_without_one_none_is_created(self):
+        self.of_stranger(self.path, lock=False)
+        before = os.stat(self.run).st_mtime_ns
+        for option in ([], ["-n"]):
+            self.assertEqual(self.clean(self.path, *option), (4, self.left(self.why())))
+        ended = self.sockguard("clean", self.run)
+        self.assert_ended(ended, 4, "",
+                          "sockguard: left 1 as they are; --verbose prints which, and why\n")
+        self.assertEqual(self.clean("-v", self.run), (4, self.left(self.why())))
+        self.assertEqual((os.listdir(self.run), os.stat(self.run).st_mtime_ns),
+                         (["app.sock"], before))
+
+    def test_its_owner_may(self):
+        self.of_stranger(self.path, lock=False)
+        self.assertEqual(self.clean(self.path, run=self.as_stranger), (0, self.removed()))
+        self.assertEqual(os.listdir(self.run), [])
+
+    def test_a_mutex_that_is_held_delays_little(self):
+        """However many there are. Each would take three seconds."""
+        paths = [f"{self.path}{i}" for i in range(30)]
+        files = []
+        for path in paths:
+            self.of_stranger(path)
+            files.append(open(self.lock(path), "r+b"))
+            self.addCleanup(files[-1].close)
+            lock_byte(files[-1], 0)
+        start = time.monotonic()
+        status, told = self.clean("-v", self.run)
+        self.assertEqual(status, 3)
+        self.assertEqual(told.count("live by now, or its lock file is busy"), len(paths))
+        self.assertLess(time.monotonic() - start, 3 * len(paths))
+        self.assertEqual(len(os.listdir(self.run)), 2 * len(paths))
+
+    def test_a_symbolic_link_is_not_followed(self):
+        secret = os.path.join(self.dir, "secret")
+        os.mkdir(secret, 0o700)
+        self.stale(os.path.join(secret, "app.sock"))
+        link = os.path.join(self.home, "link")
+        os.symlink(secret, link)
+        for name in (link, link + "/"):
+            self.assertEqual(self.clean(name), (3, self.left(
+                "a symbolic link, which is not followed", name)))
+        self.assertEqual(os.listdir(secret), ["app.sock"])
+
+    def test_a_directory_that_is_swapped_for_a_symbolic_link(self):
+        """For one to a directory of root's, where files have the names of the stale sockets."""
+        names = [f"victim{i:02}" for i in range(20)]
+        secret = os.path.join(self.dir, "secret")
+        link = os.path.join(self.home, "link")
+        os.mkdir(secret, 0o700)
+        for name in names:
+            with open(os.path.join(secret, name), "w", encoding="ascii") as file:
+                file.write("precious")
+        os.symlink(secret, link)
+        os.lchown(link, actor.STRANGER, actor.STRANGER)
+        run = os.open(self.run, os.O_RDONLY | os.O_DIRECTORY)
+        self.addCleanup(os.close, run)
+        swapper = self.start([harness.PYTHON, "-c", SWAPPER, self.run, link], stdout=-1,
+                             text=True, user=actor.STRANGER, group=actor.STRANGER)
+        self.assertEqual(swapper.stdout.readline(), "up\n")
+        cleaned = 0
+        for turn in range(300):
+            self.assertIsNone(swapper.poll())
+            for name in os.listdir(run):
+                os.unlink(name, dir_fd=run)
+            for name in names:
+                self.of_stranger(f"/proc/self/fd/{run}/{name}", lock=turn % 2 == 0)
+            ended = self.sockguard("clean", "-v", self.run)
+            self.assertEqual(sorted(os.listdir(secret)), names)
+            cleaned += ended.stdout.count("removed ")
+        self.assertGreater(cleaned, 0)  # it was not the symbolic link each time
+
+
 class Race(CleanCase):
     """A server takes the stale name over between the command's look and its act."""
 
@@ -280,6 +398,103 @@ class Race(CleanCase):
     def test_with_a_socket_that_the_command_inherited(self):
         """By the guard's rules it would be the command's own to remove."""
         self.taken_over(inherited=True)
+
+    def test_between_the_last_look_and_the_act(self):
+        """By a server that knows no mutex: what is removed is compared once more."""
+        self.stale()
+        command = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=renameat2", "-e",
+                   "inject=renameat2:delay_enter=2000000:when=1", harness.COMMAND, "clean", self.path]
+        cleaner = self.start(command, stdout=-1, stderr=-1, text=True)
+        harness.wait_until(lambda: self.is_renaming(cleaner.pid), "the command to act")
+        os.unlink(self.path)
+        self.bound()
+        taken = self.identity()
+        told, complaints = cleaner.communicate(timeout=harness.PATIENCE)
+        self.assertEqual((told, complaints),
+                         (self.left("live by now, or its lock file is busy"), ""))
+        self.assertEqual((cleaner.returncode, self.identity(), self.names()),
+                         (3, taken, ["app.sock"]))
+
+    def is_renaming(self, parent):
+        """Does strace hold its child up in the call?"""
+        try:
+            with open(f"/proc/{parent}/task/{parent}/children", encoding="ascii") as file:
+                child = file.read().split()[0]
+            with open(f"/proc/{child}/syscall", encoding="ascii") as file:
+                return file.read().split()[0] == str(SYS_RENAMEAT2)
+        except (IndexError, FileNotFoundError):
+            return False
+
+    def test_where_nothing_can_be_renamed_without_replacing(self):
+        self.stale()
+        ended = self.run_program(["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=renameat2",
+                                  "-e", "inject=renameat2:error=EINVAL", harness.COMMAND, "clean",
+                                  self.path])
+        self.assert_ended(ended, 0, self.removed())
+        self.assertEqual(self.names(), [])
+
+
+# Starts on the path, looks a few times whether it leads to its own socket still, and crashes; again
+# and again, until it is told to stop. Prints how often it was bound, and how often it was robbed.
+SERVER = """
+import array, fcntl, os, select, socket, sys
+SIOCUNIXFILE = 0x89E0
+path = sys.argv[1]
+lives = thefts = 0
+print("up", flush=True)
+while not select.select([sys.stdin], [], [], 0)[0]:
+    try:
+        try:
+            os.unlink(path)
+        except FileNotFoundError:
+            pass
+        server = socket.socket(socket.AF_UNIX)
+        server.bind(path)
+    except OSError:
+        continue
+    server.listen()
+    own = os.fstat(fcntl.ioctl(server, SIOCUNIXFILE, 0))
+    lives += 1
+    for _ in range(20):
+        try:
+            there = os.lstat(path)
+        except FileNotFoundError:
+            there = None
+        if not there or (there.st_dev, there.st_ino) != (own.st_dev, own.st_ino):
+            thefts += 1
+            break
+    server.close()
+print(lives, thefts)
+"""
+
+
+@actor.needs_root
+class Starts(CleanCase):
+    """Guarded servers start and crash all the time, while others clear up."""
+
+    def thefts(self, *cleaner):
+        servers = [self.start([harness.PYTHON, "-c", SERVER, self.path], guard=True,
+                              settings={"LOG": "none"}, stdin=-1, stdout=-1, text=True)
+                   for _ in range(2)]
+        for server in servers:
+            self.assertEqual(server.stdout.readline(), "up\n")
+        removed = 0
+        for _ in range(200):
+            ended = self.run_program(cleaner)
+            removed += ended.stdout.count("removed ")
+        told = [server.communicate("stop\n", timeout=harness.PATIENCE)[0] for server in servers]
+        lives, thefts = (sum(int(line.split()[i]) for line in told) for i in (0, 1))
+        self.assertGreater(lives, len(servers))
+        return removed, thefts
+
+    def test_they_lose_nothing_to_the_command(self):
+        removed, thefts = self.thefts(harness.COMMAND, "clean", self.path, self.dir)
+        self.assertGreater(removed, 0)  # it had something to do
+        self.assertEqual(thefts, 0)
+
+    def test_they_do_to_others(self):
+        _, thefts = self.thefts("rm", "-f", self.path)
+        self.assertGreater(thefts, 0)
 
 
 if __name__ == "__main__":
