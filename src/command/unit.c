@@ -5,6 +5,7 @@
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <spawn.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -86,9 +87,10 @@ static char *systemctl_cat(const char *unit)
 {
 	char *const argv[] = {"systemctl", "--no-pager", "cat", "--", (char *)unit, NULL};
 	posix_spawn_file_actions_t actions;
-	int ends[2], status = 1;
+	int ends[2], status;
 	char *text = NULL;
-	pid_t pid;
+	bool shown = false;
+	pid_t pid, ended;
 
 	if (pipe2(ends, O_CLOEXEC) != 0)
 		return NULL;
@@ -99,14 +101,15 @@ static char *systemctl_cat(const char *unit)
 		close(ends[1]);
 		ends[1] = -1;
 		text = read_to_end(ends[0]);
-		while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+		while ((ended = waitpid(pid, &status, 0)) < 0 && errno == EINTR)
 			;
+		shown = ended == pid && status == 0;
 	}
 	posix_spawn_file_actions_destroy(&actions);
 	if (ends[1] >= 0)
 		close(ends[1]);
 	close(ends[0]);
-	if (status == 0)
+	if (shown)
 		return text;
 	free(text);
 	return NULL;
@@ -304,6 +307,8 @@ static int unit(int argc, char **argv)
 		command_misuse(&command_unit, "one unit at a time: %s is one too many",
 			argv[optind + 1]);
 	name = unit_name(argv[optind]);
+	signal(SIGCHLD,
+		SIG_DFL); /* ignored, as by some parents, it would leave us no exit status */
 	library_find(&library);
 	text = systemctl_cat(name);
 	before = preload_of(text);

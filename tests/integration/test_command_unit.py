@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import sys
 
 import command
@@ -54,6 +55,21 @@ class DropIn(UnitCase):
     def test_a_unit_that_systemctl_does_not_show(self):
         self.assertIn("does not show the unit", self.unit()[0])
         self.assertNotIn("does not show the unit", self.unit(text=UNIT)[0])
+
+    def test_a_parent_that_ignores_the_end_of_children(self):
+        """As nohup-like launchers do: then wait(2) finds none."""
+        self.executable("systemctl", f"#!/bin/sh\n/bin/cat <<'END'\n{UNIT}END\n")
+        ended = self.sockguard("unit", "app", env={"PATH": self.dir},
+                               preexec_fn=lambda: signal.signal(signal.SIGCHLD, signal.SIG_IGN))
+        self.assertEqual((ended.returncode, ended.stderr), (0, ""))
+        self.assertNotIn("does not show the unit", ended.stdout)
+
+    def test_a_systemctl_that_fails(self):
+        """What it printed before is not the unit."""
+        self.executable("systemctl", "#!/bin/sh\necho '[Service]\nRuntimeDirectory=app'\nexit 1\n")
+        ended = self.sockguard("unit", "app", env={"PATH": self.dir})
+        self.assertIn("does not show the unit", ended.stdout)
+        self.assertNotIn("RuntimeDirectory", ended.stdout)
 
     def test_systemd_takes_it(self):
         os.mkdir(self.dir + "/app.service.d")
