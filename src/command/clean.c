@@ -14,7 +14,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -23,7 +22,7 @@
 #include "escape.h"
 #include "guard.h"
 #include "judge.h"
-#include "libc.h"
+#include "kernel.h"
 #include "liveness.h"
 #include "lockfile.h"
 #include "names.h"
@@ -105,22 +104,16 @@ static int say_foreign(const struct target *target)
 
 /* ---- names and descriptors ---- */
 
-/* Not libc's, which may be the guard's if the command itself runs under it. */
-static int raw_unlinkat(int dirfd, const char *path, int flags)
-{
-	return (int)syscall(SYS_unlinkat, dirfd, path, flags);
-}
-
-static int raw_rename(int dirfd, const char *from, const char *to)
-{
-	return (int)syscall(SYS_renameat2, dirfd, from, dirfd, to, RENAME_NOREPLACE);
-}
-
 static bool leads_to(const struct target *target, const char *name, const struct pin *pin)
 {
 	struct inode there;
 
 	return inode_identify(target->dirfd, name, &there) == 0 && inode_same(&there, &pin->inode);
+}
+
+static int rename_to(int dirfd, const char *name, const char *new)
+{
+	return kernel_rename(dirfd, name, dirfd, new, RENAME_NOREPLACE);
 }
 
 /*
@@ -136,13 +129,13 @@ static int remove_pinned(const struct target *target, const struct pin *pin)
 
 	if (!leads_to(target, target->name, pin)) {
 		errno = EADDRINUSE;
-	} else if (raw_rename(target->dirfd, target->name, aside) != 0) {
+	} else if (rename_to(target->dirfd, target->name, aside) != 0) {
 		if (errno == EINVAL || errno == ENOSYS || errno == EEXIST)
-			result = raw_unlinkat(target->dirfd, target->name, 0);
+			result = kernel_unlink(target->dirfd, target->name);
 	} else if (leads_to(target, aside, pin)) {
-		result = raw_unlinkat(target->dirfd, aside, 0);
+		result = kernel_unlink(target->dirfd, aside);
 	} else {
-		raw_rename(target->dirfd, aside, target->name);
+		rename_to(target->dirfd, aside, target->name);
 		errno = EADDRINUSE;
 	}
 	free(aside);
@@ -322,22 +315,9 @@ static int clean_socket(const struct target *target)
 
 static bool is_lockfile_name(const char *name)
 {
-	const size_t suffix = sizeof(LOCKFILE_SUFFIX) - 1;
-	size_t length = strlen(name);
+	char socket[LOCKFILE_PATH];
 
-	return length > suffix && strcmp(name + length - suffix, LOCKFILE_SUFFIX) == 0;
-}
-
-/* The caller frees these. */
-static char *lockfile_of(const char *socket)
-{
-	return command_print("%s" LOCKFILE_SUFFIX, socket);
-}
-
-static char *socket_of(const char *lockfile)
-{
-	return command_print("%.*s", (int)(strlen(lockfile) - (sizeof(LOCKFILE_SUFFIX) - 1)),
-		lockfile);
+	return lockfile_socket(name, socket);
 }
 
 static bool is_locked(const struct lockfile *lock)
@@ -397,11 +377,11 @@ static int clean_lockfile(const struct target *target)
 {
 	struct lockfile lock;
 	struct kernel_file found;
-	char *socket = socket_of(target->name);
+	char socket[LOCKFILE_PATH];
 	const char *why;
 
+	lockfile_socket(target->name, socket);
 	lockfile_name(&lock, target->dirfd, socket);
-	free(socket);
 	if (!lockfile_peek(&lock))
 		return inode_look(target->dirfd, target->name, &found) == 0
 			       ? say_left(target, "no permission to look into it", EXIT_UNTOLD)
@@ -501,8 +481,8 @@ static int say_absent(const char *path)
 static int clean_absent(const struct target *given)
 {
 	struct target target = *given;
-	char *name = lockfile_of(given->name);
-	char *path = lockfile_of(given->path);
+	char *name = command_lockfile(given->name);
+	char *path = command_lockfile(given->path);
 	struct stat found;
 	int status;
 
@@ -578,7 +558,6 @@ static int clean(int argc, char **argv)
 	}
 	if (optind == argc)
 		command_misuse(&command_clean, "name the paths or directories to clean");
-	libc.unlinkat = raw_unlinkat;
 	config.log_to = LOG_TO_NONE; /* a refusal is printed here */
 	for (; optind < argc; optind++)
 		worst = worse(worst, clean_path(argv[optind]));
