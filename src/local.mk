@@ -60,6 +60,12 @@ sockguard_SOURCES = \
 sockguard_CPPFLAGS = $(AM_CPPFLAGS) -DLIBRARY_DIR='"$(libdir)"'
 sockguard_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
 sockguard_LDADD = libcore.la $(JANSSON_LIBS)
+
+# What the JSON of status and check means, for programs that read it.
+schemadir = $(datadir)/sockguard
+if COMMAND
+schema_DATA = docs/check.schema.json docs/status.schema.json
+endif
 EXTRA_DIST += docs/check.schema.json docs/status.schema.json
 
 # libtool's own way to install stumbles over spaces in a directory's name, and its archive beside

@@ -26,7 +26,7 @@ static const char help[] =
 	"  guarded, not-guarded      a process\n"
 	"  unknown                   could not be told, for lack of permission\n"
 	"\n"
-	"  --json      JSON, as docs/check.schema.json describes it\n"
+	"  --json      JSON, whose schema sockguard(1) names\n"
 	"  -h, --help  this text\n"
 	"\n"
 	"The settings of a process are those it was started with. Set-id programs and\n"

@@ -27,10 +27,10 @@ static const char help[] =
 	"  live       a socket is bound there     absent     there is no such name\n"
 	"  stale      its socket is gone          no-socket  it is something else\n"
 	"  claimed    absent, but kept for its live owner by the lock file\n"
-	"  lost       absent or another's, while a socket bound by that name listens\n"
+	"  lost       a socket bound there still listens, but the path is gone or stolen\n"
 	"  unknown    could not be told, for lack of permission\n"
 	"\n"
-	"  --json      JSON, as docs/status.schema.json describes it\n"
+	"  --json      JSON, whose schema sockguard(1) names\n"
 	"  -h, --help  this text\n"
 	"\n"
 	"In a pipe: no header, a line for each holder, and fields separated by tabs:\n"
@@ -38,7 +38,7 @@ static const char help[] =
 	"process was), lock. - is none, ? not known, \\xHH a byte, \\n a new line.\n"
 	"Exit status: 0 all live, 3 some not, 4 some unknown, 2 bad usage.\n"
 	"\n"
-	"Example: sockguard status /run/app.sock || systemctl restart app\n";
+	"Example: sockguard status /run/app.sock\n";
 
 static const struct column columns[] = {
 	{.name = "STATE", .once = true},
