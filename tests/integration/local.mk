@@ -29,6 +29,7 @@ command_tests = \
 	tests/integration/test_command_clean.py \
 	tests/integration/test_command_unit.py \
 	tests/integration/test_manual.py \
+	tests/integration/test_refusals.py \
 	tests/integration/test_completion.py
 
 TESTS += $(integration_tests)
