@@ -206,6 +206,7 @@ static json_t *json_of_record(const struct entry *entry)
 	json_put(object, "pid", json_integer((json_int_t)entry->record.pid));
 	json_put(object, "uid", json_integer((json_int_t)entry->record.uid));
 	json_put(object, "command", json_words(entry->record.comm));
+	json_put(object, "ended", json_boolean(record_binder_has_ended(&entry->record)));
 	return object;
 }
 

@@ -13,6 +13,7 @@ import actor
 import harness
 
 ESCAPE = "\x1b"
+UNDER_STRACE = {"ASAN_OPTIONS": "detect_leaks=0"}  # that part of a sanitizer does not work there
 
 
 class CommandCase(actor.SocketCase):

@@ -402,9 +402,10 @@ class Race(CleanCase):
     def test_between_the_last_look_and_the_act(self):
         """By a server that knows no mutex: what is removed is compared once more."""
         self.stale()
-        command = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=renameat2", "-e",
-                   "inject=renameat2:delay_enter=2000000:when=1", harness.COMMAND, "clean", self.path]
-        cleaner = self.start(command, stdout=-1, stderr=-1, text=True)
+        cleaner = self.start(["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=renameat2",
+                              "-e", "inject=renameat2:delay_enter=2000000:when=1",
+                              harness.COMMAND, "clean", self.path], stdout=-1, stderr=-1,
+                             text=True, env=command.UNDER_STRACE)
         harness.wait_until(lambda: self.is_renaming(cleaner.pid), "the command to act")
         os.unlink(self.path)
         self.bound()
@@ -429,7 +430,7 @@ class Race(CleanCase):
         self.stale()
         ended = self.run_program(["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=renameat2",
                                   "-e", "inject=renameat2:error=EINVAL", harness.COMMAND, "clean",
-                                  self.path])
+                                  self.path], env=command.UNDER_STRACE)
         self.assert_ended(ended, 0, self.removed())
         self.assertEqual(self.names(), [])
 

@@ -371,7 +371,7 @@ class Effort(StatusCase):
             self.file(f"file{i}")
         log = os.path.join(self.dir, "log")
         ended = self.run_program(["strace", "-f", "-y", "-qq", "-e", "trace=getdents64", "-o", log,
-                                  harness.COMMAND, "status"])
+                                  harness.COMMAND, "status"], env=command.UNDER_STRACE)
         rows = [line.split("\t")[:2] for line in ended.stdout.splitlines()]
         self.assertEqual([row for row in rows if row[1] in names],
                          [["lost", name] for name in names])
@@ -539,7 +539,8 @@ class Json(StatusCase):
         self.assertEqual(states, ["live", "live", *list(names)[2:-1], "absent"])
         guarded = told["sockets"][1]
         self.assertEqual(guarded["bound_by"],
-                         {"pid": owner.pid, "uid": os.geteuid(), "command": "actor"})
+                         {"pid": owner.pid, "uid": os.geteuid(), "command": "actor",
+                          "ended": False})
         self.assertEqual((guarded["type"], guarded["holders_complete"]), ("stream", True))
         self.assertEqual([(holder["pid"], holder["guarded"], holder["why"])
                           for holder in guarded["holders"]], [(owner.pid, "yes", None)])

@@ -2,6 +2,7 @@
 
 import ctypes
 import errno
+import json
 import os
 import signal
 import socket
@@ -66,15 +67,21 @@ class ReusedPid(command.CommandCase):
     def cleaned(self):
         return self.sockguard("clean", self.path).stdout
 
+    def assert_told_ended(self, ended):
+        told = json.loads(self.sockguard("status", "--json", self.path).stdout)["sockets"][0]
+        self.assertEqual((told["bound_by"]["pid"], told["bound_by"]["ended"]), (self.pid, ended))
+
     def test_the_owner_itself(self):
         self.assertIn(f": in use by actor (pid {self.pid}, uid 0)\n", self.refusal())
         self.assertIn(f"bound by actor, pid {self.pid})", self.cleaned())
+        self.assert_told_ended(False)
 
     def test_nobody(self):
         self.first.kill()
         self.assertIn(f"what is left of actor (pid {self.pid}, uid 0), which has ended",
                       self.refusal())
         self.assertIn(f"bound by actor, pid {self.pid}, which has ended)", self.cleaned())
+        self.assert_told_ended(True)
 
     def test_another_process(self):
         self.first.kill()
@@ -82,6 +89,7 @@ class ReusedPid(command.CommandCase):
         self.assertIn(f"what is left of actor (pid {self.pid}, uid 0), which has ended",
                       self.refusal())
         self.assertIn(f"bound by actor, pid {self.pid}, which has ended)", self.cleaned())
+        self.assert_told_ended(True)
 
     def test_another_process_and_an_absent_name(self):
         self.first.kill()
