@@ -13,7 +13,6 @@ import actor
 import harness
 
 ESCAPE = "\x1b"
-UNDER_STRACE = {"ASAN_OPTIONS": "detect_leaks=0"}  # that part of a sanitizer does not work there
 
 
 class CommandCase(actor.SocketCase):

@@ -405,7 +405,7 @@ class Race(CleanCase):
         cleaner = self.start(["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=renameat2",
                               "-e", "inject=renameat2:delay_enter=2000000:when=1",
                               harness.COMMAND, "clean", self.path], stdout=-1, stderr=-1,
-                             text=True, env=command.UNDER_STRACE)
+                             text=True)
         harness.wait_until(lambda: self.is_renaming(cleaner.pid), "the command to act")
         os.unlink(self.path)
         self.bound()
@@ -430,7 +430,7 @@ class Race(CleanCase):
         self.stale()
         ended = self.run_program(["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=renameat2",
                                   "-e", "inject=renameat2:error=EINVAL", harness.COMMAND, "clean",
-                                  self.path], env=command.UNDER_STRACE)
+                                  self.path])
         self.assert_ended(ended, 0, self.removed())
         self.assertEqual(self.names(), [])
 
