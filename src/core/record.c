@@ -207,25 +207,26 @@ bool record_from_elsewhere(const struct record *record)
 
 /*
  * The start time, in clock ticks since boot, is the 22nd field of /proc/PID/stat. The second is the
- * command in parentheses, and may itself hold blanks and parentheses.
+ * command in parentheses, and may itself hold blanks and parentheses. 0: there is no such field.
  */
-static bool read_start(const char *stat, uint64_t *ticks)
+static uint64_t read_start(const char *stat)
 {
 	const char *at = strrchr(stat, ')');
+	uint64_t ticks = 0;
 
 	for (int field = 2; at && field < 22; field++)
 		at = strchr(at + 1, ' ');
-	return at && text_read_number(at + 1, ticks);
+	if (at)
+		text_read_number(at + 1, &ticks);
+	return ticks;
 }
 
-/* False if /proc does not show the process: it may be hidden, or not mounted. */
-static bool started_at(uint64_t pid, uint64_t *second)
+/* In seconds since boot; 0 if /proc does not show the process: it may be hidden, or not mounted. */
+static uint64_t started_at(uint64_t pid)
 {
 	char stat[512]; /* the fields up to the 22nd take less */
 	struct text path = text_in(stat, sizeof(stat));
-	long ticks_per_second = sysconf(_SC_CLK_TCK);
 	ssize_t length = -1;
-	uint64_t ticks;
 	int fd;
 
 	text_add(&path, "/proc/");
@@ -237,24 +238,20 @@ static bool started_at(uint64_t pid, uint64_t *second)
 		kernel_close(fd);
 	}
 	stat[length > 0 ? length : 0] = '\0';
-	if (ticks_per_second <= 0 || !read_start(stat, &ticks))
-		return false;
-	*second = ticks / (uint64_t)ticks_per_second;
-	return true;
+	return read_start(stat) / (uint64_t)sysconf(_SC_CLK_TCK);
 }
 
 bool record_binder_has_ended(const struct record *record)
 {
 	int saved = errno;
-	uint64_t second;
 	bool ended;
 
 	if (record->pid == 0 || record_from_elsewhere(record))
 		return false;
 	ended = record->pid > INT32_MAX || !kernel_process_exists((pid_t)record->pid);
 	/* Rounded down alike: the binder itself never seems to be younger than its record. */
-	if (!ended && record->uptime > 0 && started_at(record->pid, &second))
-		ended = second > record->uptime;
+	if (!ended && record->uptime > 0)
+		ended = started_at(record->pid) > record->uptime;
 	errno = saved;
 	return ended;
 }

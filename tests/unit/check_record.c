@@ -470,6 +470,21 @@ START_TEST(what_runs_on_another_host_is_not_known)
 }
 END_TEST
 
+static const int reads[] = {SYS_openat, SYS_pread64};
+
+/* As where /proc is not mounted, or hides what other users do. */
+START_TEST(a_process_whose_start_is_not_told_has_not_ended)
+{
+	struct record record;
+
+	record_of_self(&record, -1);
+	record.uptime = 1;
+	ck_assert(has_ended(&record));
+	forbid(reads[_i]);
+	ck_assert(!has_ended(&record));
+}
+END_TEST
+
 START_TEST(numbers_that_are_no_pid)
 {
 	struct record record = {.pid = 0};
@@ -586,6 +601,7 @@ Suite *suite_of_room(void)
 	Suite *suite = suite_create("record");
 	TCase *text = suite_cases(suite, "text");
 	TCase *self = suite_cases(suite, "self");
+	TCase *forbidden = suite_cases(suite, "forbidden");
 
 	tcase_add_test(text, a_record_comes_back_as_it_was);
 	tcase_add_test(text, every_field_at_its_widest_fits);
@@ -614,6 +630,7 @@ Suite *suite_of_room(void)
 	tcase_add_test(self, the_start_is_found_behind_any_command);
 	tcase_add_test(self, what_runs_on_another_host_is_not_known);
 	tcase_add_test(self, numbers_that_are_no_pid);
+	tcase_add_loop_test(forbidden, a_process_whose_start_is_not_told_has_not_ended, 0, 2);
 	tcase_add_test(self, a_record_of_self_is_from_here);
 	tcase_add_test(self, another_boot_id_is_from_elsewhere);
 	tcase_add_test(self, where_a_record_is_from_may_be_unknown);

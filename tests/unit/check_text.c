@@ -126,6 +126,7 @@ START_TEST(what_can_be_read_stays)
 	assert_escaped(" ~/run/app-1.sock", " ~/run/app-1.sock");
 	assert_escaped("/run/\303\244.sock", "/run/\303\244.sock");
 	assert_escaped("\346\227\245", "\346\227\245");
+	assert_escaped("\357\274\201", "\357\274\201");
 	assert_escaped("\360\237\230\200", "\360\237\230\200");
 }
 END_TEST
@@ -150,6 +151,8 @@ START_TEST(what_is_not_utf8_is_escaped)
 	assert_escaped("\303(", "\\xc3(");
 	assert_escaped("\300\257", "\\xc0\\xaf");
 	assert_escaped("\355\240\200", "\\xed\\xa0\\x80");
+	assert_escaped("\364\220\200\200", "\\xf4\\x90\\x80\\x80");
+	assert_escaped("\370\210\200\200\200", "\\xf8\\x88\\x80\\x80\\x80");
 }
 END_TEST
 
