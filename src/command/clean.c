@@ -9,6 +9,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -93,7 +94,7 @@ static int say_failed(const struct target *target, int error)
 /* Without its lock file there is no mutex, and to make one there is only for the owner. */
 static int say_foreign(const struct target *target)
 {
-	char *why = command_print("no lock file, and the directory belongs to uid %lu: "
+	char *why = command_print("no lock file to lock, and the directory belongs to uid %lu: "
 				  "run this command as that user",
 		(unsigned long)target->owner);
 	int status = say_left(target, why, EXIT_UNTOLD);
@@ -262,7 +263,7 @@ static int unlink_foreign(const struct target *target)
 		errno = EADDRINUSE;
 		return -1;
 	case LOCKFILE_NONE:
-		errno = errno == ENOENT ? ENOLCK : EADDRINUSE;
+		errno = ENOLCK;
 		return -1;
 	case LOCKFILE_HELD:
 		break;
@@ -289,6 +290,7 @@ static int unlink_socket(const struct target *target)
 static int clean_socket(const struct target *target)
 {
 	struct lockfile lock;
+	struct place place;
 	struct pin pin;
 	enum liveness liveness;
 	bool stale, lockable;
@@ -300,7 +302,8 @@ static int clean_socket(const struct target *target)
 	inode_unpin(&pin);
 	lockfile_name(&lock, target->dirfd, target->name);
 	lockable = lockfile_peek(&lock) || !target->foreign;
-	stale = liveness == DEAD && judge_stale(target->dirfd, target->name, &lock);
+	place = place_of(target->dirfd, target->name);
+	stale = liveness == DEAD && judge_stale(&place, &lock);
 	if (!stale)
 		status = say_live(target, liveness, &lock);
 	lockfile_leave(&lock);
@@ -315,9 +318,20 @@ static int clean_socket(const struct target *target)
 
 static bool is_lockfile_name(const char *name)
 {
-	char socket[LOCKFILE_PATH];
+	char socket[NAME_MAX + 1];
 
-	return lockfile_socket(name, socket);
+	return lockfile_socket(name, socket, sizeof(socket));
+}
+
+/* By its own name, which may be an alternate one, see shared.h. Empty if that is too long. */
+static void name_lockfile(struct lockfile *lock, const struct target *target)
+{
+	char socket[NAME_MAX + 1];
+
+	lockfile_socket(target->name, socket, sizeof(socket));
+	lockfile_name(lock, target->dirfd, socket);
+	if (lock->path[0] != '\0')
+		snprintf(lock->path, sizeof(lock->path), "%s", target->name);
 }
 
 static bool is_locked(const struct lockfile *lock)
@@ -358,7 +372,7 @@ static int remove_lockfile(const struct target *target, struct lockfile *lock)
 		return say_left(target, "somebody has locked it", EXIT_SOME_NOT);
 	case LOCKFILE_NONE:
 		return errno == ENOENT ? EXIT_ALL
-				       : say_left(target, "no permission to lock it", EXIT_UNTOLD);
+				       : say_left(target, "it cannot be locked", EXIT_UNTOLD);
 	case LOCKFILE_HELD:
 		break;
 	}
@@ -377,11 +391,9 @@ static int clean_lockfile(const struct target *target)
 {
 	struct lockfile lock;
 	struct kernel_file found;
-	char socket[LOCKFILE_PATH];
 	const char *why;
 
-	lockfile_socket(target->name, socket);
-	lockfile_name(&lock, target->dirfd, socket);
+	name_lockfile(&lock, target);
 	if (!lockfile_peek(&lock))
 		return inode_look(target->dirfd, target->name, &found) == 0
 			       ? say_left(target, "no permission to look into it", EXIT_UNTOLD)

@@ -166,6 +166,25 @@ class LockFiles(CleanCase):
                     self.assertEqual(self.clean(path, *option), (3, self.left(why, path)))
         self.assertEqual(self.clean(path)[0], 0)
 
+    def test_of_an_alternate_name(self):
+        """Where a stranger's file is at the plain one."""
+        for mode in (0o755, 0o1777):
+            os.chmod(self.dir, mode)
+            path = self.file(".app.sock.sockguard.0123456789ab")
+            for what in (path, self.dir):
+                self.assertEqual(self.clean("-n", what), (
+                    0, f"would remove {path} (idle lock file)\n"))
+            self.assertEqual(self.clean(self.dir), (0, self.removed(path, "idle lock file")))
+            self.assertEqual(self.names(), [])
+
+    @actor.needs_root
+    def test_a_stranger_s_in_a_shared_directory(self):
+        os.chmod(self.dir, 0o1777)
+        path = self.file(".app.sock.sockguard")
+        os.chown(path, actor.STRANGER, actor.STRANGER)
+        self.assertEqual(self.clean(path), (4, self.left("it cannot be locked", path)))
+        self.assertEqual(self.names(), [".app.sock.sockguard"])
+
     def test_beside_a_live_socket(self):
         self.bound()
         path = self.file(".app.sock.sockguard")
@@ -200,13 +219,18 @@ class Directories(CleanCase):
 
     def test_dry_run(self):
         self.scene()
-        before = {name: os.lstat(os.path.join(self.dir, name)) for name in self.names()}
+        before = self.states()
         for option in ("-n", "--dry-run"):
             status, told = self.clean(option, self.dir + "/")
             # The lock file of the crashed one too.
             self.assertEqual((status, told.count("app.sock")), (0, 4))
-        self.assertEqual({name: os.lstat(os.path.join(self.dir, name)) for name in self.names()},
-                         before)
+        self.assertEqual(self.states(), before)
+
+    def states(self):
+        """Each name with what would not stay as it is if somebody wrote there."""
+        found = {name: os.lstat(os.path.join(self.dir, name)) for name in self.names()}
+        return {name: (one.st_ino, one.st_nlink, one.st_size, one.st_mtime_ns)
+                for name, one in found.items()}
 
     def test_live_ones(self):
         self.bound()
@@ -284,7 +308,7 @@ class Foreign(CleanCase):
                 os.chown(self.lock(path), actor.STRANGER, actor.STRANGER)
 
     def why(self):
-        return (f"no lock file, and the directory belongs to uid {actor.STRANGER}: "
+        return (f"no lock file to lock, and the directory belongs to uid {actor.STRANGER}: "
                 "run this command as that user")
 
     def test_with_a_lock_file(self):
