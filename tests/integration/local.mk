@@ -14,6 +14,7 @@ actor_tests = \
 	tests/integration/test_inputs.py \
 	tests/integration/test_lockfile.py \
 	tests/integration/test_settings.py \
+	tests/integration/test_places.py \
 	tests/integration/test_hardened.py
 
 integration_tests = \
