@@ -14,11 +14,11 @@ actor_tests = \
 	tests/integration/test_inputs.py \
 	tests/integration/test_lockfile.py \
 	tests/integration/test_settings.py \
-	tests/integration/test_places.py \
 	tests/integration/test_hardened.py
 
 integration_tests = \
 	$(actor_tests) \
+	tests/integration/test_places.py \
 	tests/integration/test_exports.py \
 	tests/integration/test_memcheck.py \
 	tests/integration/test_gunicorn.py

@@ -7,13 +7,15 @@ shows another inode; a container has another boot id.
 
 import errno
 import os
+import socket
 import subprocess
 import sys
 import time
 import unittest
+import uuid
 
 import harness
-from actor import (MS_BIND, OTHER, STRANGER, Actor, SocketCase, counterparts, needs_root)
+from actor import (MS_BIND, OTHER, STRANGER, TYPES, Actor, SocketCase, counterparts, needs_root)
 
 WITHOUT_NET_ADMIN = ("setpriv", "--bounding-set", "-net_admin")
 LOW = 0xffffffff  # the bits of an inode number that sock_diag reports
@@ -178,7 +180,6 @@ class Twins(Stage):
         self.fate(lambda: robber.unlink(self.path), owner, fd)
 
     def hand_over(self, giver, fd, taker):
-        import socket  # noqa
         ours, theirs = socket.socketpair()
         with ours, theirs:
             over, received = giver.take(ours), taker.take(theirs)
@@ -225,6 +226,254 @@ class Twins(Stage):
         self.fate(lambda: starter.unlink(self.path), owner, fd)
 
 
+class Workers:
+    """Connections that a listener accepted, and workers hold: they have its name and its inode."""
+
+    def setUp(self):
+        super().setUp()
+        self.owner = Actor(self, guard=self.guard)
+        os.chmod(self.dir, 0o777)
+
+    def serve(self, kind):
+        """A connection, in a worker of the owner's; it closes the listener itself if told to."""
+        fd = self.owner.serve(self.path, kind)
+        os.chmod(self.path, 0o755)
+        client = socket.socket(socket.AF_UNIX, TYPES[kind])
+        self.addCleanup(client.close)
+        client.connect(self.path)
+        accepted = self.owner.accept(fd)
+        return fd, accepted, client
+
+    def starter(self):
+        starter = Actor(self, guard=self.guard)
+        starter.become(STRANGER)
+        return starter
+
+    @needs_root
+    def test_listener_closed(self):
+        """Another uid, which may not connect, learns that nobody listens any more."""
+        for kind in ("stream", "seqpacket"):
+            fd, accepted, _ = self.serve(kind)
+            self.owner.close(fd)
+            starter = self.starter()
+            self.assertEqual(starter.unlink(self.path), 0)
+            self.assertServes(starter, starter.serve(self.path, kind), kind=kind)
+            self.assertEqual(starter.unlink(self.path), 0)
+            self.assertEqual(starter.said(), "")
+            self.owner.close(accepted)
+
+    @needs_root
+    def test_client_gone(self):
+        """The worker is not done with what it received."""
+        fd, _, client = self.serve("stream")
+        client.close()
+        self.owner.close(fd)
+        starter = self.starter()
+        self.assertEqual(starter.unlink(self.path), 0)
+        self.assertEqual(starter.said(), "")
+
+    @needs_root
+    def test_listener_open(self):
+        for kind in ("stream", "seqpacket"):
+            fd, _, _ = self.serve(kind)
+            starter = self.starter()
+            self.assertFate(lambda: starter.unlink(self.path), self.owner, fd, kind=kind)
+            self.owner.close(fd)
+            if self.guard:
+                self.assertEqual(self.owner.unlink(self.path), 0)
+
+    @needs_root
+    def test_not_listening_yet(self):
+        fd = self.owner.socket("stream")
+        self.assertEqual(self.owner.bind(fd, self.path), 0)
+        os.chmod(self.path, 0o755)
+        starter = self.starter()
+        self.assertEqual(starter.unlink(self.path), errno.EADDRINUSE if self.guard else 0)
+
+    @needs_root
+    def test_datagram_socket_with_a_peer(self):
+        """Connected, it stays what is bound to the name."""
+        fd = self.owner.serve(self.path, "dgram")
+        os.chmod(self.path, 0o755)
+        peer = os.path.join(self.dir, "peer.sock")
+        self.owner.serve(peer, "dgram")
+        self.assertEqual(self.owner.connect(fd, peer), 0)
+        starter = self.starter()
+        self.assertEqual(starter.unlink(self.path), errno.EADDRINUSE if self.guard else 0)
+
+
+@needs_root
+class OtherBootIds:
+    """Containers on this kernel, where /proc tells a boot id of their own."""
+
+    def setUp(self):
+        super().setUp()
+        self.inside = {"nspawn": self.in_nspawn, "mount": self.in_a_mount}[self.kind]
+
+    def outside(self):
+        return Actor(self, guard=self.guard)
+
+    def in_nspawn(self):
+        guard = ("--setenv=LD_PRELOAD=" + harness.LIBRARY,) if self.guard else ()
+        return Actor(self, through=(
+            "systemd-nspawn", "--quiet", "--volatile=yes", "--directory=/", "--register=no",
+            "--keep-unit", "--console=pipe", f"--machine=sg{os.getpid()}-{time.monotonic_ns()}",
+            "--bind=" + self.dir, "--bind-ro=" + harness.BUILD, *guard))
+
+    def in_a_mount(self):
+        """What the container managers do."""
+        actor = Actor(self, guard=self.guard)
+        boot_id = self.file("boot_id", f"{uuid.uuid4()}\n")
+        actor.leave_mounts()
+        actor.mount(boot_id, "/proc/sys/kernel/random/boot_id", "", MS_BIND)
+        os.unlink(boot_id)
+        return actor
+
+    def crash(self, stage):
+        """An owner's end; a fork without the socket holds its claim on."""
+        owner = stage.fork()
+        fd = owner.serve(self.path)
+        fork = owner.fork()
+        fork.close(fd)
+        owner.tell("exit", 0)  # kill() does not know its pid out here
+        harness.wait_until(self.is_stale, "the end of the owner")
+        return fork
+
+    def is_stale(self):
+        with socket.socket(socket.AF_UNIX) as client:
+            return client.connect_ex(self.path) == errno.ECONNREFUSED
+
+    def start_after_a_crash(self, before, after):
+        fork = self.crash(before())
+        starter = after()
+        self.assertEqual(starter.unlink(self.path), 0)
+        self.assertServes(starter, starter.serve(self.path))
+        self.assertNotIn("sockguard", starter.said())
+        fork.umask(0o22)  # it lived through all this
+
+    def test_start_outside_after_a_crash_inside(self):
+        self.start_after_a_crash(self.inside, self.outside)
+
+    def test_start_inside_after_a_crash_outside(self):
+        self.start_after_a_crash(self.outside, self.inside)
+
+    def test_bind_outside_after_a_crash_inside(self):
+        """The name was removed by somebody unguarded; the claim's socket is gone."""
+        fork = self.crash(self.inside())
+        os.unlink(self.path)
+        starter = self.outside()
+        self.assertServes(starter, starter.serve(self.path))
+        self.assertNotIn("sockguard", starter.said())
+        fork.umask(0o22)
+
+    def fate(self, owner, rival):
+        fd = owner.serve(self.path)
+        self.assertFate(lambda: rival.unlink(self.path), owner, fd)
+
+    def test_owner_inside(self):
+        self.fate(self.inside(), self.outside())
+
+    def test_owner_outside(self):
+        self.fate(self.outside(), self.inside())
+
+    def test_absent_name_of_an_owner_inside(self):
+        """Its claim keeps it from others."""
+        owner, rival = self.inside(), self.outside()
+        owner.serve(self.path)
+        os.unlink(self.path)
+        self.assertEqual(rival.bind(rival.socket("stream"), self.path),
+                         errno.EADDRINUSE if self.guard else 0)
+
+
+@needs_root
+class Views(Stage):
+    """bindfs shows a directory's files under other inodes: nobody gets from one to a socket that
+    was bound to the other."""
+
+    def setUp(self):
+        super().setUp()
+        if not kernel_has("fuse") or not os.path.exists("/dev/fuse"):
+            raise unittest.SkipTest("this kernel has no FUSE")
+        self.real, self.view = self.directory("real"), self.directory("view")
+        self.start(["nsenter", f"--mount=/proc/{self.stage.pid}/ns/mnt",
+                    "bindfs", "-f", "-o", "attr_timeout=0,entry_timeout=0,negative_timeout=0",
+                    self.real, self.view])
+        harness.wait_until(lambda: os.path.ismount(self.outside(self.view)), "bindfs")
+        self.below = os.path.join(self.real, "app.sock")
+        self.above = os.path.join(self.view, "app.sock")
+
+    def fate(self, act, owner, fd, path):
+        """Judged by the path its owner bound; the two views lead to two inodes."""
+        self.assertEqual(act(), errno.EADDRINUSE if self.guard else 0)
+        self.assertEqual(self.answers(owner, fd, self.outside(path)), self.guard)
+
+    def each_way(self):
+        return (self.below, self.above), (self.above, self.below)
+
+    def test_both_above(self):
+        owner, rival = self.actor(), self.actor()
+        fd = owner.serve(self.above)
+        self.fate(lambda: rival.unlink(self.above), owner, fd, self.above)
+
+    def test_unlink(self):
+        for bound, seen in self.each_way():
+            owner, rival = self.actor(), self.actor()
+            fd = owner.serve(bound)
+            self.fate(lambda: rival.unlink(seen), owner, fd, bound)
+            owner.unlink(bound)
+
+    def test_rename_over(self):
+        for bound, seen in self.each_way():
+            owner, rival = self.actor(), self.actor()
+            fd = owner.serve(bound)
+            away = os.path.join(os.path.dirname(seen), "away.sock")
+            rival.serve(away)
+            self.fate(lambda: rival.rename(away, seen), owner, fd, bound)
+            for path in self.above, os.path.join(self.view, "away.sock"):
+                if os.path.lexists(self.outside(path)):
+                    os.unlink(self.outside(path))
+
+    def test_bind_with_reuse(self):
+        """The one call that replaces a stale name by itself."""
+        for bound, seen in self.each_way():
+            owner, rival = self.actor(), self.actor()
+            fd = owner.serve(bound)
+            mine = rival.socket("stream")
+            rival.reuse(mine)
+            self.fate(lambda: (0 if self.guard else rival.unlink(seen)) or rival.bind(mine, seen),
+                      owner, fd, bound)
+            os.unlink(self.outside(seen))
+
+    def test_stale(self):
+        """The start after a crash works through the view too, and the other way round."""
+        for bound, seen in self.each_way():
+            owner, starter = self.actor(), self.actor()
+            fd = owner.serve(bound)
+            fork = owner.fork()
+            fork.close(fd)  # holds the claim on
+            owner.kill()
+            self.assertEqual(starter.unlink(seen), 0)
+            self.assertServes(starter, starter.serve(seen), self.outside(seen))
+            self.assertEqual(starter.unlink(seen), 0)
+            self.assertEqual(starter.said(), "")
+            fork.kill()
+
+    def test_copy(self):
+        """A directory that was copied while its server ran has the record, and not the socket."""
+        owner, starter = self.actor(), self.actor()
+        owner.serve(self.below)
+        self.stage.mount("none", self.mounted, "tmpfs")
+        for copy in os.path.join(self.dir, "copy"), os.path.join(self.mounted, "copy"):
+            tool("cp", "-a", self.outside(self.real), self.outside(copy))
+            path = os.path.join(copy, "app.sock")
+            self.assertEqual(starter.unlink(path), 0)
+            self.assertServes(starter, starter.serve(path), self.outside(path))
+        self.assertEqual(starter.said(), "")
+
+
+counterparts(globals(), Workers)
+counterparts(globals(), OtherBootIds, kind=("nspawn", "mount"))
+counterparts(globals(), Views)
 counterparts(globals(), Twins, kind=("btrfs", "overlay", "xfs"))
 
 if __name__ == "__main__":
