@@ -5,9 +5,13 @@ coincide between btrfs subvolumes, between overlays and, in 32 bits, on a large 
 shows another inode; a container has another boot id.
 """
 
+import ctypes
 import errno
+import fcntl
 import os
+import resource
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -18,6 +22,8 @@ import harness
 from actor import (MS_BIND, OTHER, STRANGER, TYPES, Actor, SocketCase, counterparts, needs_root)
 
 WITHOUT_NET_ADMIN = ("setpriv", "--bounding-set", "-net_admin")
+F_OFD_SETLK = 37
+FLOCK = "hhqqi4x"  # struct flock of 64 bits
 LOW = 0xffffffff  # the bits of an inode number that sock_diag reports
 
 
@@ -471,7 +477,223 @@ class Views(Stage):
         self.assertEqual(starter.said(), "")
 
 
+class ManyDescriptors:
+    """As many as the limit allows: each may be the one that matters."""
+
+    def setUp(self):
+        super().setUp()
+        self.limit = min(resource.getrlimit(resource.RLIMIT_NOFILE)[1], 1 << 20)
+        self.owner = Actor(self, guard=self.guard)
+
+    def open_many(self):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (self.limit, self.limit))
+        null = os.open("/dev/null", os.O_RDONLY)
+        for number in range(100, self.limit - 100):
+            os.dup2(null, number)
+
+    def crowded(self):
+        return Actor(self, guard=self.guard, preexec_fn=self.open_many, close_fds=False)
+
+    def test_rival(self):
+        rival = self.crowded()
+        fd = self.owner.serve(self.path)
+        self.assertFate(lambda: rival.unlink(self.path), self.owner, fd)
+
+    def test_heir(self):
+        """What it was handed has the highest number of all."""
+        heir = self.crowded()
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(self.path)
+            listener.listen()
+            fd = heir.take(listener)
+            heir.dup2(fd, self.limit - 1)
+            heir.close(fd)
+        self.assertServes(heir, self.limit - 1)
+        self.assertEqual(heir.unlink(self.path), 0)
+        self.assertEqual((self.names(), heir.said()), ([], ""))
+
+    def test_owner(self):
+        owner = self.crowded()
+        before = len(owner.descriptors())
+        for _ in range(3):
+            fd = owner.serve(self.path)
+            self.assertServes(owner, fd)
+            self.assertEqual(owner.unlink(self.path), 0)
+            owner.close(fd)
+        self.assertEqual((len(owner.descriptors()), self.names(), owner.said()), (before, [], ""))
+
+
+@needs_root
+class Quota(Stage):
+    """A subvolume of btrfs with room for one name more, or for none: a lock file takes room too."""
+
+    def setUp(self):
+        super().setUp()
+        if not kernel_has("btrfs"):
+            raise unittest.SkipTest("this kernel has no btrfs")
+        self.mount_image("btrfs", 256 << 20, "mkfs.btrfs", "--quiet")
+        tool("btrfs", "quota", "enable", self.outside(self.mounted))
+
+    def subvolume(self, name, files):
+        """With so many files of a limited room, or as many as get in; how many there are."""
+        path = os.path.join(self.mounted, name)
+        tool("btrfs", "subvolume", "create", self.outside(path))
+        tool("btrfs", "qgroup", "limit", "1M", self.outside(path))
+        self.path = os.path.join(path, "app.sock")
+        for number in range(files):
+            try:
+                with open(os.path.join(self.outside(path), f"file{number}"), "wb") as file:
+                    file.write(bytes(8192))
+            except OSError as error:
+                self.assertEqual(error.errno, errno.EDQUOT)
+                return number
+        return files
+
+    def left(self):
+        directory = self.outside(os.path.dirname(self.path))
+        return [name for name in os.listdir(directory) if not name.startswith("file")]
+
+    def test_full(self):
+        self.subvolume("full", 1000)
+        user = self.actor()
+        self.assertEqual(user.bind(user.socket("stream"), self.path), errno.EDQUOT)
+        self.assertEqual((self.left(), user.said()), ([], ""))
+
+    def test_almost_full(self):
+        full = self.subvolume("full", 1000)
+        for files in range(full - 1, full - 5, -1):
+            self.assertEqual(self.subvolume(f"with{files}", files), files)
+            owner, rival = self.actor(), self.actor()
+            fd = owner.serve(self.path)
+            self.assertFate(lambda: rival.unlink(self.path), owner, fd, self.outside(self.path))
+            if self.guard:
+                self.assertEqual(owner.unlink(self.path), 0)
+            self.assertEqual((self.left(), owner.said()), ([], ""))
+
+
+@needs_root
+class IdMapped(Stage):
+    """A mount that shows every file as another user's, as containers with user namespaces have."""
+
+    def setUp(self):
+        super().setUp()
+        self.view = self.directory("view")
+        self.real = self.directory("real")
+        os.chown(self.real, STRANGER, STRANGER)
+        holder = Actor(self)
+        holder.leave("user")
+        for kind in "uid", "gid":
+            with open(f"/proc/{holder.pid}/{kind}_map", "w") as table:
+                # On the disk root and STRANGER, through the view OTHER.
+                table.write(f"0 0 1\n{STRANGER} {OTHER} 1\n")
+        self.mount_mapped(f"/proc/{holder.pid}/ns/user")
+        self.below = os.path.join(self.real, "app.sock")
+        self.above = os.path.join(self.view, "app.sock")
+
+    def mount_mapped(self, namespace):
+        tool("nsenter", f"--mount=/proc/{self.stage.pid}/ns/mnt", harness.PYTHON, "-c",
+             MOUNT_MAPPED, self.real, self.view, namespace)
+        self.assertEqual(os.stat(self.outside(self.view)).st_uid, OTHER)
+
+    def user(self, path):
+        user = self.actor()
+        user.become(STRANGER if path == self.below else OTHER)
+        return user
+
+    def test_each_way(self):
+        """One inode, one user on the disk, two uids."""
+        for bound, seen in (self.below, self.above), (self.above, self.below):
+            owner, rival = self.user(bound), self.user(seen)
+            fd = owner.serve(bound)
+            self.assertFate(lambda: rival.unlink(seen), owner, fd, self.outside(bound))
+            if self.guard:
+                self.assertEqual(owner.unlink(bound), 0)
+            self.assertEqual(os.listdir(self.real), [])
+
+    def test_stale(self):
+        for bound, seen in (self.below, self.above), (self.above, self.below):
+            owner, starter = self.user(bound), self.user(seen)
+            owner.serve(bound)
+            owner.kill()
+            self.assertEqual(starter.unlink(seen), 0)
+            self.assertServes(starter, starter.serve(seen), self.outside(seen))
+            self.assertEqual(starter.unlink(seen), 0)
+            self.assertEqual((os.listdir(self.real), starter.said()), ([], ""))
+
+    def test_sticky(self):
+        """A lock file there counts if it is the caller's own or the directory owner's."""
+        os.chown(self.real, 0, 0)
+        os.chmod(self.real, 0o1777)
+        self.test_each_way()
+        self.test_stale()
+
+
+# open_tree(2), mount_setattr(2) and move_mount(2), which libc and mount(8) here do not know.
+MOUNT_MAPPED = """
+import ctypes, os, struct, sys
+libc = ctypes.CDLL(None, use_errno=True)
+def call(*words):
+    result = libc.syscall(*words)
+    if result < 0:
+        sys.exit(os.strerror(ctypes.get_errno()))
+    return result
+real, view, namespace = sys.argv[1:]
+tree = call(428, -100, real.encode(), 0x80001)
+attributes = struct.pack("QQQQ", 0x100000, 0, 0, os.open(namespace, os.O_RDONLY))
+call(442, tree, b"", 0x1000, attributes, ctypes.c_size_t(len(attributes)))
+call(429, tree, b"", -100, view.encode(), 0x4)
+"""
+
+
+@needs_root
+class UserNamespace:
+    """Whoever has no number there has 65534: root, and every stranger."""
+
+    def confined(self, uid):
+        """As a sandbox confines a user's program: a namespace that knows his own number alone."""
+        actor = Actor(self, guard=self.guard)
+        actor.become(uid)
+        actor.leave("user")
+        for kind in "uid", "gid":
+            if kind == "gid":
+                with open(f"/proc/{actor.pid}/setgroups", "w") as groups:
+                    groups.write("deny")
+            with open(f"/proc/{actor.pid}/{kind}_map", "w") as table:
+                table.write(f"{uid} {uid} 1\n")
+        return actor
+
+    def test_planted_by_a_stranger(self):
+        """In a directory of root's, which is a stranger's as well for all one sees."""
+        os.chmod(self.dir, 0o1777)
+        with open(self.lock(), "w") as planted:
+            os.chown(self.lock(), OTHER, OTHER)
+            os.chmod(self.lock(), 0o666)
+            fcntl.fcntl(planted, F_OFD_SETLK,
+                        struct.pack(FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 2, 0))
+            owner = self.confined(STRANGER)
+            fd = owner.serve(self.path)
+            rival = self.confined(STRANGER)
+            self.assertFate(lambda: rival.unlink(self.path), owner, fd)
+            if self.guard:
+                self.assertEqual(owner.unlink(self.path), 0)
+            self.assertEqual(owner.said(), "")
+
+    def test_start_after_a_crash(self):
+        os.chmod(self.dir, 0o1777)
+        owner, starter = self.confined(STRANGER), self.confined(STRANGER)
+        owner.serve(self.path)
+        owner.kill()
+        self.assertEqual(starter.unlink(self.path), 0)
+        self.assertServes(starter, starter.serve(self.path))
+        self.assertEqual(starter.unlink(self.path), 0)
+        self.assertEqual((self.names(), starter.said()), ([], ""))
+
+
 counterparts(globals(), Workers)
+counterparts(globals(), ManyDescriptors)
+counterparts(globals(), Quota)
+counterparts(globals(), IdMapped)
+counterparts(globals(), UserNamespace)
 counterparts(globals(), OtherBootIds, kind=("nspawn", "mount"))
 counterparts(globals(), Views)
 counterparts(globals(), Twins, kind=("btrfs", "overlay", "xfs"))
