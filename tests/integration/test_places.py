@@ -446,8 +446,11 @@ class Views(Stage):
             fd = owner.serve(bound)
             mine = rival.socket("stream")
             rival.reuse(mine)
-            self.fate(lambda: (0 if self.guard else rival.unlink(seen)) or rival.bind(mine, seen),
-                      owner, fd, bound)
+            if self.guard:
+                self.fate(lambda: rival.bind(mine, seen), owner, fd, bound)
+            else:
+                self.fate(lambda: rival.unlink(seen), owner, fd, bound)
+                self.assertEqual(rival.bind(mine, seen), 0)
             os.unlink(self.outside(seen))
 
     def test_stale(self):
