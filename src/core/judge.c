@@ -19,7 +19,19 @@ bool judge_is_socket(const struct judgement *judgement)
 static bool claimed_elsewhere(const struct lockfile *lock, struct record *record)
 {
 	return lockfile_claimed(lock) && lockfile_record(lock, record) &&
-	       record_from_elsewhere(record);
+	       lockfile_from_elsewhere(lock, record);
+}
+
+/*
+ * The kernel knows of no socket bound to this inode. But the record beside it names one that lives,
+ * and is bound to the same file as another file system shows it.
+ */
+static bool lives_in_view(const struct pin *pin, int dirfd, const char *path,
+	const struct lockfile *lock, struct record *record)
+{
+	return lock->recorded && lockfile_record(lock, record) && !record->left &&
+	       record->cookie != 0 &&
+	       sockdiag_bound_through_view(pin, dirfd, path, (ino_t)record->socket, record->cookie);
 }
 
 static void name_rival(const struct lockfile *lock, struct judgement *judgement)
@@ -43,6 +55,10 @@ static enum whose ask_kernel(const struct pin *pin, int dirfd, const char *path,
 	}
 	if (claimed_elsewhere(lock, &judgement->record)) {
 		judgement->rival = RIVAL_REMOTE;
+		return THEIRS;
+	}
+	if (lives_in_view(pin, dirfd, path, lock, &judgement->record)) {
+		judgement->rival = RIVAL_KNOWN;
 		return THEIRS;
 	}
 	return NOBODYS;
@@ -138,7 +154,7 @@ bool judge_absent_claimed(const struct lockfile *lock, struct judgement *judgeme
 		return true;
 	if (judgement->record.left)
 		return false;
-	return record_from_elsewhere(&judgement->record) || is_backed(&judgement->record);
+	return lockfile_from_elsewhere(lock, &judgement->record) || is_backed(&judgement->record);
 }
 
 bool judge_stale(int dirfd, const char *path, struct lockfile *lock)
@@ -152,7 +168,8 @@ bool judge_stale(int dirfd, const char *path, struct lockfile *lock)
 		errno = saved;
 		return false;
 	}
-	stale = liveness_of(&pin, dirfd, path) == DEAD && !claimed_elsewhere(lock, &record);
+	stale = liveness_of(&pin, dirfd, path) == DEAD && !claimed_elsewhere(lock, &record) &&
+		!lives_in_view(&pin, dirfd, path, lock, &record);
 	inode_unpin(&pin);
 	return stale;
 }

@@ -5,6 +5,7 @@
 #include "kernel.h"
 
 #include <asm/stat.h>
+#include <asm/statfs.h>
 #include <errno.h>
 #include <linux/fcntl.h>
 #include <linux/kcmp.h>
@@ -111,6 +112,7 @@ static int told(long result, const stat_told *found, struct kernel_file *file)
 		.uid = found->st_uid,
 		.born_nsec = 0,
 		.born_sec = 0,
+		.mount = 0,
 	};
 	return 0;
 }
@@ -142,6 +144,12 @@ int kernel_fstat(int fd, struct kernel_file *file)
 #endif
 
 #if defined(SYS_statx) && defined(STATX_BTIME)
+#ifdef STATX_MNT_ID
+#define MOUNT_WANTED STATX_MNT_ID
+#else
+#define MOUNT_WANTED 0
+#endif
+
 /* As stat(2) has it: new_encode_dev in the kernel's include/linux/kdev_t.h. */
 static uint64_t device(uint32_t major, uint32_t minor)
 {
@@ -153,7 +161,7 @@ int kernel_statx(int dirfd, const char *path, int flags, struct kernel_file *fil
 	struct statx found;
 
 	if (CALL(SYS_statx, INT(dirfd), POINTER(path), INT(flags),
-		    INT(STATX_BASIC_STATS | STATX_BTIME), POINTER(&found)) != 0)
+		    INT(STATX_BASIC_STATS | STATX_BTIME | MOUNT_WANTED), POINTER(&found)) != 0)
 		return -1;
 	*file = (struct kernel_file){
 		.dev = device(found.stx_dev_major, found.stx_dev_minor),
@@ -167,6 +175,10 @@ int kernel_statx(int dirfd, const char *path, int flags, struct kernel_file *fil
 		file->born_sec = found.stx_btime.tv_sec;
 		file->born_nsec = found.stx_btime.tv_nsec;
 	}
+#ifdef STATX_MNT_ID
+	if (found.stx_mask & STATX_MNT_ID)
+		file->mount = found.stx_mnt_id;
+#endif
 	return 0;
 }
 #else /* the headers are older than Linux 4.11 */
@@ -177,6 +189,21 @@ int kernel_statx(int dirfd, const char *path, int flags, struct kernel_file *fil
 	return -1;
 }
 #endif
+
+int kernel_fstatfs(int fd, uint32_t *type)
+{
+#ifdef SYS_fstatfs64
+	struct statfs64 found;
+	int result = (int)CALL(SYS_fstatfs64, INT(fd), sizeof(found), POINTER(&found));
+#else
+	struct statfs found;
+	int result = (int)CALL(SYS_fstatfs, INT(fd), POINTER(&found));
+#endif
+
+	if (result == 0)
+		*type = (uint32_t)found.f_type;
+	return result;
+}
 
 /* ---- files ---- */
 

@@ -50,6 +50,7 @@ struct kernel_file {
 	uint32_t uid;
 	uint32_t born_nsec; /* with born_sec zero where it is not told */
 	int64_t born_sec;
+	uint64_t mount; /* the id of its mount; 0: not told */
 };
 
 /* fstatat(2), which tells no birth. */
@@ -58,8 +59,14 @@ int kernel_stat(int dirfd, const char *path, int flags, struct kernel_file *file
 /* fstat(2). */
 int kernel_fstat(int fd, struct kernel_file *file);
 
-/* statx(2), with the birth where the file system knows it. ENOSYS before Linux 4.11. */
+/*
+ * statx(2), with the birth where the file system knows it, and since Linux 5.8 with the mount.
+ * ENOSYS before Linux 4.11.
+ */
 int kernel_statx(int dirfd, const char *path, int flags, struct kernel_file *file);
+
+/* fstatfs(2): the type of the file system alone, in the 32 bits of linux/magic.h. */
+int kernel_fstatfs(int fd, uint32_t *type);
 
 /* Files. The flags are libc's, which are the kernel's; descriptors are always close-on-exec. */
 int kernel_open(int dirfd, const char *path, int flags, unsigned int mode);

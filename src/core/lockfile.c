@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "filesystem.h"
 #include "kernel.h"
 #include "text.h"
 
@@ -685,4 +686,10 @@ bool lockfile_record(const struct lockfile *lock, struct record *record)
 
 	errno = saved;
 	return record_read(record, text, length < 0 ? 0 : (size_t)length);
+}
+
+bool lockfile_from_elsewhere(const struct lockfile *lock, const struct record *record)
+{
+	return record_from_elsewhere(record) &&
+	       (filesystem_locks_remotely(lock->fd) || !lockfile_claimed(lock));
 }
