@@ -97,19 +97,19 @@ bool filesystem_is_overlay(const struct superblock *superblock)
 	return superblock->type == OVERLAYFS_MAGIC;
 }
 
-static int look_at_directory(int dirfd, const char *path, struct kernel_file *found)
+static int look_at_directory(int dirfd, const char *path, struct kernel_mount *found)
 {
 	size_t length = inode_directory(path);
 	char *directory;
 	int result;
 
 	if (length == 0)
-		return kernel_statx(dirfd, "", AT_EMPTY_PATH, found);
+		return kernel_statx_mount(dirfd, "", AT_EMPTY_PATH, found);
 	directory = scratch_take(length + 1);
 	if (!directory)
 		return -1;
 	memcpy(directory, path, length);
-	result = kernel_statx(dirfd, directory, 0, found);
+	result = kernel_statx_mount(dirfd, directory, 0, found);
 	scratch_give_back(directory, length + 1);
 	return result;
 }
@@ -121,10 +121,10 @@ static int look_at_directory(int dirfd, const char *path, struct kernel_file *fo
  */
 static bool device_of_overlay(const struct pin *pin, int dirfd, const char *path, uint32_t *dev)
 {
-	struct kernel_file file, directory;
+	struct kernel_mount file, directory;
 
-	if (kernel_statx(pin->fd, "", AT_EMPTY_PATH, &file) != 0 || file.mount == 0 ||
-		look_at_directory(dirfd, path, &directory) != 0 || directory.mount != file.mount)
+	if (kernel_statx_mount(pin->fd, "", AT_EMPTY_PATH, &file) != 0 ||
+		look_at_directory(dirfd, path, &directory) != 0 || directory.id != file.id)
 		return false;
 	*dev = decoded(directory.dev);
 	return true;

@@ -112,7 +112,6 @@ static int told(long result, const stat_told *found, struct kernel_file *file)
 		.uid = found->st_uid,
 		.born_nsec = 0,
 		.born_sec = 0,
-		.mount = 0,
 	};
 	return 0;
 }
@@ -144,12 +143,6 @@ int kernel_fstat(int fd, struct kernel_file *file)
 #endif
 
 #if defined(SYS_statx) && defined(STATX_BTIME)
-#ifdef STATX_MNT_ID
-#define MOUNT_WANTED STATX_MNT_ID
-#else
-#define MOUNT_WANTED 0
-#endif
-
 /* As stat(2) has it: new_encode_dev in the kernel's include/linux/kdev_t.h. */
 static uint64_t device(uint32_t major, uint32_t minor)
 {
@@ -161,7 +154,7 @@ int kernel_statx(int dirfd, const char *path, int flags, struct kernel_file *fil
 	struct statx found;
 
 	if (CALL(SYS_statx, INT(dirfd), POINTER(path), INT(flags),
-		    INT(STATX_BASIC_STATS | STATX_BTIME | MOUNT_WANTED), POINTER(&found)) != 0)
+		    INT(STATX_BASIC_STATS | STATX_BTIME), POINTER(&found)) != 0)
 		return -1;
 	*file = (struct kernel_file){
 		.dev = device(found.stx_dev_major, found.stx_dev_minor),
@@ -175,16 +168,34 @@ int kernel_statx(int dirfd, const char *path, int flags, struct kernel_file *fil
 		file->born_sec = found.stx_btime.tv_sec;
 		file->born_nsec = found.stx_btime.tv_nsec;
 	}
-#ifdef STATX_MNT_ID
-	if (found.stx_mask & STATX_MNT_ID)
-		file->mount = found.stx_mnt_id;
-#endif
 	return 0;
 }
 #else /* the headers are older than Linux 4.11 */
 int kernel_statx(int dirfd, const char *path, int flags, struct kernel_file *file)
 {
 	(void)dirfd, (void)path, (void)flags, (void)file;
+	errno = ENOSYS;
+	return -1;
+}
+#endif
+
+#if defined(SYS_statx) && defined(STATX_MNT_ID)
+int kernel_statx_mount(int dirfd, const char *path, int flags, struct kernel_mount *mount)
+{
+	struct statx found;
+
+	if (CALL(SYS_statx, INT(dirfd), POINTER(path), INT(flags), INT(STATX_MNT_ID),
+		    POINTER(&found)) != 0)
+		return -1;
+	*mount = (struct kernel_mount){
+		.dev = device(found.stx_dev_major, found.stx_dev_minor), .id = found.stx_mnt_id};
+	errno = found.stx_mask & STATX_MNT_ID ? errno : ENOSYS;
+	return found.stx_mask & STATX_MNT_ID ? 0 : -1;
+}
+#else /* the headers are older than Linux 5.8 */
+int kernel_statx_mount(int dirfd, const char *path, int flags, struct kernel_mount *mount)
+{
+	(void)dirfd, (void)path, (void)flags, (void)mount;
 	errno = ENOSYS;
 	return -1;
 }

@@ -50,7 +50,6 @@ struct kernel_file {
 	uint32_t uid;
 	uint32_t born_nsec; /* with born_sec zero where it is not told */
 	int64_t born_sec;
-	uint64_t mount; /* the id of its mount; 0: not told */
 };
 
 /* fstatat(2), which tells no birth. */
@@ -59,11 +58,15 @@ int kernel_stat(int dirfd, const char *path, int flags, struct kernel_file *file
 /* fstat(2). */
 int kernel_fstat(int fd, struct kernel_file *file);
 
-/*
- * statx(2), with the birth where the file system knows it, and since Linux 5.8 with the mount.
- * ENOSYS before Linux 4.11.
- */
+/* statx(2), with the birth where the file system knows it. ENOSYS before Linux 4.11. */
 int kernel_statx(int dirfd, const char *path, int flags, struct kernel_file *file);
+
+/* statx(2): the device and the id of the mount a file was found in. ENOSYS before Linux 5.8. */
+struct kernel_mount {
+	uint64_t dev; /* as stat(2) encodes it */
+	uint64_t id;
+};
+int kernel_statx_mount(int dirfd, const char *path, int flags, struct kernel_mount *mount);
 
 /* fstatfs(2): the type of the file system alone, in the 32 bits of linux/magic.h. */
 int kernel_fstatfs(int fd, uint32_t *type);

@@ -429,6 +429,7 @@ bool lockfile_peek(struct lockfile *lock)
 		kernel_close(lock->fd);
 		lock->fd = -1;
 	}
+	lock->recorded = lock->fd >= 0 && found.size > 0;
 	errno = saved;
 	return lock->fd >= 0;
 }
