@@ -6,6 +6,7 @@ libcore_la_SOURCES = \
 	src/core/filesystem.c src/core/filesystem.h \
 	src/core/filter.c src/core/filter.h \
 	src/core/guard.c src/core/guard.h \
+	src/core/held.c src/core/held.h \
 	src/core/inode.c src/core/inode.h \
 	src/core/judge.c src/core/judge.h \
 	src/core/kernel.c src/core/kernel.h \
@@ -17,6 +18,7 @@ libcore_la_SOURCES = \
 	src/core/scratch.c src/core/scratch.h \
 	src/core/self.c src/core/self.h \
 	src/core/sockdiag.c src/core/sockdiag.h \
+	src/core/shared.c src/core/shared.h \
 	src/core/step.c src/core/step.h \
 	src/core/text.c src/core/text.h
 libcore_la_CFLAGS = $(AM_CFLAGS) -fvisibility=hidden

@@ -134,6 +134,7 @@ static int unlink_socket(const char *path, bool named)
 static int clean_socket(const char *path, bool named)
 {
 	struct lockfile lock;
+	struct place place;
 	struct pin pin;
 	enum liveness liveness;
 	bool stale;
@@ -145,7 +146,8 @@ static int clean_socket(const char *path, bool named)
 	inode_unpin(&pin);
 	lockfile_name(&lock, AT_FDCWD, path);
 	lockfile_peek(&lock);
-	stale = liveness == DEAD && judge_stale(AT_FDCWD, path, &lock);
+	place = place_of(AT_FDCWD, path);
+	stale = liveness == DEAD && judge_stale(&place, &lock);
 	if (!stale)
 		status = tell_live(path, named, liveness, &lock);
 	lockfile_leave(&lock);
@@ -158,9 +160,9 @@ static int clean_socket(const char *path, bool named)
 
 static bool is_lockfile_name(const char *path)
 {
-	char socket[LOCKFILE_PATH];
+	char socket[PATH_MAX];
 
-	return lockfile_socket(path, socket);
+	return lockfile_socket(path, socket, sizeof(socket));
 }
 
 static bool is_locked(const struct lockfile *lock)
@@ -219,11 +221,11 @@ static int remove_lockfile(const char *path, struct lockfile *lock, bool named)
 static int clean_lockfile(const char *path, bool named)
 {
 	struct lockfile lock;
-	char socket[LOCKFILE_PATH];
+	char socket[PATH_MAX];
 	const char *why;
 	int status;
 
-	lockfile_socket(path, socket);
+	lockfile_socket(path, socket, sizeof(socket));
 	lockfile_name(&lock, AT_FDCWD, socket);
 	if (!lockfile_peek(&lock))
 		return access(path, F_OK) == 0

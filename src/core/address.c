@@ -20,15 +20,23 @@ static bool is_readable(uintptr_t bytes, size_t length)
 						 kernel_can_read(bytes + length - set));
 }
 
+/* A seccomp filter may forbid the question. Then the address says what the socket is. */
+static bool may_be_unix(int fd)
+{
+	int domain = 0;
+	socklen_t size = sizeof(domain);
+
+	if (kernel_getsockopt(fd, SO_DOMAIN, &domain, &size) == 0)
+		return domain == AF_UNIX;
+	return kernel_is_forbidden(errno);
+}
+
 bool address_path(int fd, const struct sockaddr *address, socklen_t length, char *path)
 {
 	struct sockaddr_un copy = {0};
-	int domain = 0;
-	socklen_t size = sizeof(domain);
 	const size_t start = offsetof(struct sockaddr_un, sun_path);
 
-	if (kernel_getsockopt(fd, SO_DOMAIN, &domain, &size) != 0 || domain != AF_UNIX ||
-		length <= start || length > sizeof(copy) ||
+	if (!may_be_unix(fd) || length <= start || length > sizeof(copy) ||
 		!is_readable((uintptr_t)address, length))
 		return false;
 	memcpy(&copy, address, length);

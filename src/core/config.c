@@ -74,11 +74,11 @@ static bool set_log(const char *value)
 	return true;
 }
 
-/* Each pattern absolute, or it could match no path. */
+/* Each pattern absolute, or it could match no path. Empty ones, as in "/a:", match none either. */
 static bool set_patterns(const char **to, const char *value)
 {
 	for (const char *at = value;; at++) {
-		if (*at != '/' && *at != '*')
+		if (*at != '/' && *at != '*' && *at != ':' && *at != '\0')
 			return false;
 		at += strcspn(at, ":");
 		if (*at == '\0')

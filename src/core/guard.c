@@ -9,6 +9,7 @@
 
 #include "address.h"
 #include "config.h"
+#include "filter.h"
 #include "judge.h"
 #include "kernel.h"
 #include "owned.h"
@@ -45,7 +46,7 @@ static bool went_with_its_socket(const struct call *call)
 	struct kernel_file found;
 	size_t length;
 
-	if (call->newpath || !lockfile_socket(call->path, directory))
+	if (call->newpath || !lockfile_socket(call->path, directory, sizeof(directory)))
 		return false;
 	length = inode_directory(call->path);
 	if (length + 2 > sizeof(directory))
@@ -97,12 +98,16 @@ static bool answered_unseen(const struct call *call, int saved, int *result)
 {
 	int looked = errno;
 	bool unusable = looked == EFAULT || looked == ENOTDIR || looked == ENAMETOOLONG ||
-			looked == ELOOP; /* for anybody */
+			looked == ELOOP || /* for anybody */
+			kernel_is_forbidden(looked);
 	size_t length = unusable ? 0 : strlen(call->path);
 
 	errno = saved;
-	/* Harmless as it is; or too long for a slash, and for anybody to bind. */
-	if (length == 0 || call->path[length - 1] == '/' || length + 2 > PATH_MAX) {
+	/*
+	 * Harmless as it is; or too long for a slash, and for anybody to bind; or a filter of the
+	 * process's own might not let another path than its own pass.
+	 */
+	if (length == 0 || filter_any() || call->path[length - 1] == '/' || length + 2 > PATH_MAX) {
 		*result = call->perform(call);
 		return true;
 	}
@@ -135,12 +140,29 @@ static int take_away(const struct call *call, struct step *step)
 	return result;
 }
 
+/* The call on the names as they are in their directories. */
+static struct call call_in(const struct call *call, const struct step *step)
+{
+	struct call here = *call;
+
+	if (step->guarded[FROM]) {
+		here.dirfd = step->place[FROM].at;
+		here.path = step->place[FROM].name;
+	}
+	if (step->guarded[TO]) {
+		here.newdir = step->place[TO].at;
+		here.newpath = step->place[TO].name;
+	}
+	return here;
+}
+
 static int unlink_judged(const struct call *call, struct step *step, struct judgement *judgement)
 {
+	const struct call here = call_in(call, step);
 	struct lockfile *lock = &step->lock[FROM];
 	int result = -1;
 
-	judge(call->dirfd, call->path, lock, judgement);
+	judge(&step->place[FROM], lock, judgement);
 	switch (judgement->whose) {
 	case THEIRS:
 		break;
@@ -149,16 +171,28 @@ static int unlink_judged(const struct call *call, struct step *step, struct judg
 		errno = judgement->error;
 		break;
 	case NO_SOCKET:
-		result = call->perform(call);
+	case UNJUDGED:
+		result = here.perform(&here);
 		break;
 	case MINE:
 	case NOBODYS:
-		result = take_away(call, step);
+		result = take_away(&here, step);
 		if (result == 0)
 			lockfile_remove(lock);
 		break;
 	}
 	return result;
+}
+
+static void report_unlink(const struct call *call, enum whose whose)
+{
+	if (whose == MINE)
+		report_decision(call->verb, call->path, "left to libc: its own socket");
+	if (whose == NOBODYS)
+		report_decision(call->verb, call->path, "left to libc: a stale name");
+	if (whose == UNJUDGED)
+		report_decision(call->verb, call->path,
+			"left to libc: a seccomp filter of the process forbids to ask");
 }
 
 static int unlink_in_step(const struct call *call, struct step *step)
@@ -167,10 +201,12 @@ static int unlink_in_step(const struct call *call, struct step *step)
 	int result;
 
 	step_add(step, FROM, call->dirfd, call->path);
-	if (!step->guarded[FROM])
+	if (!step->guarded[FROM]) {
+		report_decision(call->verb, call->path, "left to libc: a setting ignores the path");
 		return call->perform(call);
+	}
 	if (!step_try(step)) {
-		if (judge_in_use(call->dirfd, call->path, &step->lock[FROM], &judgement))
+		if (judge_in_use(&step->place[FROM], &step->lock[FROM], &judgement))
 			return refuse(call->verb, call->path, &judgement);
 		if (!step_enter(step))
 			return refuse_busy(call->verb, call->path);
@@ -181,10 +217,7 @@ static int unlink_in_step(const struct call *call, struct step *step)
 		return refuse(call->verb, call->path, &judgement);
 	if (judgement.whose == MINE && result == 0)
 		owned_forget(&judgement.inode, &judgement.lockfile);
-	if (judgement.whose == MINE || judgement.whose == NOBODYS)
-		report_decision(call->verb, call->path,
-			judgement.whose == MINE ? "left to libc: its own socket"
-						: "left to libc: a stale name");
+	report_unlink(call, judgement.whose);
 	return result;
 }
 
@@ -209,7 +242,7 @@ static __attribute__((noinline)) int unlink_lockfile(const struct call *call)
 	char path[LOCKFILE_PATH];
 	int result;
 
-	if (!lockfile_socket(call->path, path))
+	if (!lockfile_socket(call->path, path, sizeof(path)))
 		return call->perform(call);
 	step_begin(&step);
 	step_add(&step, FROM, call->dirfd, path);
@@ -280,14 +313,11 @@ static void settle_renamed(const struct call *call, struct step *step,
 		lockfile_remove(from);
 }
 
-static void judge_names(const struct call *call, struct step *step, struct judgement *judgements)
+static void judge_names(struct step *step, struct judgement *judgements)
 {
-	const int dirs[NAMES] = {call->dirfd, call->newdir};
-	const char *const paths[NAMES] = {call->path, call->newpath};
-
 	for (int i = 0; i < NAMES; i++) {
 		if (step->guarded[i])
-			judge(dirs[i], paths[i], &step->lock[i], &judgements[i]);
+			judge(&step->place[i], &step->lock[i], &judgements[i]);
 		else
 			judgements[i] = (struct judgement){.whose = NO_SOCKET};
 	}
@@ -322,9 +352,10 @@ static int in_the_way(const struct call *call, const struct step *step,
 static int rename_judged(const struct call *call, struct step *step, struct judgement *judgements,
 	int *obstacle)
 {
+	struct call here;
 	int result;
 
-	judge_names(call, step, judgements);
+	judge_names(step, judgements);
 	*obstacle = in_the_way(call, step, judgements);
 	if (*obstacle != NAMES)
 		return -1;
@@ -334,10 +365,11 @@ static int rename_judged(const struct call *call, struct step *step, struct judg
 		errno = judgements[i].error;
 		return -1;
 	}
+	here = call_in(call, step);
 	if (same_socket(judgements) || (call->flags & RENAME_EXCHANGE))
-		result = call->perform(call);
+		result = here.perform(&here);
 	else
-		result = take_away(call, step);
+		result = take_away(&here, step);
 	if (result == 0 && !same_socket(judgements))
 		settle_renamed(call, step, judgements);
 	return result;
@@ -362,7 +394,10 @@ static int rename_in_step(const struct call *call, struct step *step, bool from_
 	if (result == 0 && judgements[TO].whose == MINE && !(call->flags & RENAME_EXCHANGE) &&
 		!same_socket(judgements))
 		owned_forget(&judgements[TO].inode, &judgements[TO].lockfile);
-	report_decision(call->verb, call->newpath, "left to libc: no live owner loses a name");
+	report_decision(call->verb, call->newpath,
+		step->guarded[TO] || step->guarded[FROM]
+			? "left to libc: no live owner loses a name"
+			: "left to libc: a setting ignores the path");
 	return result;
 }
 
@@ -411,7 +446,7 @@ static int look_flags(const struct call *call)
 }
 
 /* The new name is as ours as the socket is; of a foreign one it is ours to remove again. */
-static void note_linked(const struct call *call, struct step *step)
+static void note_linked(struct step *step)
 {
 	struct lockfile *to = &step->lock[TO];
 	struct inode inode;
@@ -419,9 +454,10 @@ static void note_linked(const struct call *call, struct step *step)
 	bool mine;
 	int claim;
 
-	if (!step->guarded[TO] || inode_identify(call->newdir, call->newpath, &inode) != 0)
+	if (!step->guarded[TO] ||
+		inode_identify(step->place[TO].at, step->place[TO].name, &inode) != 0)
 		return;
-	mine = owned_is_mine(&inode, &step->lock[FROM]);
+	mine = owned_is_mine(&inode, &step->lock[FROM]) == OWNED_SOCKET;
 	if (!mine || !lockfile_record(&step->lock[FROM], &record))
 		record_of_self(&record, -1);
 	claim = lockfile_claim(to, &record);
@@ -432,6 +468,7 @@ static void note_linked(const struct call *call, struct step *step)
 static int link_in_step(const struct call *call, struct step *step)
 {
 	struct judgement to = {0};
+	struct call here;
 	int saved = errno;
 	bool claimed;
 	int result;
@@ -442,18 +479,21 @@ static int link_in_step(const struct call *call, struct step *step)
 	step->lock[TO].to_claim = true;
 	if (!step_enter(step))
 		return refuse_busy(call->verb, call->newpath);
-	claimed = inode_identify(call->newdir, call->newpath, &to.inode) != 0 && errno == ENOENT &&
-		  judge_absent_claimed(&step->lock[TO], &to);
+	claimed = inode_identify(step->place[TO].at, step->place[TO].name, &to.inode) != 0 &&
+		  errno == ENOENT && judge_absent_claimed(&step->lock[TO], &to);
 	errno = saved;
-	result = claimed ? -1 : call->perform(call);
+	here = call_in(call, step);
+	result = claimed ? -1 : here.perform(&here);
 	if (result == 0) {
-		note_linked(call, step);
+		note_linked(step);
 		errno = saved;
 	}
 	step_leave(step);
 	if (claimed)
 		return refuse(call->verb, call->newpath, &to);
-	report_decision(call->verb, call->newpath, "left to libc: no live owner claims the name");
+	report_decision(call->verb, call->newpath,
+		step->guarded[TO] ? "left to libc: no live owner claims the name"
+				  : "left to libc: a setting ignores the path");
 	return result;
 }
 
@@ -508,30 +548,30 @@ static bool wants_reuse(int fd)
 	return on != 0;
 }
 
-static void note_bound(int fd, const char *path, struct lockfile *lock)
+static void note_bound(int fd, const struct place *place, struct lockfile *lock)
 {
 	struct inode inode;
 	struct record record;
 
-	if (inode_identify(AT_FDCWD, path, &inode) != 0)
+	if (inode_identify(place->at, place->name, &inode) != 0)
 		return;
 	record_of_self(&record, fd);
 	owned_note(&inode, &lock->file, lockfile_claim(lock, &record), record.cookie, false);
 }
 
-enum bound { UNDECIDED, BOUND, FAILED, REFUSED, AGAIN, NO_ROOM };
+enum bound { UNDECIDED, BOUND, FAILED, REFUSED, AGAIN, LACKS_ROOM };
 
 /* Removes a stale name, and the claims on it. Returns AGAIN for a bind on the absent path. */
-static enum bound replace_stale(const char *path, struct lockfile *lock)
+static enum bound replace_stale(const struct place *place, struct lockfile *lock)
 {
 	struct inode inode;
 
-	if (inode_identify(AT_FDCWD, path, &inode) != 0) {
+	if (inode_identify(place->at, place->name, &inode) != 0) {
 		errno = EADDRINUSE;
 		return FAILED;
 	}
 	lockfile_note_left(lock, true);
-	if (kernel_unlink(AT_FDCWD, path) != 0) {
+	if (kernel_unlink(place->at, place->name) != 0) {
 		lockfile_note_left(lock, false);
 		errno = EADDRINUSE;
 		return FAILED;
@@ -543,13 +583,14 @@ static enum bound replace_stale(const char *path, struct lockfile *lock)
 }
 
 /* Claims of others, for which an owner stands or has stood: they come before libc's bind. */
-static enum bound heed_claims(const char *path, struct lockfile *lock, struct judgement *judgement)
+static enum bound heed_claims(const struct place *place, struct lockfile *lock,
+	struct judgement *judgement)
 {
 	struct kernel_file found;
 
 	if (!lockfile_claimed(lock) || owned_claim_on(&lock->file) >= 0)
 		return UNDECIDED;
-	if (inode_look(AT_FDCWD, path, &found) == 0)
+	if (inode_look(place->at, place->name, &found) == 0)
 		return FAILED; /* and libc is not asked: the name may go before it gets there */
 	if (errno != ENOENT)
 		return UNDECIDED;
@@ -565,55 +606,71 @@ static int perform_bind(const struct bind_call *call)
 }
 
 /* One go under the mutex. */
-static enum bound bind_once(const struct bind_call *call, const char *path, struct lockfile *lock,
-	struct judgement *judgement)
+static enum bound bind_once(const struct bind_call *call, const struct place *place,
+	struct lockfile *lock, struct judgement *judgement)
 {
 	int saved = errno;
 	enum bound bound;
 
 	memset(judgement, 0, sizeof(*judgement));
-	bound = heed_claims(path, lock, judgement);
+	bound = heed_claims(place, lock, judgement);
 	errno = saved;
 	if (bound == REFUSED || bound == AGAIN)
 		return bound;
 	if (bound == FAILED) {
 		errno = EADDRINUSE;
 	} else if (perform_bind(call) == 0) {
-		note_bound(call->fd, path, lock);
+		note_bound(call->fd, place, lock);
 		return BOUND;
 	}
 	if ((errno == ENOSPC || errno == EDQUOT) && lock->fd >= 0)
-		return NO_ROOM;
-	if (errno == EADDRINUSE && wants_reuse(call->fd) && judge_stale(AT_FDCWD, path, lock))
-		return replace_stale(path, lock);
+		return LACKS_ROOM;
+	if (errno == EADDRINUSE && wants_reuse(call->fd) && judge_stale(place, lock))
+		return replace_stale(place, lock);
 	return FAILED;
+}
+
+static int bind_ignored(const struct bind_call *call, const char *path)
+{
+	report_decision("bind", path, "left to libc: a setting ignores the path");
+	return perform_bind(call);
+}
+
+/* What became of it, when it was not refused. */
+static const char *decision_of(enum bound bound)
+{
+	if (bound == BOUND)
+		return "left to libc: no live owner claims the name";
+	return errno == EADDRINUSE ? "failed as without the guard: the path exists"
+				   : "failed as without the guard";
 }
 
 static int bind_in_step(const struct bind_call *call, const char *path, struct step *step)
 {
+	struct lockfile *lock = &step->lock[TO];
+	const struct place *place = &step->place[TO];
 	struct judgement judgement;
 	enum bound bound = AGAIN;
 
 	step_add(step, TO, AT_FDCWD, path);
-	step->lock[TO].to_claim = true;
+	lock->to_claim = true;
 	if (!step->guarded[TO])
-		return perform_bind(call);
+		return bind_ignored(call, path);
 	for (int i = 0; i < LOOKS && bound == AGAIN; i++) {
 		if (!step_enter(step))
 			return refuse_busy("bind", path);
-		bound = bind_once(call, path, &step->lock[TO], &judgement);
+		bound = bind_once(call, place, lock, &judgement);
 		step_leave(step);
 	}
 	if (bound == REFUSED)
 		return refuse("bind", path, &judgement);
-	if (bound == NO_ROOM && perform_bind(call) == 0) {
-		note_bound(call->fd, path,
-			&step->lock[TO]); /* the lock file had taken the last room */
+	if (bound == LACKS_ROOM && perform_bind(call) == 0) {
+		note_bound(call->fd, place, lock); /* the lock file had taken the last room */
 		bound = BOUND;
 	}
 	if (bound == AGAIN) /* others were faster each time */
 		errno = EADDRINUSE;
-	report_decision("bind", path, "left to libc: no live owner claims the name");
+	report_decision("bind", path, decision_of(bound));
 	return bound == BOUND ? 0 : -1;
 }
 

@@ -85,3 +85,27 @@ size_t inode_directory(const char *path)
 		length--;
 	return length;
 }
+
+bool inode_list(int directory, bool (*found)(const char *entry, void *about), void *about)
+{
+	struct entry { /* linux_dirent64, getdents(2) */
+		uint64_t ino;
+		int64_t offset;
+		unsigned short length;
+		unsigned char type;
+		char name[];
+	};
+	_Alignas(struct entry) char list[512];
+	ssize_t filled;
+
+	while ((filled = kernel_getdents(directory, list, sizeof(list))) > 0) {
+		for (ssize_t at = 0; at < filled;) {
+			const struct entry *entry = (const struct entry *)(const void *)(list + at);
+
+			at += entry->length;
+			if (found(entry->name, about))
+				return true;
+		}
+	}
+	return false;
+}

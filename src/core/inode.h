@@ -34,6 +34,24 @@ struct pin {
 	struct inode inode;
 };
 
+/*
+ * A socket path, as the program gave it and as a name in its directory. The directory is opened
+ * once, so that look, lock file and act are in the same one whatever another thread's chdir(2) or
+ * a rename above does meanwhile.
+ */
+struct place {
+	int dirfd;
+	const char *path;
+	int at;           /* O_PATH, or dirfd where the directory could not be opened */
+	const char *name; /* in `at`: the last component, or path */
+};
+
+/* A path that is to be looked at as it is given. */
+static inline struct place place_of(int dirfd, const char *path)
+{
+	return (struct place){.dirfd = dirfd, .path = path, .at = dirfd, .name = path};
+}
+
 bool file_same(const struct file_id *a, const struct file_id *b);
 bool inode_same(const struct inode *a, const struct inode *b);
 
@@ -60,6 +78,12 @@ int inode_pin(int dirfd, const char *path, struct pin *pin);
 
 /* Leaves errno alone. */
 void inode_unpin(struct pin *pin);
+
+/*
+ * Calls back for each entry of an open directory until that says true. Not readdir(3), which
+ * allocates.
+ */
+bool inode_list(int directory, bool (*found)(const char *entry, void *about), void *about);
 
 /* How many bytes of a path name the directory, the last slash included; 0: the current one. */
 size_t inode_directory(const char *path);

@@ -16,8 +16,9 @@
 
 enum whose {
 	MINE,
-	NOBODYS, /* stale */
-	THEIRS,  /* live, or nobody would tell */
+	NOBODYS,  /* stale */
+	THEIRS,   /* live, or nobody would tell */
+	UNJUDGED, /* a socket, but this process's own seccomp filters keep the guard from asking */
 	ABSENT,
 	NO_SOCKET,
 	UNSEEN, /* the look failed, see error */
@@ -34,7 +35,7 @@ struct judgement {
 };
 
 /* The lock file need not be open. */
-void judge(int dirfd, const char *path, struct lockfile *lock, struct judgement *judgement);
+void judge(const struct place *place, struct lockfile *lock, struct judgement *judgement);
 
 /*
  * While the mutex is busy: is the socket at this name live, and certainly not ours? Who holds it
@@ -42,15 +43,15 @@ void judge(int dirfd, const char *path, struct lockfile *lock, struct judgement 
  * and so does a process with names of its own: before it has its answer another of its threads may
  * have noted this one, and closed the socket. The lock file, closed before and after, tells who.
  */
-bool judge_in_use(int dirfd, const char *path, struct lockfile *lock, struct judgement *judgement);
+bool judge_in_use(const struct place *place, struct lockfile *lock, struct judgement *judgement);
 
-/* Judged to be MINE, NOBODYS or THEIRS. */
+/* Judged to be MINE, NOBODYS, THEIRS or UNJUDGED. */
 bool judge_is_socket(const struct judgement *judgement);
 
 /* Of an absent name: does an owner claim it all the same? Then rival and record are filled in. */
 bool judge_absent_claimed(const struct lockfile *lock, struct judgement *judgement);
 
 /* Is the socket at this name gone? Our own keeps the name as well as anybody's. */
-bool judge_stale(int dirfd, const char *path, struct lockfile *lock);
+bool judge_stale(const struct place *place, struct lockfile *lock);
 
 #endif

@@ -28,6 +28,14 @@ typedef struct stat stat_told;
 typedef struct stat64 stat_told;
 #define SYS_STAT_AT SYS_fstatat64
 #define SYS_STAT_FD SYS_fstat64
+#else /* the youngest architectures have statx alone */
+#define SYS_STAT_FD SYS_statx
+#endif
+
+#ifdef SYS_fstatfs64
+#define SYS_STATFS_FD SYS_fstatfs64
+#else
+#define SYS_STATFS_FD SYS_fstatfs
 #endif
 
 #ifdef SYS_fcntl64
@@ -130,7 +138,7 @@ int kernel_fstat(int fd, struct kernel_file *file)
 
 	return told(CALL(SYS_STAT_FD, INT(fd), POINTER(&found)), &found, file);
 }
-#else /* the youngest architectures have statx alone */
+#else
 int kernel_stat(int dirfd, const char *path, int flags, struct kernel_file *file)
 {
 	return kernel_statx(dirfd, path, flags, file);
@@ -205,10 +213,10 @@ int kernel_fstatfs(int fd, uint32_t *type)
 {
 #ifdef SYS_fstatfs64
 	struct statfs64 found;
-	int result = (int)CALL(SYS_fstatfs64, INT(fd), sizeof(found), POINTER(&found));
+	int result = (int)CALL(SYS_STATFS_FD, INT(fd), sizeof(found), POINTER(&found));
 #else
 	struct statfs found;
-	int result = (int)CALL(SYS_fstatfs, INT(fd), POINTER(&found));
+	int result = (int)CALL(SYS_STATFS_FD, INT(fd), POINTER(&found));
 #endif
 
 	if (result == 0)
@@ -383,6 +391,21 @@ ssize_t kernel_sendto(int fd, const void *bytes, size_t size, int flags, const v
 ssize_t kernel_recv(int fd, void *bytes, size_t size, int flags)
 {
 	return SOCKET_CALL(SYS_recvfrom, 12, INT(fd), POINTER(bytes), size, INT(flags));
+}
+
+bool kernel_permits_proofs(void)
+{
+	const uint64_t none[6] = {0};
+	const uint64_t type[6] = {0, SOL_SOCKET, SO_TYPE};
+	const uint64_t netlink[6] = {AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, 4 /* sock_diag */};
+	int saved = errno;
+	bool permits = allowed(SYS_getsockname, none) && allowed(SYS_getsockopt, type) &&
+		       allowed(SYS_getpeername, none) && allowed(SYS_STAT_FD, none) &&
+		       allowed(SYS_STATFS_FD, none) && allowed(SYS_socket, netlink) &&
+		       allowed(SYS_sendto, none) && allowed(SYS_recvfrom, none);
+
+	errno = saved;
+	return permits;
 }
 
 int kernel_ioctl(int fd, unsigned long request)

@@ -101,6 +101,12 @@ int kernel_lock(int fd, int command, short type, uint32_t first, uint32_t count)
 /* Would a filter let lock files be locked and removed? Asked before one is created. */
 bool kernel_permits_locks(void);
 
+/*
+ * Would a filter let this process find out which of its descriptors is a certain socket? Without
+ * that, it cannot show that a socket is its own.
+ */
+bool kernel_permits_proofs(void);
+
 /* F_DUPFD_CLOEXEC and F_GETFD, fcntl(2). */
 int kernel_duplicate(int fd, int lowest);
 int kernel_descriptor_flags(int fd);

@@ -2,16 +2,15 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
 #include <signal.h>
-#include <stdatomic.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "filesystem.h"
+#include "filter.h"
+#include "held.h"
 #include "kernel.h"
+#include "shared.h"
 #include "text.h"
 
 enum { MUTEX = 0, CLAIM = 1 }; /* the bytes locked */
@@ -19,98 +18,9 @@ enum { MUTEX = 0, CLAIM = 1 }; /* the bytes locked */
 /* A file that is removed under our hands each time we open it; then others are busy with it. */
 #define TRIES 64
 
-/*
- * Descriptors of mutexes held right now, plus one, and by which thread. A fork in another thread
- * copies them, and its child would hold the mutex on if we died before giving it back.
+/* A user without a mapping in our user namespace, /proc/sys/kernel/overflowuid: it may be anybody.
  */
-static struct held {
-	atomic_int fd;
-	atomic_uintptr_t thread;
-} held[64];
-
-#define HELD (sizeof(held) / sizeof(held[0]))
-
-static uintptr_t this_thread(void)
-{
-	return (uintptr_t)pthread_self();
-}
-
-static bool note_held(int fd)
-{
-	int none = 0;
-
-	for (size_t i = 0; i < HELD; i++, none = 0) {
-		if (!atomic_compare_exchange_strong(&held[i].fd, &none, fd + 1))
-			continue;
-		atomic_store(&held[i].thread, this_thread());
-		return true;
-	}
-	return false;
-}
-
-/* Before fd is closed: its number may mean another file right after. */
-static void note_given_back(int fd)
-{
-	int noted = fd + 1;
-
-	for (size_t i = 0; i < HELD; i++, noted = fd + 1) {
-		if (atomic_load(&held[i].fd) != noted)
-			continue;
-		/* Who notes here next has not said who he is until he does. */
-		atomic_store(&held[i].thread, 0);
-		if (atomic_compare_exchange_strong(&held[i].fd, &noted, 0))
-			return;
-	}
-}
-
-/*
- * A fork between the opening of a descriptor and its note would copy one that its child knows
- * nothing of: what was opened while a fork was under way or began is not used.
- */
-static atomic_uint forks_begun;
-static atomic_uint forks_under_way;
-
-static bool no_fork_since(unsigned int begun)
-{
-	return atomic_load(&forks_under_way) == 0 && atomic_load(&forks_begun) == begun;
-}
-
-void lockfile_before_fork(void)
-{
-	atomic_fetch_add(&forks_under_way, 1);
-	atomic_fetch_add(&forks_begun, 1);
-}
-
-void lockfile_forked_child(void)
-{
-	atomic_fetch_sub(&forks_under_way, 1);
-}
-
-void lockfile_forked(void)
-{
-	int saved = errno;
-
-	atomic_store(&forks_under_way, 0);
-	for (size_t i = 0; i < HELD; i++) {
-		atomic_store(&held[i].thread, 0);
-		int noted = atomic_exchange(&held[i].fd, 0);
-		if (noted > 0)
-			kernel_close(noted - 1);
-	}
-	errno = saved;
-}
-
-bool lockfile_is_held_here(const struct lockfile *lock)
-{
-	for (size_t i = 0; i < HELD; i++) {
-		int fd = atomic_load(&held[i].fd) - 1;
-
-		if (fd >= 0 && atomic_load(&held[i].thread) == this_thread() &&
-			lockfile_is(fd, &lock->file))
-			return true;
-	}
-	return false;
-}
+#define UNMAPPED 65534U
 
 static void forget_state(struct lockfile *lock)
 {
@@ -122,6 +32,7 @@ static void forget_state(struct lockfile *lock)
 	lock->claimed = false;
 	lock->unclaimed = false;
 	lock->recorded = false;
+	lock->distrusted = false;
 }
 
 void lockfile_name(struct lockfile *lock, int dirfd, const char *path)
@@ -133,23 +44,38 @@ void lockfile_name(struct lockfile *lock, int dirfd, const char *path)
 	forget_state(lock);
 	lock->dirfd = dirfd;
 	lock->to_claim = false;
-	if (length == directory || length + LOCKFILE_LONGER >= sizeof(lock->path))
+	lock->directory = DIRECTORY_NOT_SEEN;
+	lock->length = 0;
+	if (length == directory || length + LOCKFILE_LONGER + SHARED_LONGER >= sizeof(lock->path))
 		return;
 	text_add_n(&text, path, directory);
 	text_add(&text, LOCKFILE_PREFIX);
 	text_add(&text, path + directory);
 	text_add(&text, LOCKFILE_SUFFIX);
+	lock->length = text.used;
 }
 
-bool lockfile_socket(const char *path, char socket[LOCKFILE_PATH])
+/* Without what shared.c may have put behind it; 0: no lock file's name. */
+static size_t plain_length(const char *path)
 {
-	struct text text = text_in(socket, LOCKFILE_PATH);
-	size_t directory = inode_directory(path);
 	size_t length = strlen(path);
+	size_t suffix = strlen(LOCKFILE_SUFFIX);
 
-	if (length - directory <= LOCKFILE_LONGER || length >= LOCKFILE_PATH ||
-		path[directory] != LOCKFILE_PREFIX[0] ||
-		strcmp(path + length - strlen(LOCKFILE_SUFFIX), LOCKFILE_SUFFIX) != 0)
+	if (length > SHARED_LONGER && shared_is_alternate(path + length - SHARED_LONGER))
+		length -= SHARED_LONGER;
+	return length > suffix && memcmp(path + length - suffix, LOCKFILE_SUFFIX, suffix) == 0
+		       ? length
+		       : 0;
+}
+
+bool lockfile_socket(const char *path, char *socket, size_t size)
+{
+	struct text text = text_in(socket, size);
+	size_t directory = inode_directory(path);
+	size_t length = plain_length(path);
+
+	if (length <= directory + LOCKFILE_LONGER || length - LOCKFILE_LONGER >= size ||
+		path[directory] != LOCKFILE_PREFIX[0])
 		return false;
 	text_add_n(&text, path, directory);
 	text_add_n(&text, path + directory + strlen(LOCKFILE_PREFIX),
@@ -157,36 +83,90 @@ bool lockfile_socket(const char *path, char socket[LOCKFILE_PATH])
 	return true;
 }
 
+/* ---- whom to believe ---- */
+
+/*
+ * Where strangers may create names, a file at the lock file's name counts if it is ours, and
+ * nobody else's: they would hold its mutex for ever, or write what they like into its record.
+ */
+static bool is_shared(struct lockfile *lock)
+{
+	struct kernel_file found;
+	size_t end;
+	char first;
+
+	if (lock->directory != DIRECTORY_NOT_SEEN)
+		return lock->directory == DIRECTORY_SHARED;
+	end = inode_directory(lock->path);
+	first = lock->path[end];
+	lock->path[end] = '\0'; /* what is left names the directory, for as long as we look */
+	lock->directory = inode_look(lock->dirfd, end == 0 ? "." : lock->path, &found) == 0 &&
+					  (found.mode & S_ISVTX) &&
+					  (found.mode & (S_IWGRP | S_IWOTH))
+				  ? DIRECTORY_SHARED
+				  : DIRECTORY_PRIVATE;
+	lock->path[end] = first;
+	return lock->directory == DIRECTORY_SHARED;
+}
+
+bool lockfile_counts(const struct kernel_file *found)
+{
+	return S_ISREG(found->mode) && found->nlink == 1 && found->uid == kernel_euid() &&
+	       found->uid != UNMAPPED;
+}
+
+/* Our own files and root's are believed without reserve. */
+static bool is_trusted(const struct kernel_file *found)
+{
+	return found->uid != UNMAPPED && (found->uid == kernel_euid() || found->uid == 0);
+}
+
+/* A regular file of one name only: anything else was put there to have us write elsewhere. */
+static bool validate(struct lockfile *lock, int fd)
+{
+	struct kernel_file found;
+
+	if (kernel_fstat(fd, &found) != 0 || !S_ISREG(found.mode) || found.nlink > 1 ||
+		(is_shared(lock) && found.nlink > 0 && !lockfile_counts(&found))) {
+		errno = EINVAL;
+		return false;
+	}
+	if (found.nlink == 0) {
+		errno = EAGAIN;
+		return false;
+	}
+	lock->file = file_of(&found);
+	lock->distrusted = !is_trusted(&found);
+	return true;
+}
+
+/* Opening says so of a file that somebody has a lease on, fcntl(2): only its owner can. */
+static void note_lease(struct lockfile *lock)
+{
+	int saved = errno;
+	struct kernel_file found;
+
+	if (errno == EWOULDBLOCK && inode_look(lock->dirfd, lock->path, &found) == 0)
+		lock->distrusted = !is_trusted(&found);
+	errno = saved;
+}
+
+/* ---- opening ---- */
+
 static int open_existing(const struct lockfile *lock)
 {
-	/* O_NONBLOCK for a FIFO somebody put there. */
+	/* O_NONBLOCK for a FIFO or a lease somebody put there. */
 	return kernel_open(lock->dirfd, lock->path, O_RDWR | O_NOFOLLOW | O_NONBLOCK, 0);
 }
 
 static int create(const struct lockfile *lock)
 {
+	if (filter_any() && !kernel_permits_locks()) {
+		errno = ENOSYS;
+		return -1;
+	}
 	return kernel_open(lock->dirfd, lock->path,
 		O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_NONBLOCK, 0600);
-}
-
-/*
- * Each by a call of its own: in a sticky directory fs.protected_regular refuses O_CREAT without
- * O_EXCL on a file of somebody else's, proc_sys_fs(5). A name about to be bound most often has no
- * lock file, one about to be taken away has one.
- */
-static int open_or_create(const struct lockfile *lock, bool *created)
-{
-	const bool first = lock->to_claim;
-	int fd = first ? create(lock) : open_existing(lock);
-
-	*created = first;
-	if (fd >= 0 || errno != (first ? EEXIST : ENOENT))
-		return fd;
-	*created = !first;
-	fd = first ? open_existing(lock) : create(lock);
-	if (fd < 0 && errno == (first ? ENOENT : EEXIST))
-		errno = EAGAIN;
-	return fd;
 }
 
 /*
@@ -211,55 +191,14 @@ static int move_high(int fd, bool noted)
 
 	if (high < 0)
 		return fd;
-	if (noted && !note_held(high)) {
+	if (noted && !held_note(high)) {
 		kernel_close(high);
 		return fd;
 	}
 	if (noted)
-		note_given_back(fd);
+		held_forget(fd);
 	kernel_close(fd);
 	return high;
-}
-
-/*
- * In a sticky directory anybody may put a file at any name, and hold its mutex for ever or tell
- * what he likes in its record: there a file counts only if it is ours or the directory's owner's,
- * as for fs.protected_regular, proc_sys_fs(5).
- */
-static bool is_planted(struct lockfile *lock, const struct kernel_file *found)
-{
-	struct kernel_file directory;
-	char *end;
-	char first;
-	bool planted;
-
-	if (found->uid == kernel_euid())
-		return false;
-	end = lock->path + inode_directory(lock->path);
-	first = *end;
-	*end = '\0'; /* what is left names the directory, for as long as we look */
-	planted = inode_look(lock->dirfd, end == lock->path ? "." : lock->path, &directory) == 0 &&
-		  (directory.mode & S_ISVTX) && found->uid != directory.uid;
-	*end = first;
-	return planted;
-}
-
-/* A regular file of one name only: anything else was put there to have us write elsewhere. */
-static bool adopt(struct lockfile *lock, int fd)
-{
-	struct kernel_file found;
-
-	if (kernel_fstat(fd, &found) != 0 || !S_ISREG(found.mode) || found.nlink > 1 ||
-		is_planted(lock, &found)) {
-		errno = EINVAL;
-		return false;
-	}
-	if (found.nlink == 0) {
-		errno = EAGAIN;
-		return false;
-	}
-	lock->file = file_of(&found);
-	return true;
 }
 
 static bool name_leads_to(const struct lockfile *lock, const struct file_id *file,
@@ -288,7 +227,7 @@ static bool release_mutex(int fd)
 	return released;
 }
 
-static enum lockfile_state give_up(int fd)
+static enum lockfile_state give_back(int fd)
 {
 	release_mutex(fd);
 	errno = EAGAIN;
@@ -302,7 +241,7 @@ static enum lockfile_state take_mutex(struct lockfile *lock, int fd)
 	if (!try_mutex(fd))
 		return errno == EAGAIN ? LOCKFILE_BUSY : LOCKFILE_NONE;
 	if (!name_leads_to(lock, &lock->file, &found))
-		return give_up(fd);
+		return give_back(fd);
 	lock->fd = fd;
 	lock->named = true;
 	lock->recorded = found.size > 0;
@@ -337,11 +276,11 @@ static enum lockfile_state take_new_mutex(struct lockfile *lock, int fd)
 		return LOCKFILE_NONE;
 	}
 	if (kernel_fstat(fd, &found) != 0)
-		return give_up(fd);
+		return give_back(fd);
 	lock->file = file_of(&found);
 	lock->recorded = found.size > 0;
 	if (lock->recorded ? !name_leads_to(lock, &lock->file, &found) : found.nlink != 1)
-		return give_up(fd);
+		return give_back(fd);
 	/* Whatever the program's umask or the directory's default ACL made of it. */
 	if ((found.mode & 07777) != 0600)
 		kernel_fchmod(fd, 0600);
@@ -351,50 +290,195 @@ static enum lockfile_state take_new_mutex(struct lockfile *lock, int fd)
 	return LOCKFILE_HELD;
 }
 
-/* Opens and notes it, before there is a mutex to be held. EBUSY: not now. */
-static int open_noted(struct lockfile *lock, bool *created)
+/*
+ * Each by a call of its own: in a sticky directory fs.protected_regular refuses O_CREAT without
+ * O_EXCL on a file of somebody else's, proc_sys_fs(5). A name about to be bound most often has no
+ * lock file, one about to be taken away has one.
+ */
+static int open_or_create(struct lockfile *lock, bool *created)
 {
-	unsigned int begun = atomic_load(&forks_begun);
-	int fd = open_or_create(lock, created);
+	const bool first = lock->to_claim;
+	int fd = first ? create(lock) : open_existing(lock);
 
-	if (fd < 0)
-		return -1;
-	if (!note_held(fd)) {
-		kernel_close(fd);
-		errno = EBUSY;
+	*created = first;
+	if (fd >= 0 || errno != (first ? EEXIST : ENOENT))
+		return fd;
+	*created = !first;
+	fd = first ? open_existing(lock) : create(lock);
+	if (fd < 0 && errno == (first ? ENOENT : EEXIST))
+		errno = EAGAIN;
+	return fd;
+}
+
+/*
+ * Where strangers may create names: the file that counts, or a new one. At the plain name there may
+ * be a stranger's, and he may come and go while we look; then ours is an alternate.
+ */
+static int open_or_create_shared(struct lockfile *lock, bool *created)
+{
+	int fd;
+
+	*created = false;
+	if (kernel_euid() == UNMAPPED) {
+		errno = EINVAL;
 		return -1;
 	}
-	if (lock->to_claim)
-		fd = move_high(fd, true);
-	if (no_fork_since(begun))
+	if (shared_find(lock->dirfd, lock->path, lock->length, NULL)) {
+		fd = open_existing(lock);
+		if (fd < 0 && errno == ENOENT)
+			errno = EAGAIN;
 		return fd;
-	note_given_back(fd);
+	}
+	*created = true;
+	fd = create(lock);
+	if (fd >= 0 || errno != EEXIST)
+		return fd;
+	if (shared_find(lock->dirfd, lock->path, lock->length, NULL)) {
+		*created = false;
+		return open_existing(lock);
+	}
+	shared_alternate(lock->path, lock->length);
+	return create(lock);
+}
+
+/* One that was just found. */
+static int open_found(struct lockfile *lock, bool *created)
+{
+	*created = false;
+	return open_existing(lock);
+}
+
+/* Opens and notes it, before there is a mutex to be held. EBUSY: not now. */
+static int open_noted(struct lockfile *lock, int (*open)(struct lockfile *, bool *), bool *created)
+{
+	unsigned int begun = held_begin_opening();
+	int fd = open(lock, created);
+
+	if (fd < 0)
+		note_lease(lock);
+	if (fd >= 0 && !held_note(fd)) {
+		kernel_close(fd);
+		fd = -1;
+		errno = EBUSY;
+	}
+	if (fd >= 0 && lock->to_claim)
+		fd = move_high(fd, true);
+	if (held_end_opening(begun) || fd < 0)
+		return fd;
+	held_forget(fd);
 	kernel_close(fd);
 	errno = EBUSY;
 	return -1;
 }
 
+static void close_noted(int fd)
+{
+	int saved = errno;
+
+	held_forget(fd);
+	kernel_close(fd);
+	errno = saved;
+}
+
 /* LOCKFILE_NONE with EAGAIN: the file was removed meanwhile, look again. */
-static enum lockfile_state try_once(struct lockfile *lock)
+static enum lockfile_state open_and_lock(struct lockfile *lock)
 {
 	enum lockfile_state state = LOCKFILE_NONE;
-	bool created;
-	int fd = open_noted(lock, &created);
-	int saved;
+	bool created = false;
+	int fd = open_noted(lock, is_shared(lock) ? open_or_create_shared : open_or_create,
+		&created);
 
 	if (fd < 0)
 		return errno == EBUSY ? LOCKFILE_BUSY : LOCKFILE_NONE;
 	if (created)
 		state = take_new_mutex(lock, fd);
-	else if (adopt(lock, fd))
+	else if (validate(lock, fd))
 		state = take_mutex(lock, fd);
-	if (state != LOCKFILE_HELD) {
-		saved = errno;
-		note_given_back(fd);
-		kernel_close(fd);
-		errno = saved;
-	}
+	if (state != LOCKFILE_HELD)
+		close_noted(fd);
 	return state;
+}
+
+/* The name stays what it is, and leads to what the other's does. */
+static void take_over(struct lockfile *to, const struct lockfile *from)
+{
+	to->fd = from->fd;
+	to->file = from->file;
+	to->borrowed = from->borrowed;
+	to->claimed = from->claimed;
+	to->unclaimed = from->unclaimed;
+	to->recorded = from->recorded;
+}
+
+static void change_sides(struct lockfile *a, struct lockfile *b)
+{
+	struct lockfile was;
+
+	take_over(&was, a);
+	take_over(a, b);
+	take_over(b, &was);
+}
+
+static void change_paths(struct lockfile *a, struct lockfile *b)
+{
+	for (size_t i = 0; i < sizeof(a->path); i++) {
+		char byte = a->path[i];
+
+		a->path[i] = b->path[i];
+		b->path[i] = byte;
+	}
+}
+
+/*
+ * We hold a mutex, and there is another file that counts: left by a crash, or just made by somebody
+ * who saw a stranger's file where we saw none. Only with the mutexes of all may anybody go on. Of
+ * two, the one that is claimed remains. Returns false if the other is held: then nobody waits while
+ * holding one.
+ */
+static bool settle_with(struct lockfile *lock, struct lockfile *other)
+{
+	enum lockfile_state state = LOCKFILE_NONE;
+	bool created;
+	int fd = open_noted(other, open_found, &created);
+
+	if (fd < 0)
+		return errno == ENOENT;
+	if (validate(other, fd))
+		state = take_mutex(other, fd);
+	if (state != LOCKFILE_HELD) {
+		close_noted(fd);
+		return state == LOCKFILE_NONE;
+	}
+	if (lockfile_unclaimed(lock) && !lockfile_unclaimed(other)) {
+		change_sides(lock, other);
+		change_paths(lock, other);
+	}
+	lockfile_leave(other); /* and removes it, unless it is claimed */
+	return true;
+}
+
+static bool settle(struct lockfile *lock)
+{
+	for (int i = 0; i < TRIES; i++) {
+		struct lockfile other = *lock;
+
+		forget_state(&other);
+		if (!shared_find(other.dirfd, other.path, other.length, &lock->file))
+			return true;
+		if (!settle_with(lock, &other))
+			return false;
+	}
+	return false;
+}
+
+static enum lockfile_state try_once(struct lockfile *lock)
+{
+	enum lockfile_state state = open_and_lock(lock);
+
+	if (state != LOCKFILE_HELD || !is_shared(lock) || settle(lock))
+		return state;
+	lockfile_leave(lock);
+	return LOCKFILE_BUSY;
 }
 
 enum lockfile_state lockfile_try(struct lockfile *lock)
@@ -408,7 +492,7 @@ enum lockfile_state lockfile_try(struct lockfile *lock)
 	for (int i = 0; i < TRIES; i++) {
 		errno = 0;
 		state = try_once(lock);
-		if (state != LOCKFILE_NONE || errno != EAGAIN)
+		if (state != LOCKFILE_NONE || errno != EAGAIN || lock->distrusted)
 			break;
 	}
 	if (state == LOCKFILE_NONE && errno == EAGAIN)
@@ -438,7 +522,7 @@ bool lockfile_peek_accepted(struct lockfile *lock)
 {
 	int saved = errno;
 
-	if (lockfile_peek(lock) && !adopt(lock, lock->fd)) {
+	if (lockfile_peek(lock) && !validate(lock, lock->fd)) {
 		kernel_close(lock->fd);
 		lock->fd = -1;
 	}
@@ -450,10 +534,19 @@ enum lockfile_state lockfile_borrow(struct lockfile *lock, int claim)
 {
 	int saved = errno;
 	enum lockfile_state state = LOCKFILE_NONE;
+	struct kernel_file found;
 
 	lock->borrowed = true;
-	if (lock->path[0] != '\0' && adopt(lock, claim))
+	if (lock->path[0] != '\0' && validate(lock, claim))
 		state = take_mutex(lock, claim);
+	if (state == LOCKFILE_NONE && filter_any() && kernel_is_forbidden(errno) &&
+		name_leads_to(lock, &lock->file, &found)) {
+		/* The process must not lock. Then its claim proves the name, without the mutex. */
+		lock->fd = claim;
+		lock->named = true;
+		lock->recorded = found.size > 0;
+		state = LOCKFILE_HELD;
+	}
 	lock->claimed = state == LOCKFILE_HELD;
 	errno = saved;
 	return state;
@@ -472,7 +565,7 @@ void lockfile_leave(struct lockfile *lock)
 	if (!lock->removed) /* then nobody finds it any more */
 		released = release_mutex(lock->fd);
 	if (!lock->borrowed)
-		note_given_back(lock->fd);
+		held_forget(lock->fd);
 	if (!lock->borrowed && (!lock->claimed || !released))
 		kernel_close(lock->fd); /* rather no claim than a mutex held on */
 	lock->fd = -1;
@@ -516,26 +609,6 @@ bool lockfile_claimed(const struct lockfile *lock)
 bool lockfile_unclaimed(const struct lockfile *lock)
 {
 	return claim_type(lock) == F_UNLCK;
-}
-
-/* The name stays what it is, and leads to what the other's does. */
-static void take_over(struct lockfile *to, const struct lockfile *from)
-{
-	to->fd = from->fd;
-	to->file = from->file;
-	to->borrowed = from->borrowed;
-	to->claimed = from->claimed;
-	to->unclaimed = from->unclaimed;
-	to->recorded = from->recorded;
-}
-
-static void change_sides(struct lockfile *a, struct lockfile *b)
-{
-	struct lockfile was;
-
-	take_over(&was, a);
-	take_over(a, b);
-	take_over(b, &was);
 }
 
 bool lockfile_move(struct lockfile *a, struct lockfile *b)
@@ -610,7 +683,7 @@ int lockfile_claim(struct lockfile *lock, const struct record *record)
 }
 
 /* An empty file is somebody's who is about to bind, and takes it for unclaimed. */
-int lockfile_join(const struct lockfile *lock, struct file_id *file)
+int lockfile_join(struct lockfile *lock, struct file_id *file)
 {
 	int saved = errno;
 	int fd = lock->path[0] == '\0' ? -1 : open_existing(lock);
@@ -622,7 +695,7 @@ int lockfile_join(const struct lockfile *lock, struct file_id *file)
 		return -1;
 	}
 	joined = kernel_fstat(fd, &found) == 0 && S_ISREG(found.mode) && found.nlink == 1 &&
-		 found.size > 0 && take_claim(fd);
+		 found.size > 0 && (!is_shared(lock) || lockfile_counts(&found)) && take_claim(fd);
 	*file = file_of(&found);
 	if (joined && name_leads_to(lock, file, &found)) {
 		fd = move_high(fd, false);

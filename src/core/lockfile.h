@@ -26,8 +26,11 @@
 /* By so many bytes the lock file's name is longer than the socket's. */
 #define LOCKFILE_LONGER (sizeof(LOCKFILE_PREFIX LOCKFILE_SUFFIX) - 1)
 
-/* Longer names have no lock file: all this may be on the small stack of a signal handler. */
-#define LOCKFILE_PATH 512
+/*
+ * Longer names have no lock file: all this may be on the small stack of a signal handler. The names
+ * are most often those in a directory that is open, and no file system has longer ones.
+ */
+#define LOCKFILE_PATH 288
 
 struct lockfile {
 	int dirfd;
@@ -40,6 +43,13 @@ struct lockfile {
 	bool claimed;   /* by us, through fd; then it is the claim's */
 	bool unclaimed; /* by anybody, that is known */
 	bool recorded;  /* it has a record, or something in its place */
+	/*
+	 * The file is another user's and not root's, who may keep its mutex as long as he likes and
+	 * write what he likes into its record.
+	 */
+	bool distrusted;
+	enum { DIRECTORY_NOT_SEEN, DIRECTORY_PRIVATE, DIRECTORY_SHARED } directory;
+	size_t length; /* of the plain name in path, see shared.h */
 	char path[LOCKFILE_PATH];
 };
 
@@ -53,7 +63,10 @@ enum lockfile_state {
 void lockfile_name(struct lockfile *lock, int dirfd, const char *path);
 
 /* Is this the path of a lock file, by its name? Then fills in that of its socket. */
-bool lockfile_socket(const char *path, char socket[LOCKFILE_PATH]);
+bool lockfile_socket(const char *path, char *socket, size_t size);
+
+/* In a directory where strangers may create names: is this one ours, and so counts? */
+bool lockfile_counts(const struct kernel_file *found);
 
 /* Opens the file, creating it where there is none, and tries for the mutex without waiting. */
 enum lockfile_state lockfile_try(struct lockfile *lock);
@@ -78,17 +91,6 @@ enum lockfile_state lockfile_borrow(struct lockfile *lock, int claim);
  * made for this one look.
  */
 void lockfile_leave(struct lockfile *lock);
-
-/*
- * For pthread_atfork(3). A child lets go of the mutexes that other threads of its parent hold, and
- * none is taken while a fork is under way.
- */
-void lockfile_before_fork(void);
-void lockfile_forked_child(void);
-void lockfile_forked(void);
-
-/* Of a lock file that was busy: is it this thread that holds it, further up in its stack? */
-bool lockfile_is_held_here(const struct lockfile *lock);
 
 /* Removes the file, and voids all claims on it with that: the next owner makes a new one. */
 void lockfile_remove(struct lockfile *lock);
@@ -118,7 +120,7 @@ int lockfile_claim(struct lockfile *lock, const struct record *record);
  * Joins the claims on the file that is there, without its mutex and whether lock is open or not.
  * Returns a descriptor as lockfile_claim, and which file it is; or -1.
  */
-int lockfile_join(const struct lockfile *lock, struct file_id *file);
+int lockfile_join(struct lockfile *lock, struct file_id *file);
 
 /* What became of a claim. The program may have closed its descriptor, or put another there. */
 enum claim {

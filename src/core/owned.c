@@ -203,27 +203,37 @@ static bool claimed_for_us(const struct name *name, const struct lockfile *lock)
 	       record.cookie == name->cookie;
 }
 
-/* Our claim beside the name proves it ours; somebody else's there proves it theirs. */
-static bool proves(const struct name *name, const struct lockfile *lock)
+/*
+ * What an entry proves. Our claim beside the name proves the name ours; somebody else's there
+ * proves it theirs. That the socket is ours as well, and not only a name we gave it, is told by the
+ * entry alone.
+ */
+static enum owned proves(const struct name *name, const struct lockfile *lock)
 {
+	enum owned all = name->foreign ? OWNED_NAME : OWNED_SOCKET;
+
 	if (name->claim != VOID && !is_ours(name))
-		return !name->foreign && claimed_for_us(name, lock);
+		return !name->foreign && claimed_for_us(name, lock) ? OWNED_SOCKET : OWNED_NOT;
 	if (name->claim != VOID && lock->fd >= 0 && file_same(&name->lockfile, &lock->file))
-		return true;
-	return !name->foreign && !lockfile_claimed(lock);
+		return all;
+	return !name->foreign && !lockfile_claimed(lock) ? OWNED_SOCKET : OWNED_NOT;
 }
 
-bool owned_is_mine(const struct inode *inode, const struct lockfile *lock)
+enum owned owned_is_mine(const struct inode *inode, const struct lockfile *lock)
 {
 	unsigned int home = home_of(inode);
+	enum owned best = OWNED_NOT;
 	unsigned int turn;
 	struct name name;
 
-	for (unsigned int step = 0; step < REACH; step++)
-		if (read_slot(slot_at(home, step), &name, &turn) &&
-			inode_same(&name.inode, inode) && proves(&name, lock))
-			return true;
-	return false;
+	for (unsigned int step = 0; step < REACH && best != OWNED_SOCKET; step++) {
+		enum owned proved = OWNED_NOT;
+
+		if (read_slot(slot_at(home, step), &name, &turn) && inode_same(&name.inode, inode))
+			proved = proves(&name, lock);
+		best = proved > best ? proved : best;
+	}
+	return best;
 }
 
 int owned_claim_on(const struct file_id *file)
@@ -277,31 +287,19 @@ void owned_forget(const struct inode *inode, const struct file_id *lockfile)
 	}
 }
 
-/* Calls back for each descriptor listed in /proc. Not readdir, which allocates. */
-static bool each_listed(int dir, bool (*found)(int fd, void *about), void *about)
+struct listed {
+	int dir;
+	bool (*found)(int fd, void *about);
+	void *about;
+};
+
+static bool is_listed(const char *entry, void *about)
 {
-	struct entry { /* linux_dirent64, getdents(2) */
-		uint64_t ino;
-		int64_t offset;
-		unsigned short length;
-		unsigned char type;
-		char name[];
-	};
-	_Alignas(struct entry) char list[512];
-	long filled;
+	const struct listed *listed = about;
+	uint64_t fd;
 
-	while ((filled = kernel_getdents(dir, list, sizeof(list))) > 0) {
-		for (long at = 0; at < filled;) {
-			const struct entry *entry = (const struct entry *)(const void *)(list + at);
-			uint64_t fd;
-
-			at += entry->length;
-			if (text_read_number(entry->name, &fd) && (int)fd != dir &&
-				found((int)fd, about))
-				return true;
-		}
-	}
-	return false;
+	return text_read_number(entry, &fd) && (int)fd != listed->dir &&
+	       listed->found((int)fd, listed->about);
 }
 
 /* Calls back for each number below the limit that a descriptor may have. */
@@ -344,7 +342,7 @@ static bool each_descriptor(bool (*found)(int fd, void *about), void *about)
 	dir = kernel_open(AT_FDCWD, "/proc/thread-self/fd", O_RDONLY | O_DIRECTORY, 0);
 	if (dir < 0)
 		return each_number(NUMBERS, found, about);
-	done = each_listed(dir, found, about);
+	done = inode_list(dir, is_listed, &(struct listed){dir, found, about});
 	kernel_close(dir);
 	return done;
 }
@@ -381,14 +379,15 @@ static bool is_record_of(const struct record *record, const struct lockfile *loc
 	return record_is_of(record, fd) && !lockfile_from_elsewhere(lock, record);
 }
 
-/* What a claimed lock file says of the socket at its name. Others' records prove nothing. */
+/* What a claimed lock file says of the socket at its name, if its record is to be trusted. */
 enum recorded { RECORD_NONE, RECORD_OURS, RECORD_OTHER };
 
 static enum recorded recorded_socket(int fd, const struct lockfile *lock)
 {
 	struct record record;
 
-	if (!lockfile_claimed(lock) || !lockfile_record(lock, &record) || record.cookie == 0)
+	if (lock->distrusted || !lockfile_claimed(lock) || !lockfile_record(lock, &record) ||
+		record.cookie == 0)
 		return RECORD_NONE;
 	return is_record_of(&record, lock, fd) ? RECORD_OURS : RECORD_OTHER;
 }
@@ -445,7 +444,7 @@ static bool is_socket_of(int fd, const struct sockaddr_un *address, const struct
  * A claim on a lock file that tells of this very socket. Any other is of somebody who looks in, or
  * was left by a crash: whoever claims it as well would keep the name from others once it is free.
  */
-static void note_adopted(int fd, const struct inode *inode, const struct lockfile *lock)
+static void note_adopted(int fd, const struct inode *inode, struct lockfile *lock)
 {
 	struct file_id file;
 	struct record record;
@@ -516,7 +515,7 @@ bool owned_holds(const struct pin *pin, const struct lockfile *lock)
 	return holder_of(pin, lock) >= 0;
 }
 
-bool owned_adopt_held(const struct pin *pin, const struct lockfile *lock)
+bool owned_adopt_held(const struct pin *pin, struct lockfile *lock)
 {
 	int fd = holder_of(pin, lock);
 

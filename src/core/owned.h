@@ -21,8 +21,13 @@
 /* Was any name ever noted, by this process or one it was forked from? */
 bool owned_any(void);
 
-/* Is the name with this inode, and this lock file beside it, ours? The lock file may be missing. */
-bool owned_is_mine(const struct inode *inode, const struct lockfile *lock);
+/*
+ * Is the name with this inode, and this lock file beside it, ours? The lock file may be missing. A
+ * name that we gave to a socket of others is ours to remove, but the socket is not: another name
+ * made from that one is no more than a name again.
+ */
+enum owned { OWNED_NOT = 0, OWNED_NAME, OWNED_SOCKET };
+enum owned owned_is_mine(const struct inode *inode, const struct lockfile *lock);
 
 /* Do we hold a claim on this very file? Returns its descriptor, or -1. It stays the table's. */
 int owned_claim_on(const struct file_id *file);
@@ -48,6 +53,6 @@ void owned_adopt_inherited(void);
 bool owned_holds(const struct pin *pin, const struct lockfile *lock);
 
 /* If so, notes the name, with a claim where the lock file tells of this socket. */
-bool owned_adopt_held(const struct pin *pin, const struct lockfile *lock);
+bool owned_adopt_held(const struct pin *pin, struct lockfile *lock);
 
 #endif

@@ -4,42 +4,125 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "config.h"
+#include "filter.h"
+#include "held.h"
+#include "kernel.h"
 #include "owned.h"
+#include "scratch.h"
+#include "text.h"
 
-/* How long to wait for a mutex, which is held for microseconds unless its holder was stopped. */
-#define PATIENCE_NS      INT64_C(3000000000)
-#define FIRST_PAUSE_NS   20000U
-#define LONGEST_PAUSE_NS 2000000U
+/*
+ * How long to wait for a mutex, which is held for microseconds unless its holder was stopped. One
+ * of another user may be held on purpose: by whoever wants root's rm to take an hour.
+ */
+#define PATIENCE_NS            INT64_C(3000000000)
+#define PATIENCE_WITH_OTHER_NS INT64_C(10000000)
+#define FIRST_PAUSE_NS         20000U
+#define LONGEST_PAUSE_NS       2000000U
 
-void step_begin(struct step *step)
+static void hold_off(struct step *step, sigset_t *signals)
 {
 	sigset_t all;
 
+	sigfillset(&all);
+	step->unblocked = kernel_sigmask(SIG_SETMASK, &all, signals) != 0; /* of this thread */
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &step->cancel);
+}
+
+static void let_through(const struct step *step)
+{
+	pthread_setcancelstate(step->cancel, NULL);
+	if (!step->unblocked)
+		kernel_sigmask(SIG_SETMASK, &step->signals, NULL);
+}
+
+void step_begin(struct step *step)
+{
 	for (int i = 0; i < NAMES; i++) {
 		step->guarded[i] = false;
+		step->without[i] = false;
+		step->place[i] = place_of(AT_FDCWD, "");
 		lockfile_name(&step->lock[i], AT_FDCWD, "");
 	}
-	sigfillset(&all);
-	kernel_sigmask(SIG_SETMASK, &all, &step->signals); /* of this thread alone, on Linux */
-	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &step->cancel);
+	hold_off(step, &step->signals);
+}
+
+static void close_directories(struct step *step)
+{
+	for (int i = 0; i < NAMES; i++) {
+		struct place *place = &step->place[i];
+
+		if (place->at != place->dirfd)
+			kernel_close(place->at);
+		place->at = place->dirfd;
+		place->name = place->path;
+	}
 }
 
 void step_end(struct step *step)
 {
 	int saved = errno;
 
-	pthread_setcancelstate(step->cancel, NULL);
-	kernel_sigmask(SIG_SETMASK, &step->signals, NULL);
+	close_directories(step);
+	let_through(step);
 	errno = saved;
+}
+
+/* The directory of a path, whose last component begins at `end`. */
+static __attribute__((noinline)) int open_directory(int dirfd, const char *path, size_t end)
+{
+	char small[256]; /* longer paths are rare, and a handler's stack may be small */
+	char *space = end + 2 <= sizeof(small) ? small : scratch_take(end + 2);
+	struct text text;
+	int fd;
+
+	if (!space)
+		return -1;
+	text = text_in(space, end + 2);
+	text_add_n(&text, path, end);
+	if (end == 0)
+		text_add(&text, ".");
+	fd = kernel_open(dirfd, space, O_PATH | O_DIRECTORY, 0);
+	if (space != small)
+		scratch_give_back(space, end + 2);
+	return fd;
+}
+
+/* A filter may compare a path's address, so with one the program's own goes into every call. */
+static void open_place(struct place *place)
+{
+	size_t end = inode_directory(place->path);
+	int fd;
+
+	if (filter_any() || place->path[end] == '\0')
+		return;
+	fd = open_directory(place->dirfd, place->path, end);
+	if (fd < 0)
+		return;
+	place->at = fd;
+	place->name = place->path + end;
 }
 
 void step_add(struct step *step, int which, int dirfd, const char *path)
 {
+	step->place[which] = place_of(dirfd, path);
 	step->guarded[which] = !config_ignores(dirfd, path);
-	if (step->guarded[which])
-		lockfile_name(&step->lock[which], dirfd, path);
+}
+
+static void open_directories(struct step *step)
+{
+	for (int i = 0; i < NAMES; i++) {
+		bool to_claim = step->lock[i].to_claim;
+
+		if (!step->guarded[i] || step->place[i].at != step->place[i].dirfd)
+			continue;
+		open_place(&step->place[i]);
+		lockfile_name(&step->lock[i], step->place[i].at, step->place[i].name);
+		step->lock[i].to_claim = to_claim;
+	}
 }
 
 /* Where no descriptor is to be had, or the file is no longer ours to open, our claim's will do. */
@@ -56,13 +139,25 @@ static enum lockfile_state borrow(struct lockfile *lock)
 	return claim < 0 ? LOCKFILE_NONE : lockfile_borrow(lock, claim);
 }
 
-/*
- * The mutex may be ours already: both names may be one, or another library behind us makes a call
- * of its own within the one that we handed on. Then the kernel's answer has to do for this name.
- */
-static bool has_already(const struct step *step, int i)
+static enum lockfile_state try_one(struct step *step, int i)
 {
-	return lockfile_is_held_here(&step->lock[i]);
+	struct lockfile *lock = &step->lock[i];
+	enum lockfile_state state = LOCKFILE_NONE;
+
+	if (!step->guarded[i])
+		return LOCKFILE_NONE;
+	if (!step->unblocked)
+		state = lockfile_try(lock);
+	if (state == LOCKFILE_NONE)
+		state = borrow(lock);
+	/*
+	 * The mutex may be ours already: both names may be one, or another library behind us makes
+	 * a call of its own within the one that we handed on. Then the kernel's answer has to do
+	 * for this name.
+	 */
+	if (state == LOCKFILE_BUSY && (held_here(&lock->file) || step->without[i]))
+		state = LOCKFILE_NONE;
+	return state;
 }
 
 /* All mutexes or none: never wait for one while holding another. */
@@ -70,14 +165,9 @@ bool step_try(struct step *step)
 {
 	int saved = errno;
 
+	open_directories(step);
 	for (int i = 0; i < NAMES; i++) {
-		enum lockfile_state state = LOCKFILE_NONE;
-
-		if (step->guarded[i])
-			state = lockfile_try(&step->lock[i]);
-		if (step->guarded[i] && state == LOCKFILE_NONE)
-			state = borrow(&step->lock[i]);
-		if (state != LOCKFILE_BUSY || has_already(step, i))
+		if (try_one(step, i) != LOCKFILE_BUSY)
 			continue;
 		while (i-- > 0)
 			lockfile_leave(&step->lock[i]);
@@ -93,20 +183,23 @@ bool step_enter(struct step *step)
 	int saved = errno;
 	int64_t waited = 0; /* not by a clock, which libfaketime may have stopped */
 	uint32_t pause = FIRST_PAUSE_NS;
-	sigset_t all;
 
-	sigfillset(&all);
 	while (!step_try(step)) {
+		close_directories(step);
 		if (waited >= PATIENCE_NS) {
 			errno = saved;
 			return false;
 		}
-		kernel_sigmask(SIG_SETMASK, &step->signals, NULL);
+		let_through(step);
 		kernel_sleep(pause);
-		kernel_sigmask(SIG_SETMASK, &all, NULL);
+		hold_off(step, NULL);
 		waited += pause;
 		if (pause < LONGEST_PAUSE_NS)
 			pause *= 2;
+		for (int i = 0; i < NAMES; i++)
+			step->without[i] =
+				step->without[i] ||
+				(step->lock[i].distrusted && waited >= PATIENCE_WITH_OTHER_NS);
 	}
 	errno = saved;
 	return true;

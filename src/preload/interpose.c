@@ -20,8 +20,8 @@
 #include "config.h"
 #include "filter.h"
 #include "guard.h"
+#include "held.h"
 #include "libc.h"
-#include "lockfile.h"
 #include "owned.h"
 #include "report.h"
 #include "self.h"
@@ -53,16 +53,16 @@ static bool guarding(void)
 	return !config.disabled;
 }
 
-static void on_fork(void)
+static void after_fork_in_child(void)
 {
-	lockfile_forked();
+	held_after_fork_in_child();
 	self_forked();
 }
 
 static __attribute__((constructor)) void on_load(void)
 {
 	if (guarding())
-		pthread_atfork(lockfile_before_fork, lockfile_forked_child, on_fork);
+		pthread_atfork(held_before_fork, held_after_fork_in_parent, after_fork_in_child);
 }
 
 static int perform_bind(int fd, const struct sockaddr *address, socklen_t length)
@@ -77,9 +77,19 @@ EXPORT int bind(int fd, const struct sockaddr *address, socklen_t length)
 	return guarding() ? guard_bind(&call) : perform_bind(fd, address, length);
 }
 
+/*
+ * The rules hand a call on as it came, or with its names in directories they have opened: then it
+ * is made by the function that takes a directory.
+ */
+static bool in_working_directory(const struct call *call)
+{
+	return call->dirfd == AT_FDCWD && call->newdir == AT_FDCWD;
+}
+
 static int perform_unlink(const struct call *call)
 {
-	return libc.unlink(call->path);
+	return call->dirfd == AT_FDCWD ? libc.unlink(call->path)
+				       : libc.unlinkat(call->dirfd, call->path, 0);
 }
 
 EXPORT int unlink(const char *path)
@@ -105,7 +115,8 @@ EXPORT int unlinkat(int dirfd, const char *path, int flags)
 
 static int perform_remove(const struct call *call)
 {
-	return libc.remove(call->path);
+	return call->dirfd == AT_FDCWD ? libc.remove(call->path)
+				       : libc.unlinkat(call->dirfd, call->path, 0);
 }
 
 EXPORT int remove(const char *path)
@@ -117,7 +128,9 @@ EXPORT int remove(const char *path)
 
 static int perform_rename(const struct call *call)
 {
-	return libc.rename(call->path, call->newpath);
+	return in_working_directory(call)
+		       ? libc.rename(call->path, call->newpath)
+		       : libc.renameat(call->dirfd, call->path, call->newdir, call->newpath);
 }
 
 EXPORT int rename(const char *path, const char *newpath)
@@ -164,7 +177,9 @@ EXPORT int renameat2(int dirfd, const char *path, int newdir, const char *newpat
 
 static int perform_link(const struct call *call)
 {
-	return libc.link(call->path, call->newpath);
+	return in_working_directory(call)
+		       ? libc.link(call->path, call->newpath)
+		       : libc.linkat(call->dirfd, call->path, call->newdir, call->newpath, 0);
 }
 
 EXPORT int link(const char *path, const char *newpath)

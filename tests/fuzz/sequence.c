@@ -524,7 +524,7 @@ static bool is_lockfile_of_socket(const struct found *found)
 	char path[LOCKFILE_PATH];
 	struct stat status;
 
-	return lockfile_socket(found->path, path) && lstat(path, &status) == 0 &&
+	return lockfile_socket(found->path, path, sizeof(path)) && lstat(path, &status) == 0 &&
 	       S_ISSOCK(status.st_mode);
 }
 

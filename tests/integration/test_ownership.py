@@ -237,6 +237,65 @@ class Strangers:
             self.fd = self.owner.serve(self.path)
 
 
+class Linkers:
+    """A process gives a foreign socket more names: those are its own to remove, and no others.
+
+    The owner has lost its claim, as daemons do that close every descriptor they do not know. So
+    nothing but the rules about names stands between the process and the socket's first name.
+    """
+
+    def setUp(self):
+        super().setUp()
+        self.owner = Actor(self, guard=self.guard)
+        self.fd = self.owner.serve(self.path)
+        self.owner.close_from(self.fd + 1)
+        self.linker = Actor(self, guard=self.guard)
+        self.x, self.y = self.path + ".x", self.path + ".y"
+
+    def test_link(self):
+        self.assertEqual(self.linker.link(self.path, self.x), 0)
+        self.assertFate(lambda: self.linker.unlink(self.path), self.owner, self.fd)
+
+    def test_link_of_a_link(self):
+        self.assertEqual(self.linker.link(self.path, self.x), 0)
+        self.assertEqual(self.linker.link(self.x, self.y), 0)
+        self.assertFate(lambda: self.linker.unlink(self.path), self.owner, self.fd)
+
+    def test_link_of_a_renamed_link(self):
+        self.assertEqual(self.linker.link(self.path, self.x), 0)
+        self.assertEqual(self.linker.rename(self.x, self.y), 0)
+        self.assertEqual(self.linker.link(self.y, self.x), 0)
+        self.assertFate(lambda: self.linker.unlink(self.path), self.owner, self.fd)
+
+    def test_link_through_a_symlink(self):
+        self.assertEqual(self.linker.link(self.path, self.x), 0)
+        os.symlink(self.x, self.path + ".to")
+        self.assertEqual(self.linker.linkat(-100, self.path + ".to", -100, self.y, 0x400), 0)
+        self.assertFate(lambda: self.linker.unlink(self.path), self.owner, self.fd)
+
+    def test_exchange_with_a_link(self):
+        own = self.path + ".own"
+        self.linker.serve(own)
+        self.assertEqual(self.linker.link(self.path, self.x), 0)
+        if self.linker.renameat2(-100, self.x, -100, own, 2) == errno.ENOSYS:
+            self.skipTest("this libc has no renameat2")
+        self.assertEqual(self.linker.link(own, self.y), 0)
+        self.assertFate(lambda: self.linker.unlink(self.path), self.owner, self.fd)
+
+    def test_rename_of_own_over_it(self):
+        own = self.path + ".own"
+        self.linker.serve(own)
+        self.assertEqual(self.linker.link(self.path, self.x), 0)
+        self.assertEqual(self.linker.link(self.x, self.y), 0)
+        self.assertFate(lambda: self.linker.rename(own, self.path), self.owner, self.fd)
+
+    def test_fork_of_the_linker(self):
+        self.assertEqual(self.linker.link(self.path, self.x), 0)
+        child = self.linker.fork()
+        self.assertEqual(child.link(self.x, self.y), 0)
+        self.assertFate(lambda: child.unlink(self.path), self.owner, self.fd)
+
+
 class Names(SocketCase):
     """Names come and go while the guard keeps count."""
 
@@ -343,6 +402,7 @@ class Names(SocketCase):
 
 counterparts(globals(), Owners)
 counterparts(globals(), Strangers)
+counterparts(globals(), Linkers)
 
 if __name__ == "__main__":
     sys.exit(harness.main())

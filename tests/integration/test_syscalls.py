@@ -35,19 +35,20 @@ NO_SOCKET = {
 # Programs make these by the million, and the guard has no part in them.
 FREE = ("other calls", "fork and wait")
 
-# Situations with a Unix socket: at most so many more, as it stands.
+# Situations with a Unix socket: at most so many more, as it stands. Three of them, for each name,
+# open its directory, look whether strangers may create names there, and close it.
 AT_MOST = {
     "bind an abstract name": 2,
     "bind no name (autobind)": 1,
-    "bind a path": 19,
-    "bind a path that is a file": 12,
-    "bind over a stale name": 38,
-    "bind a live path, refused": 17,
-    "unlink own socket": 16,
-    "unlink a stale name": 17,
-    "rename own socket": 25,
-    "link own socket": 24,
-    "rename a live socket, refused": 58,
+    "bind a path": 22,
+    "bind a path that is a file": 15,
+    "bind over a stale name": 41,
+    "bind a live path, refused": 20,
+    "unlink own socket": 19,
+    "unlink a stale name": 20,
+    "rename own socket": 31,
+    "link own socket": 30,
+    "rename a live socket, refused": 61,
     "unlink a live socket, refused": 49,
 }
 

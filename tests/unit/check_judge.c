@@ -7,6 +7,8 @@
 #include "owned.h"
 #include "suite.h"
 
+#define AT(path) (&(struct place){AT_FDCWD, path, AT_FDCWD, path})
+
 static struct lockfile lock; /* of the name judged last */
 
 static struct judgement judged(const char *path)
@@ -18,7 +20,7 @@ static struct judgement judged(const char *path)
 	lockfile_name(&lock, AT_FDCWD, path);
 	lockfile_peek(&lock);
 	lock.file = (struct file_id){0};
-	KEEPS_ERRNO_VOID(judge(AT_FDCWD, path, &lock, &judgement));
+	KEEPS_ERRNO_VOID(judge(AT(path), &lock, &judgement));
 	lockfile_leave(&lock);
 	ck_assert_int_eq(open_descriptors(), before);
 	return judgement;
@@ -30,7 +32,7 @@ static bool is_stale(const char *path)
 
 	lockfile_name(&lock, AT_FDCWD, path);
 	lockfile_peek(&lock);
-	stale = KEEPS_ERRNO(judge_stale(AT_FDCWD, path, &lock));
+	stale = KEEPS_ERRNO(judge_stale(AT(path), &lock));
 	lockfile_leave(&lock);
 	return stale;
 }
@@ -458,7 +460,7 @@ START_TEST(what_changes_while_it_is_judged_is_what_it_is_then)
 	start_owner("s", SOCK_STREAM);
 	lockfile_name(&lock, AT_FDCWD, "s");
 	forbid_with(SYS_openat, changes[_i].error);
-	KEEPS_ERRNO_VOID(judge(AT_FDCWD, "s", &lock, &judgement));
+	KEEPS_ERRNO_VOID(judge(AT("s"), &lock, &judgement));
 	ck_assert_int_eq(judgement.whose, changes[_i].whose);
 	ck_assert_int_eq(judgement.error, changes[_i].error);
 }
@@ -488,10 +490,10 @@ START_TEST(without_descriptors_nobody_s_is_theirs)
 	lockfile_name(&lock, AT_FDCWD, "s");
 	lock.file = (struct file_id){0};
 	use_up_descriptors();
-	KEEPS_ERRNO_VOID(judge(AT_FDCWD, "s", &lock, &judgement));
+	KEEPS_ERRNO_VOID(judge(AT("s"), &lock, &judgement));
 	ck_assert_int_eq(judgement.whose, THEIRS);
 	ck_assert_int_eq(judgement.rival, RIVAL_UNTOLD);
-	ck_assert(!KEEPS_ERRNO(judge_stale(AT_FDCWD, "s", &lock)));
+	ck_assert(!KEEPS_ERRNO(judge_stale(AT("s"), &lock)));
 }
 END_TEST
 
@@ -504,9 +506,9 @@ START_TEST(what_nobody_would_tell_counts_as_live)
 	lockfile_name(&lock, AT_FDCWD, "s");
 	lock.file = (struct file_id){0};
 	close(use_up_descriptors());
-	KEEPS_ERRNO_VOID(judge(AT_FDCWD, "s", &lock, &judgement));
+	KEEPS_ERRNO_VOID(judge(AT("s"), &lock, &judgement));
 	ck_assert_int_eq(judgement.whose, THEIRS);
-	ck_assert(!KEEPS_ERRNO(judge_stale(AT_FDCWD, "s", &lock)));
+	ck_assert(!KEEPS_ERRNO(judge_stale(AT("s"), &lock)));
 }
 END_TEST
 

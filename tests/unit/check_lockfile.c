@@ -9,7 +9,9 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
+#include "held.h"
 #include "lockfile.h"
+#include "shared.h"
 #include "suite.h"
 
 #define FILE_OF_S LOCKFILE_PREFIX "s" LOCKFILE_SUFFIX
@@ -81,7 +83,7 @@ static bool is_void(int claim, const struct file_id *file)
 	return KEEPS_ERRNO(lockfile_claim_state(claim, file)) == CLAIM_VOID;
 }
 
-static int joined(const struct lockfile *lock, struct file_id *file)
+static int joined(struct lockfile *lock, struct file_id *file)
 {
 	struct file_id unused;
 
@@ -134,20 +136,20 @@ END_TEST
 START_TEST(the_longest_name_fits)
 {
 	char path[2 * LOCKFILE_PATH];
-	size_t longest = LOCKFILE_PATH - 1 - LOCKFILE_LONGER;
+	size_t longest = LOCKFILE_PATH - 1 - LOCKFILE_LONGER - SHARED_LONGER;
 	struct lockfile lock;
 
 	memset(path, 'x', sizeof(path));
 	path[longest] = '\0';
 	lock = named(path);
-	ck_assert_uint_eq(strlen(lock.path), LOCKFILE_PATH - 1);
+	ck_assert_uint_eq(strlen(lock.path), longest + LOCKFILE_LONGER);
 }
 END_TEST
 
 START_TEST(a_longer_name_goes_without)
 {
 	char path[2 * LOCKFILE_PATH];
-	size_t longest = LOCKFILE_PATH - 1 - LOCKFILE_LONGER;
+	size_t longest = LOCKFILE_PATH - 1 - LOCKFILE_LONGER - SHARED_LONGER;
 	int before = open_descriptors();
 	struct lockfile lock;
 
@@ -286,7 +288,7 @@ static int let_go_of(const void *about)
 {
 	const struct lockfile *lock = about;
 
-	KEEPS_ERRNO_VOID(lockfile_forked());
+	KEEPS_ERRNO_VOID(held_after_fork_in_child());
 	return fcntl(lock->fd, F_GETFD) < 0 && errno == EBADF;
 }
 
@@ -496,8 +498,8 @@ static void put_into_sticky_directory(uid_t owner)
 START_TEST(a_third_one_s_file_in_a_sticky_directory_does_not_count)
 {
 	put_into_sticky_directory(STRANGER + 1);
-	ck_assert_int_eq(as_stranger(try_for, "sticky/s"), LOCKFILE_NONE);
-	ck_assert_int_eq(try_for("sticky/s"), LOCKFILE_NONE); /* nor for root */
+	ck_assert_int_eq(as_stranger(try_for, "sticky/s"), LOCKFILE_HELD);
+	ck_assert_int_eq(try_for("sticky/s"), LOCKFILE_HELD); /* nor for root */
 	ck_assert(exists("sticky/" FILE_OF_S));
 }
 END_TEST
@@ -572,11 +574,11 @@ START_TEST(a_mutex_that_was_closed_is_not_held)
 	struct lockfile lock = taken("s");
 	struct lockfile again = lock;
 
-	ck_assert(KEEPS_ERRNO(lockfile_is_held_here(&again)));
+	ck_assert(KEEPS_ERRNO(held_here(&again.file)));
 	close(lock.fd);
-	ck_assert(!KEEPS_ERRNO(lockfile_is_held_here(&again)));
+	ck_assert(!KEEPS_ERRNO(held_here(&again.file)));
 	ck_assert_int_eq(open("/dev/null", O_RDONLY | O_CLOEXEC), lock.fd);
-	ck_assert(!KEEPS_ERRNO(lockfile_is_held_here(&again)));
+	ck_assert(!KEEPS_ERRNO(held_here(&again.file)));
 }
 END_TEST
 
@@ -590,7 +592,7 @@ static void *count_held_here(void *about)
 	(void)about;
 	for (int i = 0; i < ROUNDS; i++) {
 		lockfile_name(&lock, AT_FDCWD, "s");
-		held += lockfile_try(&lock) == LOCKFILE_BUSY && lockfile_is_held_here(&lock);
+		held += lockfile_try(&lock) == LOCKFILE_BUSY && held_here(&lock.file);
 	}
 	return (void *)held;
 }

@@ -646,7 +646,7 @@ static int halves_seen(const struct lockfile *lock)
 	int seen = 0;
 
 	for (size_t i = 0; i < sizeof(halves) / sizeof(halves[0]); i++)
-		seen += owned_is_mine(&halves[i], lock);
+		seen += owned_is_mine(&halves[i], lock) != OWNED_NOT;
 	return seen;
 }
 
