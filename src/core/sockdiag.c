@@ -52,10 +52,16 @@ static enum sockdiag bound_to(const struct wanted *wanted, const struct describe
 	return wanted->superblock.exact ? SOCKDIAG_YES : SOCKDIAG_AMBIGUOUS;
 }
 
-/*
- * Does the socket's name lead to another inode that the kernel would describe as it does this one?
- * Then the socket is bound to that.
- */
+/* Would the kernel describe a socket bound there as it does one bound to the wanted inode? */
+static bool is_twin(const struct wanted *wanted, const struct pin *there)
+{
+	return (uint32_t)there->inode.file.ino == wanted->ino &&
+	       !inode_same(&there->inode, &wanted->pin->inode) &&
+	       (wanted->superblock.dev_known ? there->inode.file.dev == wanted->pin->inode.file.dev
+					     : filesystem_same_type(there->fd, wanted->pin->fd));
+}
+
+/* Does the socket's name lead to a twin of the wanted inode? Then it is bound to that. */
 static bool is_bound_elsewhere(const struct wanted *wanted, const struct described *found)
 {
 	char path[sizeof(((struct sockaddr_un *)0)->sun_path) + 1] = {0};
@@ -68,9 +74,7 @@ static bool is_bound_elsewhere(const struct wanted *wanted, const struct describ
 	path[sizeof(path) - 1] = '\0';
 	if (path[0] != '/' || inode_pin(AT_FDCWD, path, &there) != 0)
 		return false;
-	elsewhere = (uint32_t)there.inode.file.ino == wanted->ino &&
-		    !inode_same(&there.inode, &wanted->pin->inode) &&
-		    filesystem_same_type(there.fd, wanted->pin->fd);
+	elsewhere = is_twin(wanted, &there);
 	inode_unpin(&there);
 	return elsewhere;
 }
