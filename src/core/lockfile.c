@@ -121,13 +121,28 @@ static bool is_trusted(const struct kernel_file *found)
 	return found->uid != UNMAPPED && (found->uid == kernel_euid() || found->uid == 0);
 }
 
+bool lockfile_is_of_other(struct lockfile *lock, struct file_id *file)
+{
+	int saved = errno;
+	struct kernel_file found;
+	bool other = lock->path[0] != '\0' && is_shared(lock) &&
+		     inode_look(lock->dirfd, lock->path, &found) == 0 && S_ISREG(found.mode) &&
+		     !lockfile_counts(&found);
+
+	if (other)
+		*file = file_of(&found);
+	errno = saved;
+	return other;
+}
+
 /* A regular file of one name only: anything else was put there to have us write elsewhere. */
 static bool validate(struct lockfile *lock, int fd)
 {
 	struct kernel_file found;
 
 	if (kernel_fstat(fd, &found) != 0 || !S_ISREG(found.mode) || found.nlink > 1 ||
-		(is_shared(lock) && found.nlink > 0 && !lockfile_counts(&found))) {
+		(is_shared(lock) && !lock->borrowed && found.nlink > 0 &&
+			!lockfile_counts(&found))) {
 		errno = EINVAL;
 		return false;
 	}
@@ -318,27 +333,22 @@ static int open_or_create_shared(struct lockfile *lock, bool *created)
 {
 	int fd;
 
-	*created = false;
 	if (kernel_euid() == UNMAPPED) {
 		errno = EINVAL;
 		return -1;
 	}
-	if (shared_find(lock->dirfd, lock->path, lock->length, NULL)) {
-		fd = open_existing(lock);
-		if (fd < 0 && errno == ENOENT)
-			errno = EAGAIN;
-		return fd;
-	}
+	lock->path[lock->length] = '\0';
 	*created = true;
 	fd = create(lock);
 	if (fd >= 0 || errno != EEXIST)
 		return fd;
-	if (shared_find(lock->dirfd, lock->path, lock->length, NULL)) {
-		*created = false;
-		return open_existing(lock);
-	}
-	shared_alternate(lock->path, lock->length);
-	return create(lock);
+	*created = !shared_find(lock->dirfd, lock->path, lock->length, NULL);
+	if (*created)
+		shared_alternate(lock->path, lock->length);
+	fd = *created ? create(lock) : open_existing(lock);
+	if (fd < 0 && errno == (*created ? EEXIST : ENOENT))
+		errno = EAGAIN;
+	return fd;
 }
 
 /* One that was just found. */

@@ -68,6 +68,12 @@ bool lockfile_socket(const char *path, char *socket, size_t size);
 /* In a directory where strangers may create names: is this one ours, and so counts? */
 bool lockfile_counts(const struct kernel_file *found);
 
+/*
+ * Is there a file of another user's at its name, where only ours count? It is the right one all the
+ * same for a process that claimed it before it changed its user. Fills in which file it is.
+ */
+bool lockfile_is_of_other(struct lockfile *lock, struct file_id *file);
+
 /* Opens the file, creating it where there is none, and tries for the mutex without waiting. */
 enum lockfile_state lockfile_try(struct lockfile *lock);
 

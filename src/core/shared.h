@@ -25,10 +25,10 @@
 bool shared_is_alternate(const char *tail);
 
 /*
- * Finds a lock file that counts, other than `except` (which may be NULL). The path is one of
- * either kind, with space for an alternate, and `length` that of the plain one. Returns whether
- * there is one, with its name in path; otherwise path is the plain one. A directory that cannot be
- * listed has none but the plain one.
+ * Finds a lock file that counts, other than `except` (which may be NULL), the plain one first. The
+ * path is one of either kind, with space for an alternate, and `length` that of the plain one.
+ * Returns whether there is one, with its name in path; otherwise path is the plain one. A directory
+ * that cannot be listed has none but the plain one.
  */
 bool shared_find(int dirfd, char *path, size_t length, const struct file_id *except);
 

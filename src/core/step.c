@@ -143,10 +143,13 @@ static enum lockfile_state try_one(struct step *step, int i)
 {
 	struct lockfile *lock = &step->lock[i];
 	enum lockfile_state state = LOCKFILE_NONE;
+	struct file_id file;
 
 	if (!step->guarded[i])
 		return LOCKFILE_NONE;
-	if (!step->unblocked)
+	if (lockfile_is_of_other(lock, &file) && owned_claim_on(&file) >= 0)
+		state = borrow(lock); /* privileges dropped since the bind */
+	if (state == LOCKFILE_NONE && !step->unblocked)
 		state = lockfile_try(lock);
 	if (state == LOCKFILE_NONE)
 		state = borrow(lock);
