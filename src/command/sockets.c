@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "command.h"
+#include "sockdiag.h"
 
 /* Not in every libc's headers; the values are the kernel's ABI (linux/magic.h). */
 #define BTRFS_MAGIC     0x9123683e
@@ -35,8 +36,7 @@ static void add(struct sockets *sockets, const struct unix_diag_msg *socket,
 		.dev = vfs->udiag_vfs_dev,
 		.type = socket->udiag_type,
 		.listens = socket->udiag_state == TCP_LISTEN,
-		.accepted =
-			socket->udiag_state == TCP_ESTABLISHED && socket->udiag_type != SOCK_DGRAM,
+		.accepted = !sockdiag_is_binder(socket->udiag_type, socket->udiag_state),
 		.name = command_print("%.*s", (int)RTA_PAYLOAD(name), (const char *)RTA_DATA(name)),
 	};
 }

@@ -23,7 +23,20 @@ bool judge_is_socket(const struct judgement *judgement)
 static bool claimed_elsewhere(const struct lockfile *lock, struct record *record)
 {
 	return !lock->distrusted && lockfile_claimed(lock) && lockfile_record(lock, record) &&
-	       record_from_elsewhere(record);
+	       lockfile_from_elsewhere(lock, record);
+}
+
+/*
+ * The kernel knows of no socket bound to this inode. But the record beside it names one that lives,
+ * and is bound to the same file as another file system shows it.
+ */
+static bool lives_in_view(const struct pin *pin, const struct place *place,
+	const struct lockfile *lock, struct record *record)
+{
+	return !lock->distrusted && lock->recorded && lockfile_record(lock, record) &&
+	       !record->left && record->cookie != 0 &&
+	       sockdiag_bound_through_view(pin, place->at, place->name, (ino_t)record->socket,
+		       record->cookie);
 }
 
 static void name_rival(const struct lockfile *lock, struct judgement *judgement)
@@ -52,6 +65,10 @@ static enum whose ask_kernel(const struct pin *pin, const struct place *place,
 	}
 	if (claimed_elsewhere(lock, &judgement->record)) {
 		judgement->rival = RIVAL_REMOTE;
+		return THEIRS;
+	}
+	if (lives_in_view(pin, place, lock, &judgement->record)) {
+		judgement->rival = RIVAL_KNOWN;
 		return THEIRS;
 	}
 	return NOBODYS;
@@ -159,7 +176,7 @@ bool judge_absent_claimed(const struct lockfile *lock, struct judgement *judgeme
 		return false;
 	if (lock->distrusted)
 		return is_alive_here(&judgement->record);
-	return record_from_elsewhere(&judgement->record) || is_backed(&judgement->record);
+	return lockfile_from_elsewhere(lock, &judgement->record) || is_backed(&judgement->record);
 }
 
 bool judge_stale(const struct place *place, struct lockfile *lock)
@@ -174,7 +191,7 @@ bool judge_stale(const struct place *place, struct lockfile *lock)
 		return false;
 	}
 	stale = liveness_of(&pin, place->dirfd, place->path) == DEAD &&
-		!claimed_elsewhere(lock, &record);
+		!claimed_elsewhere(lock, &record) && !lives_in_view(&pin, place, lock, &record);
 	inode_unpin(&pin);
 	return stale;
 }

@@ -5,6 +5,7 @@
 #include "kernel.h"
 
 #include <asm/stat.h>
+#include <asm/statfs.h>
 #include <errno.h>
 #include <linux/fcntl.h>
 #include <linux/kcmp.h>
@@ -29,6 +30,12 @@ typedef struct stat64 stat_told;
 #define SYS_STAT_FD SYS_fstat64
 #else /* the youngest architectures have statx alone */
 #define SYS_STAT_FD SYS_statx
+#endif
+
+#ifdef SYS_fstatfs64
+#define SYS_STATFS_FD SYS_fstatfs64
+#else
+#define SYS_STATFS_FD SYS_fstatfs
 #endif
 
 #ifdef SYS_fcntl64
@@ -179,6 +186,43 @@ int kernel_statx(int dirfd, const char *path, int flags, struct kernel_file *fil
 	return -1;
 }
 #endif
+
+#if defined(SYS_statx) && defined(STATX_MNT_ID)
+int kernel_statx_mount(int dirfd, const char *path, int flags, struct kernel_mount *mount)
+{
+	struct statx found;
+
+	if (CALL(SYS_statx, INT(dirfd), POINTER(path), INT(flags), INT(STATX_MNT_ID),
+		    POINTER(&found)) != 0)
+		return -1;
+	*mount = (struct kernel_mount){
+		.dev = device(found.stx_dev_major, found.stx_dev_minor), .id = found.stx_mnt_id};
+	errno = found.stx_mask & STATX_MNT_ID ? errno : ENOSYS;
+	return found.stx_mask & STATX_MNT_ID ? 0 : -1;
+}
+#else /* the headers are older than Linux 5.8 */
+int kernel_statx_mount(int dirfd, const char *path, int flags, struct kernel_mount *mount)
+{
+	(void)dirfd, (void)path, (void)flags, (void)mount;
+	errno = ENOSYS;
+	return -1;
+}
+#endif
+
+int kernel_fstatfs(int fd, uint32_t *type)
+{
+#ifdef SYS_fstatfs64
+	struct statfs64 found;
+	int result = (int)CALL(SYS_STATFS_FD, INT(fd), sizeof(found), POINTER(&found));
+#else
+	struct statfs found;
+	int result = (int)CALL(SYS_STATFS_FD, INT(fd), POINTER(&found));
+#endif
+
+	if (result == 0)
+		*type = (uint32_t)found.f_type;
+	return result;
+}
 
 /* ---- files ---- */
 
@@ -357,8 +401,8 @@ bool kernel_permits_proofs(void)
 	int saved = errno;
 	bool permits = allowed(SYS_getsockname, none) && allowed(SYS_getsockopt, type) &&
 		       allowed(SYS_getpeername, none) && allowed(SYS_STAT_FD, none) &&
-		       allowed(SYS_socket, netlink) && allowed(SYS_sendto, none) &&
-		       allowed(SYS_recvfrom, none);
+		       allowed(SYS_STATFS_FD, none) && allowed(SYS_socket, netlink) &&
+		       allowed(SYS_sendto, none) && allowed(SYS_recvfrom, none);
 
 	errno = saved;
 	return permits;

@@ -61,6 +61,16 @@ int kernel_fstat(int fd, struct kernel_file *file);
 /* statx(2), with the birth where the file system knows it. ENOSYS before Linux 4.11. */
 int kernel_statx(int dirfd, const char *path, int flags, struct kernel_file *file);
 
+/* statx(2): the device and the id of the mount a file was found in. ENOSYS before Linux 5.8. */
+struct kernel_mount {
+	uint64_t dev; /* as stat(2) encodes it */
+	uint64_t id;
+};
+int kernel_statx_mount(int dirfd, const char *path, int flags, struct kernel_mount *mount);
+
+/* fstatfs(2): the type of the file system alone, in the 32 bits of linux/magic.h. */
+int kernel_fstatfs(int fd, uint32_t *type);
+
 /* Files. The flags are libc's, which are the kernel's; descriptors are always close-on-exec. */
 int kernel_open(int dirfd, const char *path, int flags, unsigned int mode);
 int kernel_close(int fd);

@@ -102,8 +102,9 @@ enum liveness liveness_of(const struct pin *pin, int dirfd, const char *path)
 
 	/* EACCES: connect wants write permission on the file. sock_diag wants none. */
 	if (answer == UNKNOWN) {
-		switch (sockdiag_bound(pin)) {
+		switch (sockdiag_bound(pin, dirfd, path)) {
 		case SOCKDIAG_YES:
+		case SOCKDIAG_AMBIGUOUS:
 			answer = LIVE;
 			break;
 		case SOCKDIAG_NO:

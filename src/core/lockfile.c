@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "filesystem.h"
 #include "filter.h"
 #include "held.h"
 #include "kernel.h"
@@ -522,6 +523,7 @@ bool lockfile_peek(struct lockfile *lock)
 		kernel_close(lock->fd);
 		lock->fd = -1;
 	}
+	lock->recorded = lock->fd >= 0 && found.size > 0;
 	errno = saved;
 	return lock->fd >= 0;
 }
@@ -768,4 +770,10 @@ bool lockfile_record(const struct lockfile *lock, struct record *record)
 
 	errno = saved;
 	return record_read(record, text, length < 0 ? 0 : (size_t)length);
+}
+
+bool lockfile_from_elsewhere(const struct lockfile *lock, const struct record *record)
+{
+	return record_from_elsewhere(record) &&
+	       (filesystem_locks_remotely(lock->fd) || !lockfile_claimed(lock));
 }

@@ -152,4 +152,11 @@ void lockfile_note_left(const struct lockfile *lock, bool left);
 /* Returns false, and a record all zero, where there is none that makes sense. */
 bool lockfile_record(const struct lockfile *lock, struct record *record);
 
+/*
+ * Is what was read from this lock file another kernel's record, so that the numbers in it mean
+ * nothing here? A container may have a boot id of its own, so the boot id alone does not say so: a
+ * claim is this kernel's wherever the file system's locks are.
+ */
+bool lockfile_from_elsewhere(const struct lockfile *lock, const struct record *record);
+
 #endif

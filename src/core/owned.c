@@ -373,23 +373,48 @@ static bool holds_name(int fd, struct sockaddr_un *address)
 	       (kernel_getpeername(fd, &peer, &peer_size) != 0 && errno == ENOTCONN);
 }
 
-/* What the lock file says, if somebody stands behind it. */
-static bool is_recorded(int fd, const struct lockfile *lock)
+/* Does a record that was read from this lock file name our socket? */
+static bool is_record_of(const struct record *record, const struct lockfile *lock, int fd)
+{
+	return record_is_of(record, fd) && !lockfile_from_elsewhere(lock, record);
+}
+
+/* What a claimed lock file says of the socket at its name, if its record is to be trusted. */
+enum recorded { RECORD_NONE, RECORD_OURS, RECORD_OTHER };
+
+static enum recorded recorded_socket(int fd, const struct lockfile *lock)
 {
 	struct record record;
 
-	return lockfile_claimed(lock) && lockfile_record(lock, &record) &&
-	       record_is_of(&record, fd);
+	if (lock->distrusted || !lockfile_claimed(lock) || !lockfile_record(lock, &record) ||
+		record.cookie == 0)
+		return RECORD_NONE;
+	return is_record_of(&record, lock, fd) ? RECORD_OURS : RECORD_OTHER;
+}
+
+/* Relative names prove nothing: the process may have changed its directory since. */
+static bool leads_to(const struct sockaddr_un *address, const struct pin *pin)
+{
+	char path[sizeof(address->sun_path) + 1] = {0};
+	struct inode there;
+
+	memcpy(path, address->sun_path, sizeof(address->sun_path));
+	return path[0] == '/' && inode_identify(AT_FDCWD, path, &there) == 0 &&
+	       inode_same(&there, &pin->inode);
 }
 
 /*
  * Is it bound to that inode? SIOCUNIXFILE tells by itself, but wants CAP_NET_ADMIN. sock_diag may
- * be out of reach too: systemd's RestrictAddressFamilies= leaves many services no netlink.
+ * be ambiguous, or out of reach: systemd's RestrictAddressFamilies= leaves many services no
+ * netlink. Then the record decides. Only where there is none, and the number is right, does the
+ * name that the socket was bound at.
  */
-static bool is_socket_of(int fd, const struct pin *pin, const struct lockfile *lock)
+static bool is_socket_of(int fd, const struct sockaddr_un *address, const struct pin *pin,
+	const struct lockfile *lock)
 {
 	int file = kernel_ioctl(fd, SIOCUNIXFILE);
 	struct kernel_file found;
+	enum recorded recorded;
 
 	if (file >= 0) {
 		struct file_id bound = {0};
@@ -400,15 +425,19 @@ static bool is_socket_of(int fd, const struct pin *pin, const struct lockfile *l
 	}
 	if (kernel_fstat(fd, &found) != 0)
 		return false;
-	switch (sockdiag_bound_by(pin, found.ino)) {
+	switch (sockdiag_bound_by(pin, lock->dirfd, lock->path, found.ino)) {
 	case SOCKDIAG_YES:
 		return true;
 	case SOCKDIAG_NO:
 		return false;
+	case SOCKDIAG_AMBIGUOUS:
+		recorded = recorded_socket(fd, lock);
+		return recorded == RECORD_OURS ||
+		       (recorded == RECORD_NONE && leads_to(address, pin));
 	case SOCKDIAG_SILENT:
 		break;
 	}
-	return is_recorded(fd, lock);
+	return recorded_socket(fd, lock) == RECORD_OURS;
 }
 
 /*
@@ -419,7 +448,7 @@ static void note_adopted(int fd, const struct inode *inode, struct lockfile *loc
 {
 	struct file_id file;
 	struct record record;
-	bool ours = lockfile_record(lock, &record) && record_is_of(&record, fd);
+	bool ours = lockfile_record(lock, &record) && is_record_of(&record, lock, fd);
 	int claim = ours ? lockfile_join(lock, &file) : -1;
 
 	owned_note(inode, &file, claim, ours ? record.cookie : 0, false);
@@ -440,7 +469,7 @@ static bool adopt_inherited(int fd, void *about)
 		return false;
 	lockfile_name(&lock, AT_FDCWD, path);
 	lockfile_peek(&lock);
-	if (is_socket_of(fd, &pin, &lock))
+	if (is_socket_of(fd, &address, &pin, &lock))
 		note_adopted(fd, &pin.inode, &lock);
 	lockfile_leave(&lock);
 	inode_unpin(&pin);
@@ -467,7 +496,7 @@ static bool is_sought(int fd, void *about)
 	struct sockaddr_un address;
 
 	sought->fd = fd;
-	return holds_name(fd, &address) && is_socket_of(fd, sought->pin, sought->lock);
+	return holds_name(fd, &address) && is_socket_of(fd, &address, sought->pin, sought->lock);
 }
 
 /* The descriptor that holds it, or -1. */

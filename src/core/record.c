@@ -86,7 +86,7 @@ bool record_is_of(const struct record *record, int fd)
 	uint64_t cookie = cookie_of(fd, SO_COOKIE);
 
 	errno = saved;
-	return cookie != 0 && cookie == record->cookie && !record_from_elsewhere(record);
+	return cookie != 0 && cookie == record->cookie;
 }
 
 uint64_t record_netns_of(int fd)

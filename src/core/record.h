@@ -43,7 +43,10 @@ void record_write(const struct record *record, char *text);
 /* Reads what record_write wrote. Returns false for anything else, with the record all zero. */
 bool record_read(struct record *record, const char *text, size_t length);
 
-/* Was it written under another kernel: on another host, or before a reboot? False if not known. */
+/*
+ * Has it another boot id than ours: was it written on another host, before a reboot, or in a
+ * container that has its own? False if not known. See lockfile_from_elsewhere.
+ */
 bool record_from_elsewhere(const struct record *record);
 
 /*
@@ -53,7 +56,7 @@ bool record_from_elsewhere(const struct record *record);
  */
 bool record_binder_has_ended(const struct record *record);
 
-/* Was it written when this very socket was bound? */
+/* Was it written when this very socket was bound, if it is this kernel's at all? */
 bool record_is_of(const struct record *record, int fd);
 
 /* The network namespace a socket belongs to, as in the record; 0: not known. */

@@ -3,9 +3,10 @@
  * with a pattern. Prints how many bytes of it were written over, and the errno of the call or 0.
  *
  * A CALL is a word and its paths: "bind P", "rebind P" (with SO_REUSEADDR), "unlink P", "remove P",
- * "rename P Q", "link P Q". What comes before the last stays bound.
+ * "rename P Q", "exchange P Q", "link P Q". What comes before the last stays bound.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
@@ -23,6 +24,7 @@ static int (*const call_bind)(int, const char *) = bind_to;
 static int (*const call_unlink)(const char *) = unlink;
 static int (*const call_remove)(const char *) = remove;
 static int (*const call_rename)(const char *, const char *) = rename;
+static int (*const call_exchange)(int, const char *, int, const char *, unsigned int) = renameat2;
 static int (*const call_link)(const char *, const char *) = link;
 
 static struct {
@@ -46,6 +48,9 @@ static void make_call(void)
 		call.result = call_remove(call.words[1]);
 	else if (!strcmp(verb, "rename"))
 		call.result = call_rename(call.words[1], call.words[2]);
+	else if (!strcmp(verb, "exchange"))
+		call.result = call_exchange(AT_FDCWD, call.words[1], AT_FDCWD, call.words[2],
+			RENAME_EXCHANGE);
 	else
 		call.result = call_link(call.words[1], call.words[2]);
 	call.error = errno;
@@ -69,7 +74,7 @@ static char **prepare(char **words)
 		call.socket = new_socket();
 	if (!strcmp(verb, "rebind"))
 		setsockopt(call.socket, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-	return words + (!strcmp(verb, "rename") || !strcmp(verb, "link") ? 3 : 2);
+	return words + (strstr("rename exchange link", verb) ? 3 : 2);
 }
 
 static long measure(void)

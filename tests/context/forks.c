@@ -4,12 +4,17 @@
  * fork: forks two hundred children, which make calls of their own at once. vfork: removes a name
  * between vfork and exec. spawn: starts programs by posix_spawn and system.
  *
+ * forks DIRECTORY vfork-first|clone-first|clone-beside: a child that shares the memory, and not the
+ * descriptors, is the first to bind a name; its parent then has a hundred of its own, one after
+ * another. clone-first: by a raw clone(CLONE_VM | CLONE_VFORK); clone-beside: it stays to the end.
+ *
  * forks DIRECTORY die: again and again a process of this kind ends right after a fork. No mutex may
  * be held then: not by its child, which copied what the threads had open.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdatomic.h>
@@ -17,12 +22,22 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "common.h"
 
-enum { THREADS = 4, CHILDREN = 200, AT_ONCE = 4, PROGRAMS = 20, DEATHS = 60, NAMES = 300 };
+enum {
+	THREADS = 4,
+	CHILDREN = 200,
+	AT_ONCE = 4,
+	PROGRAMS = 20,
+	DEATHS = 60,
+	NAMES = 300,
+	LIVES = 100
+};
 
 static const char *directory;
 static atomic_bool enough;
@@ -155,6 +170,74 @@ static void spawn_programs(void)
 	}
 }
 
+/* The life of a name, socket closed before the unlink, as servers do that others took over from. */
+static void live_briefly(const char *word, int number)
+{
+	char path[PATH_SIZE];
+	int fd = new_socket();
+
+	name_path(path, directory, word, number);
+	must(bind_to(fd, path) == 0, "bind", path);
+	close(fd);
+	must(unlink(path) == 0, "unlink", path);
+}
+
+static int child_ready[2], child_to_go[2];
+
+static int be_first(void *beside)
+{
+	char byte = 0;
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL); /* a parent that fails does not wait for it */
+	live_briefly("child", 0);
+	if (beside)
+		_exit(write(child_ready[1], &byte, 1) != 1 || read(child_to_go[0], &byte, 1) < 0);
+	_exit(0);
+}
+
+static pid_t start_first(const char *how)
+{
+	enum { STACK = 256 * 1024 };
+	bool beside = !strcmp(how, "clone-beside");
+	char *stack;
+
+	if (!strcmp(how, "vfork-first")) {
+		pid_t child = vfork(); /* NOLINT(clang-analyzer-security.insecureAPI.vfork) */
+
+		if (child == 0)
+			be_first(NULL); /* NOLINT(clang-analyzer-unix.Vfork): what is tried here */
+		return child;
+	}
+	stack = mmap(NULL, STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	must(stack != MAP_FAILED, "mmap", "");
+	return clone(be_first, stack + STACK, CLONE_VM | SIGCHLD | (beside ? 0 : CLONE_VFORK),
+		beside ? child_ready : NULL);
+}
+
+static void let_child_be_first(const char *how)
+{
+	bool beside = !strcmp(how, "clone-beside");
+	char byte;
+
+	must(pipe2(child_ready, O_CLOEXEC) == 0 && pipe2(child_to_go, O_CLOEXEC) == 0, "pipe", "");
+	pid_t child = start_first(how);
+	must(child > 0, how, "");
+	if (beside)
+		must(read(child_ready[0], &byte, 1) == 1, "no child in", directory);
+	else
+		reap();
+	int before = open_descriptors();
+	for (int i = 0; i < LIVES; i++)
+		live_briefly("parent", i);
+	errno = 0;
+	must(open_descriptors() == before, "a descriptor is left in", directory);
+	if (beside) {
+		close(child_to_go[1]);
+		kill(child, SIGKILL); /* it has a copy of the other end */
+		must(waitpid(child, NULL, 0) == child, "wait", "");
+	}
+}
+
 /* Dies the moment it has forked. The child says that it is there, and stays until told to go. */
 static _Noreturn void die_forked(int told, int to_go, int first)
 {
@@ -233,6 +316,10 @@ int main(int argc, char **argv)
 	directory = argv[1];
 	if (!strcmp(argv[2], "die")) {
 		fork_and_die();
+		return 0;
+	}
+	if (strstr(argv[2], "-")) {
+		let_child_be_first(argv[2]);
 		return 0;
 	}
 	start_threads(threads, 0);

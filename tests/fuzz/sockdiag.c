@@ -29,19 +29,48 @@ static void expect(bool held, const char *what)
 	abort();
 }
 
+typedef enum sockdiag comparison(const struct wanted *, const struct described *);
+
 /* Small numbers, so that they meet. */
 static struct wanted next_wanted(void)
 {
+	static const struct pin pin = {.fd = -1};
+	static comparison *const comparisons[] = {
+		bound_to, is_socket, bound_here, bound_through_view};
 	unsigned int how = next();
 
 	return (struct wanted){
+		.pin = &pin,
 		.ino = next() % 4,
-		.dev = next() % 2,
-		.any_dev = how & 1,
+		.superblock = {.dev = next() % 2,
+			.dev_known = (how & 1) || (how & 2),
+			.exact = (how & 1) && (how & 2)},
 		.socket = next() % 4,
 		.cookie = {next() % 2, 0},
-		.matches = how & 2 ? bound_to : is_socket,
+		.compare = comparisons[(how >> 2) % 4],
 	};
+}
+
+/* What a socket of these numbers is to be taken for. Its name leads nowhere. */
+static enum sockdiag expected(const struct wanted *wanted, const struct unix_diag_msg *socket,
+	const struct unix_diag_vfs *vfs)
+{
+	bool same =
+		socket->udiag_ino == wanted->socket && socket->udiag_cookie[0] == wanted->cookie[0];
+	bool here = vfs && vfs->udiag_vfs_ino == wanted->ino;
+
+	if (wanted->compare == is_socket)
+		return same ? SOCKDIAG_YES : SOCKDIAG_NO;
+	if (wanted->compare == bound_through_view)
+		return same && here && vfs->udiag_vfs_dev != wanted->superblock.dev ? SOCKDIAG_YES
+										    : SOCKDIAG_NO;
+	if (!here || (socket->udiag_type != SOCK_DGRAM && socket->udiag_state == TCP_ESTABLISHED))
+		return SOCKDIAG_NO;
+	if (wanted->superblock.exact)
+		return vfs->udiag_vfs_dev == wanted->superblock.dev ? SOCKDIAG_YES : SOCKDIAG_NO;
+	return wanted->superblock.dev_known && vfs->udiag_vfs_dev != wanted->superblock.dev
+		       ? SOCKDIAG_NO
+		       : SOCKDIAG_AMBIGUOUS;
 }
 
 /* In memory of its very size, so that a byte too many is seen. */
@@ -118,25 +147,25 @@ static void add_socket(const struct wanted *wanted)
 	struct nlmsghdr *header = add(NLMSG_LENGTH(sizeof(struct unix_diag_msg)));
 	struct unix_diag_msg *socket = NLMSG_DATA(header);
 	static const char name[32];
-	bool matches;
+	static const uint8_t states[] = {TCP_LISTEN, TCP_CLOSE, TCP_ESTABLISHED, TCP_ESTABLISHED};
+	enum sockdiag answer;
 
 	*header = (struct nlmsghdr){
 		.nlmsg_type = SOCK_DIAG_BY_FAMILY, .nlmsg_len = NLMSG_LENGTH(sizeof(*socket))};
-	*socket = (struct unix_diag_msg){
-		.udiag_family = AF_UNIX, .udiag_ino = number, .udiag_cookie = {cookie, 0}};
+	*socket = (struct unix_diag_msg){.udiag_family = AF_UNIX,
+		.udiag_type = what & 8 ? SOCK_DGRAM : SOCK_STREAM,
+		.udiag_state = states[(what >> 4) % 4],
+		.udiag_ino = number,
+		.udiag_cookie = {cookie, 0}};
 	if (what & 1)
 		add_attribute(header, UNIX_DIAG_NAME, name, what % sizeof(name));
 	if (what & 2)
 		add_attribute(header, UNIX_DIAG_VFS, &vfs, sizeof(vfs));
 	if (what & 4)
 		add_attribute(header, UNIX_DIAG_SHUTDOWN, name, 1);
-	if (wanted->matches == bound_to)
-		matches = (what & 2) && vfs.udiag_vfs_ino == wanted->ino &&
-			  (wanted->any_dev || vfs.udiag_vfs_dev == wanted->dev);
-	else
-		matches = number == wanted->socket && cookie == wanted->cookie[0];
-	if (matches)
-		decide(SOCKDIAG_YES);
+	answer = expected(wanted, socket, what & 2 ? &vfs : NULL);
+	if (answer != SOCKDIAG_NO)
+		decide(answer);
 }
 
 static void put_together(const struct wanted *wanted)

@@ -1,5 +1,6 @@
 """sockguard clean: what it removes, what it leaves, and why."""
 
+import errno
 import fcntl
 import os
 import signal
@@ -7,6 +8,7 @@ import socket
 import struct
 import sys
 import time
+import threading
 
 import actor
 import command
@@ -520,6 +522,58 @@ class Starts(CleanCase):
     def test_they_do_to_others(self):
         _, thefts = self.thefts("rm", "-f", self.path)
         self.assertGreater(thefts, 0)
+
+
+class Beside(CleanCase):
+    """A cleaner that goes through the directory again and again, and servers that come and go."""
+
+    def setUp(self):
+        super().setUp()
+        crowd = os.path.join(harness.BUILD, "tests", "context", "crowd")
+        self.servers = [self.start([crowd, self.dir, "rival", "50"], guard=True, stdin=-1,
+                                   stdout=-1, stderr=-1, text=True, settings={"LOG": "none"})
+                        for _ in range(2)]
+
+    def clean_until(self, over, clean):
+        harness.wait_until(lambda: clean() or over(), "the servers to have met")
+
+    def test_servers(self):
+        """Nothing of theirs is stolen, and nothing is left."""
+        said = []
+
+        def listen(server):
+            said.append(server.stdout.readline())
+
+        listeners = [threading.Thread(target=listen, args=[server]) for server in self.servers]
+        for listener in listeners:
+            listener.start()
+        self.clean_until(lambda: len(said) == 2 or self.any_ended(),
+                         lambda: self.sockguard("clean", self.dir) and None)
+        for server, listener in zip(self.servers, listeners):
+            _, err = server.communicate("", timeout=harness.PATIENCE)
+            listener.join()
+            self.assertEqual((server.returncode, err), (0, ""))
+        self.assertEqual((said, self.names()), (["met\n"] * 2, []))
+
+    def any_ended(self):
+        return any(server.poll() is not None for server in self.servers)
+
+    def test_a_cleaner_that_looks_and_acts(self):
+        """It takes a socket that was not listening yet for stale."""
+        self.clean_until(self.any_ended, self.remove_refused)
+        robbed = next(server for server in self.servers if server.poll() is not None)
+        self.assertEqual(robbed.returncode, 1)
+        self.assertRegex(robbed.stderr.read(), r"\Astolen")
+
+    def remove_refused(self):
+        for name in self.names():
+            path = os.path.join(self.dir, name)
+            with socket.socket(socket.AF_UNIX) as client:
+                if client.connect_ex(path) == errno.ECONNREFUSED:
+                    try:
+                        os.unlink(path)
+                    except FileNotFoundError:
+                        pass
 
 
 if __name__ == "__main__":

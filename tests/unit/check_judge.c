@@ -225,6 +225,7 @@ START_TEST(another_host_s_claim_is_theirs)
 	struct record record = from_elsewhere();
 	struct judgement judgement;
 
+	pretend(&(struct pretence){.filesystem = NFS_TYPE});
 	make_stale("s");
 	claim_as("s", &record);
 	judgement = judged("s");
@@ -233,6 +234,88 @@ START_TEST(another_host_s_claim_is_theirs)
 	ck_assert_str_eq(judgement.record.boot, record.boot);
 	ck_assert(!is_stale("s"));
 	ck_assert(is_absent_but_claimed("s", &judgement));
+}
+END_TEST
+
+/* As systemd-nspawn and LXC give their containers one: locks here are this kernel's all the same.
+ */
+START_TEST(another_boot_id_on_a_local_file_system_is_no_other_host)
+{
+	struct record record = from_elsewhere();
+	struct judgement judgement;
+	int fd;
+
+	pretend(&(struct pretence){.filesystem = EXT4_TYPE});
+	make_stale("s");
+	claim_as("s", &record); /* names no socket */
+	judgement = judged("s");
+	ck_assert_int_eq(judgement.whose, NOBODYS);
+	ck_assert(is_stale("s"));
+	ck_assert(is_absent_but_claimed("s", &judgement));
+
+	fd = bound("t", SOCK_STREAM);
+	record_of_self(&record, fd);
+	record.boot[0] = record.boot[0] == '0' ? '1' : '0';
+	claim_as("t", &record);
+	ck_assert_int_eq(unlink("t"), 0);
+	ck_assert(is_absent_but_claimed("t", &judgement));
+	close(fd);
+	ck_assert(!is_absent_but_claimed("t", &judgement));
+}
+END_TEST
+
+/*
+ * The record is of a socket that lives, and the kernel says that none is bound to this inode: as
+ * when a stacked file system shows the inode under a device of its own.
+ */
+START_TEST(a_socket_seen_through_a_view_is_theirs)
+{
+	const struct pretence view = {.minor = 4711, .refuses = true};
+	pid_t owner = start(own, "s");
+	struct judgement judgement;
+
+	pretend(&view);
+	judgement = judged("s");
+	ck_assert_int_eq(judgement.whose, THEIRS);
+	ck_assert_int_eq(judgement.rival, RIVAL_KNOWN);
+	ck_assert_uint_eq(judgement.record.pid, (uint64_t)owner);
+	ck_assert(!is_stale("s"));
+	end(owner);
+	judgement = judged("s");
+	ck_assert_int_eq(judgement.whose, NOBODYS);
+	ck_assert(is_stale("s"));
+}
+END_TEST
+
+/* Its number is that of the inode the socket was bound to, or it is a copy. */
+START_TEST(a_copy_of_the_record_makes_no_view)
+{
+	const struct pretence view = {.minor = 4711, .refuses = true};
+	struct record record;
+	char text[RECORD_SIZE + 1] = {0};
+
+	record_of_self(&record, listening("t", SOCK_STREAM));
+	make_stale("s");
+	record_write(&record, text);
+	write_file(LOCKFILE_PREFIX "s" LOCKFILE_SUFFIX, text);
+	pretend(&view);
+	ck_assert_int_eq(judged("s").whose, NOBODYS);
+	ck_assert(is_stale("s"));
+}
+END_TEST
+
+START_TEST(a_name_that_was_left_is_seen_through_no_view)
+{
+	const struct pretence view = {.minor = 4711, .refuses = true};
+	struct lockfile taken;
+
+	start(own, "s");
+	lockfile_name(&taken, AT_FDCWD, "s");
+	ck_assert_int_eq(lockfile_try(&taken), LOCKFILE_HELD);
+	lockfile_note_left(&taken, true);
+	lockfile_leave(&taken);
+	pretend(&view);
+	ck_assert_int_eq(judged("s").whose, NOBODYS);
 }
 END_TEST
 
@@ -445,6 +528,10 @@ Suite *suite_of_room(void)
 	tcase_add_test(cases, what_we_hold_is_ours);
 	tcase_add_test(cases, what_we_noted_is_ours);
 	tcase_add_test(cases, another_host_s_claim_is_theirs);
+	tcase_add_test(cases, another_boot_id_on_a_local_file_system_is_no_other_host);
+	tcase_add_test(cases, a_socket_seen_through_a_view_is_theirs);
+	tcase_add_test(cases, a_copy_of_the_record_makes_no_view);
+	tcase_add_test(cases, a_name_that_was_left_is_seen_through_no_view);
 	tcase_add_test(cases, another_boot_s_record_alone_is_nobodys);
 	tcase_add_test(cases, an_owner_s_claim_outlives_its_name);
 	tcase_add_test(cases, a_claim_without_a_socket_does_not_keep_an_absent_name);

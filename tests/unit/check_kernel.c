@@ -1,5 +1,6 @@
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -90,9 +91,43 @@ START_TEST(statx_tells_what_stat_does)
 }
 END_TEST
 
+/* Which one it is only the kernel knows; but libc asks it the same. */
+START_TEST(fstatfs_tells_the_type_that_libcs_does)
+{
+	int here = open(".", O_PATH | O_CLOEXEC);
+	struct statfs found;
+	uint32_t type = 0;
+
+	ck_assert_int_eq(fstatfs(here, &found), 0);
+	ASSERT_WORKS(kernel_fstatfs(here, &type));
+	ck_assert_uint_eq(type, (uint32_t)found.f_type);
+}
+END_TEST
+
+START_TEST(statx_tells_the_mount)
+{
+	struct kernel_mount here, file, proc;
+	struct stat found;
+
+	write_file("file", "");
+	ck_assert_int_eq(stat(".", &found), 0);
+	if (kernel_statx_mount(AT_FDCWD, ".", 0, &here) != 0) {
+		ck_assert_int_eq(errno, ENOSYS); /* before Linux 5.8 */
+		return;
+	}
+	ASSERT_WORKS(kernel_statx_mount(AT_FDCWD, "file", 0, &file));
+	ASSERT_WORKS(kernel_statx_mount(AT_FDCWD, "/proc", 0, &proc));
+	ck_assert_uint_eq(here.id, file.id);
+	ck_assert_uint_ne(here.id, proc.id);
+	ck_assert_uint_eq(here.dev, found.st_dev);
+	ASSERT_FAILS(kernel_statx_mount(AT_FDCWD, "nothing", 0, &file), ENOENT);
+}
+END_TEST
+
 START_TEST(failures_are_the_kernels)
 {
 	struct kernel_file file;
+	uint32_t type;
 	const char *nowhere = (const char *)1;
 
 	ASSERT_FAILS(kernel_stat(AT_FDCWD, "nothing", 0, &file), ENOENT);
@@ -100,6 +135,7 @@ START_TEST(failures_are_the_kernels)
 	ASSERT_FAILS(kernel_stat(-1, "nothing", 0, &file), EBADF);
 	ASSERT_FAILS(kernel_fstat(-1, &file), EBADF);
 	ASSERT_FAILS(kernel_statx(AT_FDCWD, "nothing", 0, &file), ENOENT);
+	ASSERT_FAILS(kernel_fstatfs(-1, &type), EBADF);
 	ASSERT_FAILS(kernel_lock(-1, F_OFD_SETLK, F_WRLCK, 0, 1), EBADF);
 	ASSERT_FAILS(kernel_duplicate(-1, 0), EBADF);
 }
@@ -214,6 +250,8 @@ Suite *suite_of_room(void)
 	tcase_add_test(files, stat_is_relative_to_a_directory);
 	tcase_add_test(files, fstat_tells_what_libcs_does);
 	tcase_add_test(files, statx_tells_what_stat_does);
+	tcase_add_test(files, fstatfs_tells_the_type_that_libcs_does);
+	tcase_add_test(files, statx_tells_the_mount);
 	tcase_add_test(files, failures_are_the_kernels);
 	tcase_add_test(others, a_lock_is_on_its_bytes);
 	tcase_add_test(others, a_duplicate_is_high_and_close_on_exec);

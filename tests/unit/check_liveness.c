@@ -366,6 +366,37 @@ START_TEST(who_may_not_connect_learns_that_it_is_dead)
 }
 END_TEST
 
+/* The kernel describes it as it does its listener, who is gone. */
+START_TEST(who_may_not_connect_does_not_take_a_connection_for_its_listener)
+{
+	int fd = listening("s", types[_i]);
+	int client = connected("s", types[_i]);
+	int accepted = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
+
+	ck_assert_int_ge(accepted, 0);
+	ck_assert_int_eq(chmod("s", 0755), 0);
+	ck_assert_int_eq(as_stranger(asks_as_stranger, NULL), LIVE);
+	close(fd);
+	ck_assert_int_eq(as_stranger(asks_as_stranger, NULL), DEAD);
+	close(client);
+	ck_assert_int_eq(as_stranger(asks_as_stranger, NULL), DEAD);
+}
+END_TEST
+
+/* What cannot be told from it counts as it. */
+START_TEST(who_may_not_connect_takes_what_is_ambiguous_for_live)
+{
+	int fd;
+
+	pretend(&(struct pretence){.filesystem = BTRFS_TYPE});
+	fd = listening("s", SOCK_STREAM);
+	ck_assert_int_eq(chmod("s", 0755), 0);
+	ck_assert_int_eq(as_stranger(asks_as_stranger, NULL), LIVE);
+	close(fd);
+	ck_assert_int_eq(as_stranger(asks_as_stranger, NULL), DEAD);
+}
+END_TEST
+
 /* sock_diag sees nothing of it from there; the answer to connect alone tells. */
 static int asks_from_another_namespace(const void *path)
 {
@@ -425,6 +456,10 @@ Suite *suite_of_room(void)
 		tcase_add_loop_test(cases, who_may_not_connect_learns_that_it_is_live, 0, TYPES);
 	if (suite_is_root("who_may_not_connect_learns_that_it_is_dead"))
 		tcase_add_loop_test(cases, who_may_not_connect_learns_that_it_is_dead, 0, TYPES);
+	if (suite_is_root("who_may_not_connect_does_not_take_a_connection_for_its_listener"))
+		tcase_add_loop_test(cases,
+			who_may_not_connect_does_not_take_a_connection_for_its_listener, 0, 2);
+	ADD_ROOT_TEST(cases, who_may_not_connect_takes_what_is_ambiguous_for_live);
 	if (suite_is_root("another_network_namespace_s_socket_is_live"))
 		tcase_add_loop_test(cases, another_network_namespace_s_socket_is_live, 0, TYPES);
 	ADD_ROOT_TEST(cases, another_namespace_s_connected_datagram_socket_is_live);

@@ -1091,6 +1091,144 @@ START_TEST(without_privilege_and_netlink_the_record_tells)
 }
 END_TEST
 
+/* ---- where inode numbers do not suffice ---- */
+
+/* Before the first name is made: everything is seen on it. */
+static void pretend_btrfs(void)
+{
+	pretend(&(struct pretence){.filesystem = BTRFS_TYPE, .unprivileged = true});
+}
+
+/* With its lock file open, where there is one. */
+static bool holds_with_record(const char *path)
+{
+	struct lockfile lock = named(path);
+	struct pin pin;
+	bool held;
+
+	lockfile_peek(&lock);
+	ck_assert_int_eq(inode_pin(AT_FDCWD, path, &pin), 0);
+	held = KEEPS_ERRNO(owned_holds(&pin, &lock));
+	inode_unpin(&pin);
+	lockfile_leave(&lock);
+	return held;
+}
+
+START_TEST(a_twin_s_listener_is_ours_by_the_name_it_was_bound_at)
+{
+	pretend_btrfs();
+	listening(absolute("s"), types[_i]);
+	ck_assert(holds_with_record("s"));
+	adopt();
+	ck_assert(name_is_mine("s"));
+}
+END_TEST
+
+START_TEST(a_twin_s_listener_is_not_ours_by_another_name)
+{
+	pretend_btrfs();
+	listening("relative", SOCK_STREAM);
+	ck_assert(!holds_with_record("relative"));
+	listening(absolute("before"), SOCK_STREAM);
+	ck_assert_int_eq(rename("before", "s"), 0);
+	ck_assert(!holds_with_record("s"));
+	listening("before", SOCK_STREAM);
+	ck_assert(!holds_with_record("s"));
+	adopt();
+	ck_assert(!name_is_mine("relative"));
+}
+END_TEST
+
+/* What the kernel is certain of needs no name. */
+START_TEST(without_a_twin_no_name_is_needed)
+{
+	pretend(&(struct pretence){.unprivileged = true});
+	listening("s", SOCK_STREAM);
+	ck_assert_int_eq(rename("s", "t"), 0);
+	ck_assert(holds_with_record("t"));
+}
+END_TEST
+
+START_TEST(a_claimed_record_outweighs_the_name)
+{
+	int fd;
+	pid_t owner;
+
+	pretend_btrfs();
+	fd = listening(absolute("s"), SOCK_STREAM);
+	owner = start(claim_another_in_child, "s");
+	ck_assert(!holds_with_record("s"));
+	end(owner);
+	ck_assert(holds_with_record("s")); /* it is claimed no more */
+	ck_assert_int_eq(unlink(FILE_OF_S), 0);
+	close(fd);
+	ck_assert_int_eq(unlink("s"), 0);
+
+	fd = listening("s", SOCK_STREAM);
+	ck_assert(!holds_with_record("s"));
+	owner = start(claim_for_socket_in_child, &fd);
+	ck_assert(holds_with_record("s"));
+	end(owner);
+	ck_assert(!holds_with_record("s"));
+}
+END_TEST
+
+/* The other socket's number is not the inode's. */
+START_TEST(a_record_of_ours_does_not_outweigh_the_number)
+{
+	int fd;
+
+	pretend_btrfs();
+	fd = listening("before", SOCK_STREAM);
+	make_stale("s");
+	start(claim_for_socket_in_child, &fd);
+	ck_assert(!holds_with_record("s"));
+}
+END_TEST
+
+/* As by the owner of the socket behind a descriptor, in a container with a boot id of its own. */
+static void claim_in_container(const void *fd)
+{
+	struct lockfile lock = taken_to_claim("s");
+	struct record record;
+
+	record_of_self(&record, *(const int *)fd);
+	record.boot[0] = record.boot[0] == '0' ? '1' : '0';
+	ck_assert_int_ge(lockfile_claim(&lock, &record), 0);
+	lockfile_leave(&lock);
+}
+
+START_TEST(a_container_s_claim_is_joined)
+{
+	struct lockfile lock;
+	int fd;
+
+	pretend(&(struct pretence){.filesystem = EXT4_TYPE});
+	fd = listening("s", SOCK_STREAM);
+	start(claim_in_container, &fd);
+	KEEPS_ERRNO_VOID(owned_adopt_inherited());
+	lock = taken("s");
+	ck_assert_int_ge(owned_claim_on(&lock.file), 0);
+	lockfile_leave(&lock);
+}
+END_TEST
+
+START_TEST(another_host_s_claim_is_not_joined)
+{
+	struct lockfile lock;
+	int fd;
+
+	pretend(&(struct pretence){.filesystem = NFS_TYPE, .unprivileged = true});
+	fd = listening("s", SOCK_STREAM);
+	start(claim_in_container, &fd);
+	ck_assert(!holds_with_record("s")); /* another socket has this cookie there */
+	adopt();
+	lock = taken("s");
+	ck_assert_int_eq(owned_claim_on(&lock.file), -1);
+	lockfile_leave(&lock);
+}
+END_TEST
+
 static void add_table(TCase *cases)
 {
 	tcase_add_test(cases, nothing_is_ours_to_begin_with);
@@ -1154,6 +1292,17 @@ static void add_held(TCase *cases)
 	tcase_add_test(cases, a_held_listener_s_claim_is_joined);
 }
 
+static void add_twins(TCase *cases)
+{
+	tcase_add_loop_test(cases, a_twin_s_listener_is_ours_by_the_name_it_was_bound_at, 0, TYPES);
+	tcase_add_test(cases, a_twin_s_listener_is_not_ours_by_another_name);
+	tcase_add_test(cases, without_a_twin_no_name_is_needed);
+	tcase_add_test(cases, a_claimed_record_outweighs_the_name);
+	tcase_add_test(cases, a_record_of_ours_does_not_outweigh_the_number);
+	tcase_add_test(cases, a_container_s_claim_is_joined);
+	tcase_add_test(cases, another_host_s_claim_is_not_joined);
+}
+
 static void add_forbidden(TCase *cases)
 {
 	ADD_ROOT_TEST(cases, a_socket_that_does_not_tell_its_number_is_not_held);
@@ -1167,6 +1316,7 @@ Suite *suite_of_room(void)
 	add_table(suite_cases(suite, "table"));
 	add_inherited(suite_cases(suite, "inherited"));
 	add_held(suite_cases(suite, "held"));
+	add_twins(suite_cases(suite, "twins"));
 	add_forbidden(suite_cases(suite, "forbidden"));
 	return suite;
 }

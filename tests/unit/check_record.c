@@ -561,8 +561,8 @@ START_TEST(a_record_is_of_its_socket_alone)
 	ck_assert(KEEPS_ERRNO(record_is_of(&record, fd)));
 	ck_assert(!KEEPS_ERRNO(record_is_of(&record, other)));
 	ck_assert(!KEEPS_ERRNO(record_is_of(&record, -1)));
-	record.boot[0] = record.boot[0] == '0' ? '1' : '0'; /* another kernel's numbers */
-	ck_assert(!KEEPS_ERRNO(record_is_of(&record, fd)));
+	record.boot[0] = record.boot[0] == '0' ? '1' : '0'; /* a container's, by the cookie alone */
+	ck_assert(KEEPS_ERRNO(record_is_of(&record, fd)));
 	record_of_self(&record, -1);
 	ck_assert(!KEEPS_ERRNO(record_is_of(&record, -1)));
 }

@@ -9,6 +9,7 @@ tests_unit_libsuite_la_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 unit_tests = \
 	tests/unit/check_address \
 	tests/unit/check_config \
+	tests/unit/check_filesystem \
 	tests/unit/check_filter \
 	tests/unit/check_guard \
 	tests/unit/check_inode \
@@ -50,6 +51,8 @@ tests_unit_check_address_CFLAGS = $(unit_cflags)
 tests_unit_check_address_LDADD = $(unit_libs)
 tests_unit_check_config_CFLAGS = $(unit_cflags)
 tests_unit_check_config_LDADD = $(unit_libs)
+tests_unit_check_filesystem_CFLAGS = $(unit_cflags)
+tests_unit_check_filesystem_LDADD = $(unit_libs)
 tests_unit_check_filter_CFLAGS = $(unit_cflags)
 tests_unit_check_filter_LDADD = $(unit_libs)
 tests_unit_check_self_CFLAGS = $(unit_cflags)

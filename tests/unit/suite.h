@@ -12,6 +12,7 @@
 #include <check.h>
 #include <errno.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <sys/syscall.h>
 #include <sys/types.h>
 #include <unistd.h>
@@ -98,7 +99,7 @@ int use_up_descriptors(void);
 void forbid_with(int call, int error);
 void forbid(int call); /* with EPERM */
 
-/* The calls of kernel_stat, kernel_fstat and kernel_lock, see kernel.c, and mmap. */
+/* The calls of kernel_stat, kernel_fstat, kernel_fstatfs and kernel_lock, and mmap. */
 #if defined(SYS_newfstatat)
 #define CALL_LOOK SYS_newfstatat
 #define CALL_STAT SYS_fstat
@@ -111,11 +112,37 @@ void forbid(int call); /* with EPERM */
 #else
 #define CALL_MAP SYS_mmap
 #endif
+#ifdef SYS_fstatfs64
+#define CALL_STATFS    SYS_fstatfs64
+#define CALL_STATFS_AT 2 /* the argument that is filled */
+#else
+#define CALL_STATFS    SYS_fstatfs
+#define CALL_STATFS_AT 1
+#endif
 #ifdef SYS_fcntl64
 #define CALL_LOCK SYS_fcntl64
 #else
 #define CALL_LOCK SYS_fcntl
 #endif
+
+/*
+ * What the kernel says to kernel.c from now on in this process, in place of the truth. Fields of
+ * zero leave that.
+ */
+struct pretence {
+	uint32_t filesystem; /* that every file is on: the type that fstatfs(2) reports, */
+	uint32_t minor;      /* the anonymous device that statx(2) does, */
+	uint64_t mount;      /* and the mount of all that is no directory */
+	bool refuses;        /* connect(2) fails with ECONNREFUSED */
+	bool unprivileged;   /* SIOCUNIXFILE fails with EPERM */
+};
+void pretend(const struct pretence *pretence);
+
+#define EXT4_TYPE      0xef53
+#define XFS_TYPE       0x58465342
+#define BTRFS_TYPE     0x9123683e
+#define OVERLAYFS_TYPE 0x794c7630
+#define NFS_TYPE       0x6969
 
 /* ---- sockets; type is SOCK_STREAM, SOCK_SEQPACKET or SOCK_DGRAM ---- */
 
