@@ -2,6 +2,7 @@
 noinst_LTLIBRARIES += libcore.la
 libcore_la_SOURCES = \
 	src/core/address.c src/core/address.h \
+	src/core/calls.h \
 	src/core/config.c src/core/config.h \
 	src/core/filter.c src/core/filter.h \
 	src/core/guard.c src/core/guard.h \
