@@ -8,7 +8,7 @@
 
 #include <sys/syscall.h>
 
-/* Here CALL_OF_X is X(x) where this machine has the call, and nothing where it has not. */
+/* Here CALL_OF_... names a call where this machine has the call, and nothing where it has not. */
 #if defined(SYS_newfstatat)
 #define CALL_OF_STAT(X) X(newfstatat) X(fstat)
 #elif defined(SYS_fstatat64)
@@ -76,7 +76,7 @@
 	CALL_OF_STAT(X) CALL_OF_FCNTL(X) CALL_OF_EUID(X) CALL_OF_MAP(X) CALL_OF_WAITING(X) \
 	CALL_OF_SLEEP(X) CALL_OF_CLOCK(X) CALL_OF_UNLINK(X) CALL_OF_RENAME(X) \
 	CALL_OF_SOCKET(X) X(close) X(connect) X(fchmod) X(getcwd) X(getdents64) \
-	X(getpeername) X(getpid) X(getsockname) X(getsockopt) X(ioctl) X(kcmp) X(munmap) \
+	X(getpeername) X(getpid) X(getppid) X(getsockname) X(getsockopt) X(ioctl) X(kcmp) X(munmap) \
 	X(openat) X(prctl) X(pread64) X(prlimit64) X(pwrite64) X(read) X(readlinkat) \
 	X(recvfrom) X(renameat2) X(rt_sigpending) X(rt_sigprocmask) X(sendto) X(socket) \
 	X(statx) X(unlinkat) X(write)
