@@ -53,6 +53,7 @@ sockguard_SOURCES = \
 	src/command/process.c src/command/process.h \
 	src/command/program.c src/command/program.h \
 	src/command/run.c \
+	src/command/service.c src/command/service.h \
 	src/command/sockets.c src/command/sockets.h \
 	src/command/status.c \
 	src/command/table.c src/command/table.h \
