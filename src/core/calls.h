@@ -41,6 +41,12 @@
 #define CALL_OF_WAITING(X) X(ppoll_time64) X(pselect6_time64) X(rt_sigtimedwait_time64)
 #endif
 
+#ifdef SYS_fstatfs64
+#define CALL_OF_STATFS(X) X(fstatfs64)
+#else
+#define CALL_OF_STATFS(X) X(fstatfs)
+#endif
+
 #ifdef SYS_nanosleep
 #define CALL_OF_SLEEP(X) X(nanosleep)
 #else
@@ -74,12 +80,12 @@
 /* clang-format off */
 #define CALLS(X) \
 	CALL_OF_STAT(X) CALL_OF_FCNTL(X) CALL_OF_EUID(X) CALL_OF_MAP(X) CALL_OF_WAITING(X) \
-	CALL_OF_SLEEP(X) CALL_OF_CLOCK(X) CALL_OF_UNLINK(X) CALL_OF_RENAME(X) \
-	CALL_OF_SOCKET(X) X(close) X(connect) X(fchmod) X(getcwd) X(getdents64) \
-	X(getpeername) X(getpid) X(getppid) X(getsockname) X(getsockopt) X(ioctl) X(kcmp) X(munmap) \
-	X(openat) X(prctl) X(pread64) X(prlimit64) X(pwrite64) X(read) X(readlinkat) \
-	X(recvfrom) X(renameat2) X(rt_sigpending) X(rt_sigprocmask) X(sendto) X(socket) \
-	X(statx) X(unlinkat) X(write)
+	CALL_OF_STATFS(X) CALL_OF_SLEEP(X) CALL_OF_CLOCK(X) CALL_OF_UNLINK(X) \
+	CALL_OF_RENAME(X) CALL_OF_SOCKET(X) X(close) X(connect) X(fchmod) X(getcwd) \
+	X(getdents64) X(getpeername) X(getpid) X(getppid) X(getsockname) X(getsockopt) \
+	X(ioctl) X(kcmp) X(kill) X(munmap) X(openat) X(prctl) X(pread64) X(prlimit64) \
+	X(pwrite64) X(read) X(readlinkat) X(recvfrom) X(renameat2) X(rt_sigpending) \
+	X(rt_sigprocmask) X(sendto) X(socket) X(statx) X(unlinkat) X(write)
 /* clang-format on */
 
 #endif

@@ -8,12 +8,16 @@ left out of the comparison: where a filter keeps the guard from judging, the nam
 import errno
 import os
 import re
+import shutil
+import subprocess
 import sys
+import unittest
 
 import harness
 
 SANDBOXED = os.path.join(harness.BUILD, "tests", "sandboxed")
 CALLS = os.path.join(harness.SOURCE, "src", "core", "calls.h")
+MANUAL = os.path.join(harness.SOURCE, "man", "libsockguard.7")
 KERNEL = os.path.join(harness.SOURCE, "src", "core", "kernel.c")
 
 VERBS = ("bind", "rebind", "unlink", "unlinkat", "remove", "rename", "over", "renameat",
@@ -114,16 +118,60 @@ Permissive = cases("open", ("none", "prctl", "syscall", "stacked", "forked", "cl
 OfOthers = cases("exact", ("failed", "vfork", "clone-vm", "fork-child"), ("kill",), protected=True)
 
 
-class Calls(harness.Case):
-    """src/core/calls.h is what kernel.c calls."""
+class Calls(SandboxedCase):
+    """The one list of the guard's system calls, src/core/calls.h, is what the others say."""
 
-    def test_the_list_is_whole(self):
+    def here(self):
+        """Those of this machine."""
+        return {trial.denied
+                for trial in self.trials("without", "none", "kill", "bind", guard=False)}
+
+    def test_the_code(self):
+        """kernel.c makes these calls, of all machines it knows, and no other."""
         with open(KERNEL, encoding="utf-8") as file:
             made = set(re.findall(r"\bSYS_([a-z0-9_]+)\b", file.read()))
         with open(CALLS, encoding="utf-8") as file:
             listed = set(re.findall(r"\bX\(([a-z0-9_]+)\)", file.read()))
         self.assertEqual(made, listed)
-        self.assertGreater(len(made), 30)
+        self.assertLessEqual(self.here(), listed)
+        self.assertGreater(len(self.here()), 30)
+
+    def test_nobody_else_enters_the_kernel(self):
+        """The library takes from libc nothing that makes a system call, kernel.c's needs aside."""
+        ran = self.run_program(["nm", "--dynamic", "--undefined-only", harness.LIBRARY])
+        names = {line.split()[-1].split("@")[0] for line in ran.stdout.splitlines()}
+        calls = {"accept", "clock_gettime", "close", "connect", "fchmod", "fcntl", "fstat",
+                 "fstatat", "geteuid", "getpeername", "getpid", "getrlimit", "getsockname",
+                 "getsockopt", "ioctl", "kill", "lstat", "mmap", "munmap", "nanosleep", "open",
+                 "openat", "poll", "pread", "pread64", "pwrite", "pwrite64", "read", "recv",
+                 "select", "sendto", "sigpending", "sigprocmask", "sigtimedwait", "socket", "stat",
+                 "statx", "unlinkat", "write", "fstatfs", "fstatfs64", "statfs", "getcwd"}
+        self.assertLessEqual(names & calls, {
+            "clock_gettime", "mmap", "pread", "pread64", "pwrite", "pwrite64", "sigprocmask"})
+
+    @unittest.skipUnless(sys.maxsize > 1 << 32, "the manual has the names of 64-bit machines")
+    def test_the_manual(self):
+        with open(MANUAL, encoding="utf-8") as file:
+            text = file.read()
+        entry = text[text.index(".It Sy SystemCallFilter="):]
+        told = entry[entry.index(".Bd"):entry.index(".Ed")].split()[4:]
+        self.assertEqual(told, sorted(told))
+        optional = {"unlink", "renameat"}  # some machines lack them
+        self.assertEqual(set(told) - self.here() - optional, set())
+        self.assertEqual(self.here() - set(told), set())
+
+    @unittest.skipUnless(shutil.which("systemd-analyze"), "systemd-analyze is not installed")
+    def test_system_service_has_them_all(self):
+        self.assertEqual(self.here() - system_service(), set())
+
+
+def system_service(group="@system-service"):
+    shown = subprocess.run(["systemd-analyze", "syscall-filter", group], check=True,
+                           capture_output=True, text=True).stdout.splitlines()
+    names = set()
+    for line in map(str.strip, shown[1:]):
+        names |= system_service(line) if line.startswith("@") else {line}
+    return names
 
 
 if __name__ == "__main__":
