@@ -1,7 +1,6 @@
 """Programs from Debian's packages that restrict themselves by seccomp, or are restricted by their
 units: they start, serve and end with the guard as without, and leave the same files behind."""
 
-import ftplib
 import json
 import os
 import pwd
@@ -302,6 +301,9 @@ for command in sys.argv[1:]:
     try:
         print(client.sendcmd(command)[:3])
     except ftplib.error_perm as answer:
+        if str(answer).startswith("500 OOPS"):  # its last words, if it can still send them
+            print("ended")
+            break
         print(str(answer)[:3])
     except (EOFError, OSError):
         print("ended")
