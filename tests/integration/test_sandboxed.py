@@ -102,20 +102,26 @@ def cases(series, methods, actions, verbs=VERBS, protected=False):
     return type("Cases", (SandboxedCase,), {**namespace, "__module__": __name__})
 
 
-# The filter allows what the program itself calls, and nothing else.
-Exact = cases("exact", ("prctl", "syscall", "stacked", "pointers"), ACTIONS)
-Strict = cases("exact", ("strict",), ("kill",))
+COMMON = ("kill", "trap", "handled", "errno")
+RARE = ("thread", "lie", "trace")
+SOME = ("bind", "unlink", "over")
 
-# All but one of the guard's calls, or one value of an argument.
-Without = cases("without", ("prctl",), ACTIONS)
+# The filter allows what the program itself calls, and nothing else.
+Exact = cases("exact", ("prctl", "pointers"), COMMON + RARE)
+ExactBy = cases("exact", ("syscall", "stacked", "strict"), ("kill", "handled"))
+
+# All but one of the guard's calls, or but one value of an argument of them.
+Without = cases("without", ("prctl",), COMMON)
+WithoutRarely = cases("without", ("prctl",), RARE, SOME)
 WithoutBy = cases("without", ("stacked", "split", "forked", "clone", "thread", "tsync",
-                              "bystander"), ("kill", "handled"))
-Values = cases("values", ("prctl",), ("kill", "handled", "errno"))
+                              "bystander"), ("kill",), SOME)
+Values = cases("values", ("prctl",), ("kill", "errno"))
 
 # Filters that allow all, that failed to come in, and those of other processes cost no protection.
 Permissive = cases("open", ("none", "prctl", "syscall", "stacked", "forked", "clone", "thread",
                             "tsync"), ("kill",), protected=True)
-OfOthers = cases("exact", ("failed", "vfork", "clone-vm", "fork-child"), ("kill",), protected=True)
+OfOthers = cases("exact", ("failed", "vfork", "clone-vm", "fork-child"), ("kill",),
+                 protected=True)
 
 
 class Calls(SandboxedCase):
