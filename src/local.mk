@@ -2,6 +2,7 @@
 noinst_LTLIBRARIES += libcore.la
 libcore_la_SOURCES = \
 	src/core/address.c src/core/address.h \
+	src/core/calls.h \
 	src/core/config.c src/core/config.h \
 	src/core/filesystem.c src/core/filesystem.h \
 	src/core/filter.c src/core/filter.h \
@@ -54,6 +55,7 @@ sockguard_SOURCES = \
 	src/command/process.c src/command/process.h \
 	src/command/program.c src/command/program.h \
 	src/command/run.c \
+	src/command/service.c src/command/service.h \
 	src/command/sockets.c src/command/sockets.h \
 	src/command/status.c \
 	src/command/table.c src/command/table.h \

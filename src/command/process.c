@@ -100,8 +100,9 @@ static void read_stat(struct process *process)
 	free(content);
 }
 
-/* The effective one. Of /proc/PID itself root is the owner where the process may not be dumped. */
-static void read_user(struct process *process)
+/* Its status: the effective user, and whether it is filtered. Of /proc/PID itself root is the owner
+ * where the process may not be dumped. */
+static void read_status(struct process *process)
 {
 	size_t length;
 	char *content = read_of(process->pid, "status", &length);
@@ -113,6 +114,7 @@ static void read_user(struct process *process)
 		strtoul(line + 5, &end, 10); /* the real one */
 		process->uid = (uid_t)strtoul(end, NULL, 10);
 	}
+	process->filtered = content && strstr(content, "\nSeccomp:\t2");
 	free(content);
 	known = getpwuid(process->uid);
 	process->user = known ? command_copy(known->pw_name)
@@ -257,7 +259,7 @@ bool process_look(struct process *process, pid_t pid, const struct library *libr
 	if (!there)
 		return false;
 	process->uid = found.st_uid;
-	read_user(process);
+	read_status(process);
 	read_stat(process);
 	judge_process(process, library);
 	return true;

@@ -232,9 +232,12 @@ int kernel_open(int dirfd, const char *path, int flags, unsigned int mode)
 		mode);
 }
 
-int kernel_close(int fd)
+void kernel_close(int fd)
 {
-	return (int)CALL(SYS_close, INT(fd));
+	int saved = errno;
+
+	CALL(SYS_close, INT(fd));
+	errno = saved;
 }
 
 ssize_t kernel_read(int fd, void *bytes, size_t size)

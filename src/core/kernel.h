@@ -73,7 +73,7 @@ int kernel_fstatfs(int fd, uint32_t *type);
 
 /* Files. The flags are libc's, which are the kernel's; descriptors are always close-on-exec. */
 int kernel_open(int dirfd, const char *path, int flags, unsigned int mode);
-int kernel_close(int fd);
+void kernel_close(int fd); /* leaves errno alone: nobody could do anything about a failure */
 ssize_t kernel_read(int fd, void *bytes, size_t size);
 ssize_t kernel_write(int fd, const void *bytes, size_t size);
 ssize_t kernel_pread(int fd, void *bytes, size_t size, uint32_t at);
