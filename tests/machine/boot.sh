@@ -1,6 +1,9 @@
 #!/bin/sh
 # Boots a Debian root, as process 1 of namespaces of its own.
 #
+# Its /dev has nodes of its own: systemd changes the owner and mode of some, and a bound /dev/null would
+# be everybody's.
+#
 # usage: unshare --mount boot.sh ROOT CGROUP
 #
 # CGROUP is an empty directory. The root gets a cgroup, a network (loopback only), /dev, /run and /tmp
@@ -27,12 +30,17 @@ unshare --pid --cgroup --mount --ipc --uts --net --fork --kill-child sh -ec '
 	mkdir sys/fs/cgroup
 	mount -t cgroup2 cgroup2 sys/fs/cgroup
 	mount -t tmpfs -o mode=755 tmpfs dev
-	for name in null zero full random urandom tty; do
-		: >"dev/$name"
-		mount --bind "/dev/$name" "dev/$name"
-	done
-	: >dev/console
-	mount --bind /dev/null dev/console
+	while read -r name major minor; do
+		mknod -m 666 "dev/$name" c "$major" "$minor"
+	done <<-end
+		null 1 3
+		zero 1 5
+		full 1 7
+		random 1 8
+		urandom 1 9
+		tty 5 0
+		console 1 3
+	end
 	mkdir dev/pts dev/shm
 	mount -t devpts -o newinstance,ptmxmode=0666,mode=620,gid=5 devpts dev/pts
 	mount -t tmpfs -o mode=1777 tmpfs dev/shm
