@@ -19,6 +19,7 @@ actor_tests = \
 integration_tests = \
 	$(actor_tests) \
 	tests/integration/test_exports.py \
+	tests/integration/test_listed.py \
 	tests/integration/test_memcheck.py \
 	tests/integration/test_gunicorn.py
 

@@ -22,10 +22,11 @@ import tempfile
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path[:0] = [os.path.join(HERE, "..", "matrix")]
+sys.path[:0] = [os.path.join(HERE, ".."), os.path.join(HERE, "..", "matrix")]
 
 import keeper  # noqa: E402
 import kernel  # noqa: E402
+from lockname import socket_of  # noqa: E402
 
 PATIENCE = 180.0  # seconds until what must happen is given up: never a measurement
 SUFFIX = ".sockguard"
@@ -55,12 +56,6 @@ def wait_until(condition, what):
             raise Stuck("waited in vain for " + what)
         time.sleep(0.1)
     return value
-
-
-def socket_of(lock):
-    """The socket path that a lock file belongs to."""
-    directory, name = os.path.split(lock)
-    return os.path.join(directory, name.removeprefix(".").removesuffix(SUFFIX))
 
 
 class Machine:
