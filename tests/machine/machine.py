@@ -1,6 +1,6 @@
 """Two machines of one Debian root, one with the library in /etc/ld.so.preload: no difference.
 
-usage: machine.py [--quick] --library FILE ROOT GUARDED_ROOT
+usage: machine.py [--quick] [--document FILE] --library FILE ROOT GUARDED_ROOT
 
 Both are booted with systemd as process 1, and taken through the same steps at the same time. A step
 passes if both machines show the same, and if nothing is wrong with either. Prints PASS or FAIL for
@@ -347,20 +347,49 @@ def judge(plain, guarded):
 
 
 def compare(machines, quick):
-    """Takes both machines through their steps; returns how many passed and failed."""
-    counts = collections.Counter()
+    """Takes both machines through their steps; returns the name of each, and whether it passed."""
+    results = []
     stories = [story(machine, quick) for machine in machines]
     with concurrent.futures.ThreadPoolExecutor(len(machines)) as pool:
         while any(steps := list(pool.map(next_step, stories))):
             wrong = judge(*steps)
-            counts[not wrong] += 1
             name = next(step.name for step in steps if step)
+            results.append((name, not wrong))
             print("FAIL" if wrong else "PASS", name, sep=": ", flush=True)
             for line in "\n".join(wrong).splitlines():
                 print("  " + line, flush=True)
             if None in steps or len({step.name for step in steps}) > 1:
                 break  # from here on they cannot be compared
-    return counts[True], counts[False]
+    return results
+
+
+ABOUT = """
+## Whole machines
+
+Two machines of one Debian root, one as it is, the other with the library in its `/etc/ld.so.preload`,
+each with systemd as process 1 of namespaces of its own, go through the same steps (`scripts/machine`).
+Compared are exit statuses, the units that have failed, the state of each unit and how its main process
+has ended, the sockets, what is listed of users, and at the end the files that are left.
+
+| step | with the guard |
+| --- | --- |
+"""
+VERBS = ("apt-get install", "systemctl restart", "systemctl stop", "systemctl start", "apt-get purge")
+
+
+def document(path, results):
+    """Writes down what was seen, a line for each kind of step."""
+    kinds = {}
+    for name, passed in results:
+        verb = next((verb for verb in VERBS if name.startswith(verb + " ")), None)
+        kinds.setdefault(verb or name, []).append((name.removeprefix(f"{verb} "), passed))
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(ABOUT)
+        for kind, steps in kinds.items():
+            of = ": " + ", ".join(name for name, _ in steps) if kind in VERBS else ""
+            differs = [name for name, passed in steps if not passed]
+            file.write(f"| {kind}{of} | {'differs: ' + ', '.join(differs) if differs else 'the same'} |\n")
+
 
 
 def preload(root, library):
@@ -376,6 +405,7 @@ def main():
     parser.add_argument("--packages", action="store_true")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--library")
+    parser.add_argument("--document")
     parser.add_argument("roots", nargs="*")
     options = parser.parse_args()
     if options.packages:
@@ -385,10 +415,14 @@ def main():
     preload(guarded, options.library)
     machines = [Machine(plain, False), Machine(guarded, True)]
     try:
-        passed, failed = compare(machines, options.quick)
+        results = compare(machines, options.quick)
     finally:
         for machine in machines:
             machine.close()
+    if options.document:
+        document(options.document, results)
+    passed = sum(passed for _, passed in results)
+    failed = len(results) - passed
     print(f"{passed} passed, {failed} failed, 0 skipped")
     return 1 if failed else 0
 

@@ -159,8 +159,8 @@ def _notes(rows):
     return "\n".join(notes)
 
 
-def write(path, rows, units, count):
-    """Writes the whole document."""
+def write(path, rows, units, count, machines=None):
+    """Writes the whole document; machines: the file of the part about them."""
     with open(path, "w", encoding="utf-8") as file:
         file.write(ABOUT.format(date=datetime.date.today().isoformat(), debian=_debian(),
                                 kernel=platform.release(), machine=platform.machine(),
@@ -169,3 +169,6 @@ def write(path, rows, units, count):
         file.write(STARTED.format(rows=_started(rows)))
         file.write(NOTES.format(notes=_notes(rows)))
         file.write(UNITS.format(version=units[0].version, rows=units_table(units)))
+        if machines:
+            with open(machines, encoding="utf-8") as part:
+                file.write(part.read())
