@@ -109,6 +109,17 @@ class Shell(Listed):
         """ls of a directory of plugins: sockets alone"""
         self.same_with_and_without(self.owner("plugin.sock"), lambda: self.shell("ls"))
 
+    def test_removal_by_pattern(self):
+        """rm -f DIRECTORY/* and rmdir, of guarded programs, after kill -9: nothing is left"""
+        for guard in False, True:
+            with self.subTest(guard=guard):
+                self.place = self.new_place()
+                self.owner("S-one")(guard)()
+                self.assertEqual(bool(lock_files(self.place)), guard)
+                ended = self.run_program(["sh", "-c", "rm -f place/* && rmdir place"], guard=guard,
+                                         cwd=self.dir)
+                self.assertEqual((ended.returncode, ended.stderr), (0, ""))
+
 
 class Multiplexers(Listed):
     """What lists terminal sessions, which are sockets in a directory."""
