@@ -11,8 +11,9 @@ ABOUT = """\
 # Compatibility
 
 Does libsockguard work with my server? This table was made by `scripts/matrix`, which installs the
-servers from Debian's packages, starts each the way its users do, without the guard and with it
-preloaded, and writes down what it sees. Every cell is from the run of {date}: Debian {debian},
+servers from Debian's packages, starts each as its package's unit does, or as its users do where there is
+none ([what differs](#how-each-is-started)), without the guard and with it preloaded, and writes down what
+it sees. Every cell is from the run of {date}: Debian {debian},
 Linux {kernel}, {machine}. {count}
 
 Run `scripts/matrix` to make it anew, or `scripts/matrix redis-server nginx` to see some servers only.
