@@ -24,6 +24,7 @@ integration_tests = \
 	tests/integration/test_exports.py \
 	tests/integration/test_sandbox.py \
 	tests/integration/test_sandboxed.py \
+	tests/integration/test_listed.py \
 	tests/integration/test_memcheck.py \
 	tests/integration/test_gunicorn.py
 
