@@ -20,6 +20,7 @@ integration_tests = \
 	$(actor_tests) \
 	tests/integration/test_exports.py \
 	tests/integration/test_memcheck.py \
+	tests/integration/test_neighbour.py \
 	tests/integration/test_gunicorn.py
 
 command_tests = \

@@ -6,21 +6,20 @@ import os
 import resource
 import signal
 import socket
-import stat
 import struct
+import subprocess
 import sys
 import time
 
 import harness
-from actor import OTHER, STRANGER, Actor, SocketCase, address, counterparts, needs_root
+from actor import OTHER, STRANGER, Actor, SocketCase, needs_root
 
+LIBNEIGHBOUR = os.path.join(harness.BUILD, "tests", "context", ".libs", "libneighbour.so")
 OWNER = 61003  # of a directory in which root acts
 WRITE_LOCK = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 0, 1, 0)
 CLAIM_LOCK = struct.pack("hhqqi4x", fcntl.F_RDLCK, os.SEEK_SET, 1, 1, 0)
 F_OFD_SETLK = 37
 ENTRIES = 1000  # of a directory that root removes
-ACTORS, ROUNDS = 8, 60
-HEAD_START = 3_000_000  # ns between the last word to the actors and their act
 # Seconds. To wait for a mutex that is believed takes three; the machine may be busy otherwise.
 PROMPT = 2
 
@@ -184,9 +183,6 @@ class NeighbourCase(SocketCase):
         self.assertLess(time.monotonic() - began, PROMPT)
         return result
 
-    def start(self, *args, **kwargs):
-        return super().start(*args, **kwargs)
-
     def starts(self, actor, path=None):
         """What most servers do; the socket's descriptor."""
         path = path or self.path
@@ -224,8 +220,14 @@ class Planted:
         self.assertEqual(self.promptly(lambda: rival.unlink(self.path)), 0)
         self.assertEqual(self.names(), before)
 
-    def expect_after_a_crash(self, plant):
-        """The next start succeeds, and its end leaves what the neighbour planted and no more."""
+
+class Crashed:
+    """
+    What a killed server leaves hinders nobody, and when the next one ends only what the neighbour
+    planted is left.
+    """
+
+    def expect(self, plant):
         Neighbour(self, lambda: plant(self.lock()))
         before = self.names()
         owner, heir = self.server(), self.server()
@@ -237,99 +239,168 @@ class Planted:
         self.assertEqual(self.names(), before)
 
 
-def _tests_of(plant):
-    def test(self):
-        self.expect(plant)
-
-    def test_after_a_crash(self):
-        self.expect_after_a_crash(plant)
-    return test, test_after_a_crash
+def _test_of(plant):
+    return needs_root(lambda self: self.expect(plant))
 
 
 for _plant in PLANTS:
-    _test, _after_a_crash = _tests_of(_plant)
-    setattr(Planted, "test_" + _plant.__name__, needs_root(_test))
-    setattr(Planted, f"test_{_plant.__name__}_and_a_crash", needs_root(_after_a_crash))
+    setattr(Planted, "test_" + _plant.__name__, _test_of(_plant))
+    setattr(Crashed, "test_" + _plant.__name__, _test_of(_plant))
 
 
-class Touched:
+class Mutex:
     """
-    A stranger's `touch` of the lock file's name takes the mutex away from nobody: of those who
-    start at the same instant one gets the name.
+    A stranger's `touch` takes the mutex away from nobody. One server is held up in the middle of
+    its unlink of a stale name; another that starts meanwhile has to leave the name alone, or the
+    first removes its socket. libneighbour.so, behind the guard, does the holding up.
     """
 
-    crowd_uid = 0
+    def before(self):
+        """What the neighbour does before the first has its mutex,"""
 
-    def setUp(self):
-        super().setUp()
-        os.chmod(self.dir, 0o1777)
+    def meanwhile(self):
+        """and what while it has it."""
 
-    def crowd(self):
-        actors = [Actor(self, guard=self.guard) for _ in range(ACTORS)]
-        for actor in actors:
-            if self.crowd_uid:
-                actor.become(self.crowd_uid)
-        return actors
+    def held_up(self):
+        self.gate = os.path.join(self.dir, "gate")
+        os.mkfifo(self.gate + ".in")
+        os.mkfifo(self.gate + ".out")
+        library = f"{harness.LIBRARY}:{LIBNEIGHBOUR}" if self.guard else LIBNEIGHBOUR
+        first = Actor(self, env={"LD_PRELOAD": library, "NEIGHBOUR_WAITS": self.gate})
+        if self.uid:
+            os.chown(self.gate + ".in", self.uid, self.uid)
+            os.chown(self.gate + ".out", self.uid, self.uid)
+            first.become(self.uid)
+        first.tell("unlink", self.path)
+        with open(self.gate + ".in", "rb"):  # it is there
+            pass
+        return first
 
-    def round(self, crowd):
-        """All start at once over a stale name; how many of the winners were robbed at once."""
-        sockets = {actor: actor.socket("stream") for actor in crowd}
-        raw = address(self.path)
-        then = time.monotonic_ns() + HEAD_START
-        for actor in crowd:
-            actor.tell("at", then, "start", self.path, sockets[actor], raw.hex(), len(raw))
-        outcomes = {actor: actor.heard() for actor in crowd}
-        winners = [actor for actor in crowd if outcomes[actor][0] == 0]
-        robbed = [actor for actor in winners if not self.answers(actor, sockets[actor])]
-        for actor in crowd:
-            actor.close(sockets[actor])
-        if self.guard:
-            self.assertEqual(len(winners), 1, outcomes.values())
-        return len(robbed)
+    def let_go(self, first):
+        with open(self.gate + ".out", "wb"):
+            pass
+        return first.heard()[:2]
 
     def expect(self):
-        self.stale()
-        os.chown(self.path, self.crowd_uid, self.crowd_uid)
-        crowd = self.crowd()
-        robbed = sum(self.round(crowd) for _ in range(ROUNDS))
+        self.stale_of(self.uid)
+        self.before()
+        second = self.server()
+        first = self.held_up()
+        self.meanwhile()
+        removed = second.unlink(self.path)
         if self.guard:
-            self.assertEqual(robbed, 0)
+            self.assertEqual(removed, errno.EADDRINUSE)
+            self.assertEqual(self.let_go(first), (0, 0))
+            fd = self.starts(second)
+            self.assertServes(second, fd)
         else:
-            self.assertGreater(robbed, 0)
+            self.assertEqual(removed, 0)
+            fd = second.serve(self.path)
+            self.assertStolen(lambda: self.let_go(first)[1], second, fd)
+
+    def touch(self):
+        self.neighbour = Neighbour(self, lambda: empty_file(self.lock()))
+
+    def rm(self):
+        self.neighbour.kill()
+        os.unlink(self.lock())
 
     @needs_root
-    def test_and_there_it_stays(self):
-        Neighbour(self, lambda: empty_file(self.lock()))
+    def test_untouched(self):
         self.expect()
 
     @needs_root
-    def test_and_there_it_stays_beside_a_user(self):
-        self.crowd_uid = OTHER
-        Neighbour(self, lambda: empty_file(self.lock()))
+    def test_touched(self):
+        self.before = self.touch
         self.expect()
 
     @needs_root
-    def test_and_rm_in_turns(self):
-        """Those who see it and those who do not need the same mutex."""
-        def touch_and_rm():
-            try:
-                os.close(empty_file(self.lock()))
-                time.sleep(0.0002)
-                os.unlink(self.lock())
-            except OSError:  # a server was faster, or its file is there
-                pass
-            time.sleep(0.0002)
-        Neighbour(self, lambda: None, again=touch_and_rm)
+    def test_touched_and_removed(self):
+        """Who sees the plant and who sees it gone need the same mutex."""
+        self.before, self.meanwhile = self.touch, self.rm
+        self.expect()
+
+    @needs_root
+    def test_touched_for_a_crowd(self):
+        """Other lock files of strangers in between are passed over."""
+        def strew():
+            return [empty_file(self.lock())] + \
+                [locked_file(f"{self.lock()}.{word}") for word in ("aaaa", "AAAAAA", "zzzz", "x")]
+        self.before = lambda: Neighbour(self, strew)
+        self.expect()
+
+    @needs_root
+    def test_link(self):
+        self.before = lambda: Neighbour(self, lambda: hard_link(self.lock()))
+        self.expect()
+
+    @needs_root
+    def test_directory(self):
+        self.before = lambda: Neighbour(self, lambda: directory(self.lock()))
         self.expect()
 
 
-counterparts(globals(), Planted)
-counterparts(globals(), Touched)
-for _name in ("GuardedPlanted", "UnguardedPlanted"):
-    globals()[_name] = type(_name, (Planted, NeighbourCase), {
-        "guard": _name.startswith("Guarded"), "__module__": __name__})
-    globals()[_name + "BesideAUser"] = type(_name + "BesideAUser", (globals()[_name],), {
-        "uid": OTHER, "__module__": __name__})
+class Claim:
+    """Nor the claim, whatever comes and goes: it keeps a name that somebody unguarded removed."""
+
+    def expect(self, before=None, meanwhile=None, path=None):
+        path = path or self.path
+        owner, rival = self.server(), self.server()
+        neighbour = Neighbour(self, lambda: empty_file(self.lock(path))) if before else None
+        fd = self.moved(owner, path) if before == "moved" else owner.serve(path)
+        if meanwhile:
+            neighbour.kill()
+            os.unlink(self.lock(path))
+        os.unlink(path)
+        rival_fd = rival.socket("stream")
+        self.assertEqual(rival.bind(rival_fd, path), errno.EADDRINUSE if self.guard else 0)
+        if self.guard:
+            owner.close(fd)
+            self.assertEqual(rival.bind(rival_fd, path), 0)
+            self.assertEqual(rival.unlink(path), 0)
+            self.assertEqual([name for name in self.names()
+                              if os.lstat(os.path.join(self.dir, name)).st_uid == self.uid], [])
+
+    def moved(self, owner, path):
+        """The owner binds another name and renames it to the path."""
+        fd = owner.serve(path + ".new")
+        self.assertEqual(owner.rename(path + ".new", path), 0)
+        return fd
+
+    @needs_root
+    def test_untouched(self):
+        self.expect()
+
+    @needs_root
+    def test_touched_before(self):
+        self.expect(before="bound")
+
+    @needs_root
+    def test_touched_before_and_removed_since(self):
+        self.expect(before="bound", meanwhile="removed")
+
+    @needs_root
+    def test_renamed_to_a_touched_name(self):
+        self.expect(before="moved")
+
+    @needs_root
+    def test_renamed_to_a_touched_name_and_removed_since(self):
+        self.expect(before="moved", meanwhile="removed")
+
+
+def pairs(mixin, guards=(True, False)):
+    """The mixin's tests for servers of root's and of a user's, with the guard and without."""
+    for guard in guards:
+        for uid, whose in ((0, "RootS"), (OTHER, "UserS")):
+            name = ("Guarded" if guard else "Unguarded") + mixin.__name__ + whose
+            globals()[name] = type(name, (mixin, NeighbourCase), {
+                "guard": guard, "uid": uid, "__module__": __name__})
+
+
+pairs(Planted)
+pairs(Crashed, guards=(True,))
+pairs(Mutex)
+pairs(Claim)
 
 
 class Leased(NeighbourCase):
@@ -521,10 +592,10 @@ class RemovedByRoot(NeighbourCase):
         return forged_record(self.lock(name))
 
     def remove(self):
-        """rm -rf under the guard: what it said, its status, and the seconds it took."""
-        process = self.start(["rm", "-rf", self.home], guard=True)
+        """rm -rf under the guard: its status, and the seconds it took."""
+        process = self.start(["rm", "-rf", self.home], guard=True, stderr=subprocess.DEVNULL)
         began = time.monotonic()
-        return process.wait(120), time.monotonic() - began
+        return process.wait(60), time.monotonic() - began
 
     def expect(self, entry, count):
         self.fill(entry, count)
