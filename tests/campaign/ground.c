@@ -16,9 +16,9 @@ void ground_use(bool is_hostile)
 
 enum ground ground_of(int number)
 {
-	static const enum ground grounds[] = {SHARED, SHARED, SHARED, HOME, MOVING};
+	static const enum ground grounds[GROUND_PATHS] = {SHARED, SHARED, HOME, MOVING};
 
-	return hostile ? grounds[(size_t)number % (sizeof(grounds) / sizeof(*grounds))] : PLAIN;
+	return hostile ? grounds[number % GROUND_PATHS] : PLAIN;
 }
 
 enum ground ground_at(const char *path)
@@ -32,7 +32,7 @@ uid_t ground_user(int number)
 {
 	if (!hostile)
 		return geteuid();
-	return number % 5 == 2 ? USER : 0;
+	return number % GROUND_PATHS == 1 ? USER : 0;
 }
 
 void ground_directory(char *directory, const char *storm, enum ground ground)

@@ -4,7 +4,7 @@
  * Without a hostile neighbour all lie in the storm's one directory, and all servers are the user's
  * who started it. With one there are grounds, directories below it:
  *
- *   shared  root's, sticky, writable by everybody: two paths of root's servers, one of a user's
+ *   shared  root's, sticky, writable by everybody: a path of root's servers and one of a user's
  *   home    the neighbour's own directory, in which root has a server
  *   moving  the same, and the neighbour moves the directory itself about
  *
@@ -20,6 +20,8 @@
 #include <sys/types.h>
 
 #define GROUND_PATH 128
+
+#define GROUND_PATHS 4 /* with a neighbour */
 
 /* Users that nobody has. */
 #define USER      61001

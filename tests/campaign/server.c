@@ -404,7 +404,7 @@ static void serve(struct server *server)
 
 bool server_is_patient(int slot)
 {
-	return storm.hostile && slot % 3 == 0;
+	return storm.hostile && slot % 2 == 0;
 }
 
 static _Noreturn void live(struct server *server)

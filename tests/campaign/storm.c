@@ -76,7 +76,7 @@ struct cradle {
 /* Each user's servers have their own slots: what a slot left is its next server's to remove. */
 static uid_t user_of_slot(int slot)
 {
-	return storm.hostile && slot % 4 == 2 ? USER : geteuid();
+	return storm.hostile && slot % 3 == 1 ? USER : geteuid();
 }
 
 static void bear(struct cradle *cradles, int slot)
@@ -402,7 +402,7 @@ static void read_options(char **argv)
 		storm.paths > PATHS_MOST)
 		usage();
 	if (storm.hostile)
-		storm.paths = 5; /* ground.c */
+		storm.paths = GROUND_PATHS;
 }
 
 /* Where the build left it, seen from where it left us. */
