@@ -40,14 +40,15 @@ static void keep(int fd)
 
 /* ---- names ---- */
 
+/* As an alternate has it behind the plain name; or not quite. */
 static const char *random_word(void)
 {
-	static char word[9];
-	unsigned int length = 4 + chance(5);
+	static char word[16];
+	unsigned int length = chance(4) ? 12 : 1 + chance(14);
+	unsigned int alphabet = chance(4) ? 16 : 36;
 
 	for (unsigned int i = 0; i < length; i++)
-		word[i] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
-			[chance(62)];
+		word[i] = "0123456789abcdefghijklmnopqrstuvwxyz"[chance(alphabet)];
 	word[length] = '\0';
 	return word;
 }

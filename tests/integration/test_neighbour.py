@@ -325,7 +325,7 @@ class Mutex:
         """Other lock files of strangers in between are passed over."""
         def strew():
             return [empty_file(self.lock())] + \
-                [locked_file(f"{self.lock()}.{word}") for word in ("aaaa", "AAAAAA", "zzzz", "x")]
+                [locked_file(f"{self.lock()}.{word}") for word in ("0" * 12, "f" * 12, "0123456789ab", "x")]
         self.before = lambda: Neighbour(self, strew)
         self.expect()
 
@@ -388,10 +388,10 @@ class Claim:
         self.expect(before="moved", meanwhile="removed")
 
 
-def pairs(mixin, guards=(True, False)):
+def pairs(mixin, guards=(True, False), uids=((0, "RootS"), (OTHER, "UserS"))):
     """The mixin's tests for servers of root's and of a user's, with the guard and without."""
     for guard in guards:
-        for uid, whose in ((0, "RootS"), (OTHER, "UserS")):
+        for uid, whose in uids:
             name = ("Guarded" if guard else "Unguarded") + mixin.__name__ + whose
             globals()[name] = type(name, (mixin, NeighbourCase), {
                 "guard": guard, "uid": uid, "__module__": __name__})
@@ -401,6 +401,60 @@ pairs(Planted)
 pairs(Crashed, guards=(True,))
 pairs(Mutex)
 pairs(Claim)
+
+
+class Dropped:
+    """
+    A server that binds as root, gives the socket to a user and becomes that user: there too the
+    mutex is one. It closes its listener and is held up in the middle of its unlink.
+    """
+
+    def owner(self):
+        self.gate = os.path.join(self.dir, "gate")
+        for suffix in (".in", ".out"):
+            os.mkfifo(self.gate + suffix)
+            os.chown(self.gate + suffix, OTHER, OTHER)
+        library = f"{harness.LIBRARY}:{LIBNEIGHBOUR}" if self.guard else LIBNEIGHBOUR
+        owner = Actor(self, env={"LD_PRELOAD": library, "NEIGHBOUR_WAITS": self.gate})
+        fd = owner.serve(self.path)
+        os.chown(self.path, OTHER, OTHER)
+        owner.become(OTHER)
+        owner.close(fd)
+        return owner
+
+    def expect(self):
+        owner, rival = self.owner(), self.server()
+        owner.tell("unlink", self.path)
+        with open(self.gate + ".in", "rb"):
+            pass
+        removed = rival.unlink(self.path)
+        self.assertEqual(removed, errno.EADDRINUSE if self.guard else 0)
+        fd = None if self.guard else rival.serve(self.path)
+        with open(self.gate + ".out", "wb"):
+            pass
+        self.assertEqual(owner.heard()[:2], (0, 0))
+        if self.guard:
+            self.assertServes(rival, self.starts(rival))
+        else:
+            self.assertFalse(self.answers(rival, fd))
+
+    @needs_root
+    def test_in_a_sticky_directory(self):
+        self.expect()
+
+    @needs_root
+    def test_in_the_user_s_directory(self):
+        os.chmod(self.dir, 0o755)
+        os.chown(self.dir, OTHER, OTHER)
+        self.expect()
+
+    @needs_root
+    def test_in_a_sticky_directory_beside_a_touched_name(self):
+        Neighbour(self, lambda: empty_file(self.lock()))
+        self.expect()
+
+
+pairs(Dropped, uids=((0, ""),))
 
 
 class Leased(NeighbourCase):
@@ -652,7 +706,7 @@ class Crowded(NeighbourCase):
     def test_start_among_decoys(self):
         def strew():
             for number in range(self.DECOYS):
-                os.close(empty_file(f"{self.lock()}.{number:06}"))
+                os.close(empty_file(f"{self.lock()}.{number:012x}"))
             return empty_file(self.lock())
         Neighbour(self, strew)
         self.stale_of(0)
