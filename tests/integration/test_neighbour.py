@@ -4,6 +4,7 @@ import errno
 import fcntl
 import os
 import resource
+import shutil
 import signal
 import socket
 import struct
@@ -13,6 +14,7 @@ import time
 
 import harness
 from actor import OTHER, STRANGER, Actor, SocketCase, needs_root
+from test_context_preload import ETC
 
 LIBNEIGHBOUR = os.path.join(harness.BUILD, "tests", "context", ".libs", "libneighbour.so")
 OWNER = 61003  # of a directory in which root acts
@@ -430,6 +432,8 @@ class Dropped:
         removed = rival.unlink(self.path)
         self.assertEqual(removed, errno.EADDRINUSE if self.guard else 0)
         fd = None if self.guard else rival.serve(self.path)
+        if not self.guard:
+            os.chown(self.path, OTHER, OTHER)  # it is a second instance of that server
         with open(self.gate + ".out", "wb"):
             pass
         self.assertEqual(owner.heard()[:2], (0, 0))
@@ -717,6 +721,67 @@ class Crowded(NeighbourCase):
         found = [name for name in os.listdir(self.dir)
                  if os.lstat(os.path.join(self.dir, name)).st_uid != STRANGER]
         self.assertEqual(found, [])
+
+
+class Rival(NeighbourCase):
+    """
+    Not a protection of root's: where strangers may create names, a stranger may bind a socket's
+    name first, and then he is a rival like any other.
+    """
+
+    def expect(self, guard):
+        Neighbour(self, lambda: live_socket(self.path))
+        return self.server(guard).unlink(self.path)
+
+    @needs_root
+    def test_guarded(self):
+        self.assertEqual(self.promptly(lambda: self.expect(True)), errno.EADDRINUSE)
+
+    @needs_root
+    def test_unguarded(self):
+        self.assertEqual(self.expect(False), 0)
+
+
+# A server of root's, and a set-ID program that a user starts with settings of his own.
+SET_ID = """
+install -m 4755 /bin/rm set-id-rm
+chmod 755 .. .
+python3 -c 'import socket, time
+listener = socket.socket(socket.AF_UNIX)
+listener.bind("s")
+listener.listen()
+time.sleep(60)' & server=$!
+until [ -S s ]; do sleep 0.05; done
+setpriv --reuid 61001 --regid 61001 --clear-groups \
+    env SOCKGUARD_DISABLE=1 SOCKGUARD_IGNORE='*' SOCKGUARD_LOG="$PWD/log" ./set-id-rm s
+echo $?
+kill $server
+ls
+"""
+
+
+class SetId(harness.Case):
+    """In a set-ID program, by /etc/ld.so.preload: the user's settings mean nothing."""
+
+    def inside(self, guard):
+        library = shutil.copy(harness.LIBRARY, os.path.join(self.dir, "libsockguard.so"))
+        os.chmod(library, 0o755)
+        stage = os.path.join(self.dir, "stage")
+        os.mkdir(stage)
+        return self.run_program(
+            ["unshare", "--mount", "--propagation", "private", "sh", "-c", ETC, "sh",
+             library if guard else "", SET_ID],
+            cwd=stage, stdin=subprocess.DEVNULL, env={"LC_ALL": "C", "HOME": stage})
+
+    @needs_root
+    def test_guarded(self):
+        done = self.inside(guard=True)
+        self.assertEqual(done.stdout, "1\ns\nset-id-rm\n", done.stderr)
+        self.assertIn("Address already in use", done.stderr)
+
+    @needs_root
+    def test_unguarded(self):
+        self.assertEqual(self.inside(guard=False).stdout, "0\nset-id-rm\n")
 
 
 if __name__ == "__main__":
