@@ -4,6 +4,7 @@ import errno
 import fcntl
 import os
 import resource
+import select
 import shutil
 import signal
 import socket
@@ -250,11 +251,38 @@ for _plant in PLANTS:
     setattr(Crashed, "test_" + _plant.__name__, _test_of(_plant))
 
 
+class Gate:
+    """Where libneighbour.so, behind the guard, holds a server up in the middle of its unlink."""
+
+    def __init__(self, case, uid):
+        self.case, self.path = case, os.path.join(case.dir, "gate")
+        for suffix in (".in", ".out"):
+            os.mkfifo(self.path + suffix)
+            os.chown(self.path + suffix, uid, uid)
+        self.reached = os.open(self.path + ".in", os.O_RDONLY | os.O_NONBLOCK)
+        case.addCleanup(os.close, self.reached)
+
+    def actor(self, guard):
+        library = f"{harness.LIBRARY}:{LIBNEIGHBOUR}" if guard else LIBNEIGHBOUR
+        return Actor(self.case, env={"LD_PRELOAD": library, "NEIGHBOUR_WAITS": self.path})
+
+    def hold_up(self, actor, path):
+        actor.tell("unlink", path)
+        if not select.select([self.reached], [], [], harness.PATIENCE / 3)[0]:
+            self.case.fail(f"its unlink said {actor.heard()} instead; {actor.said()}")
+
+    def let_go(self, actor):
+        """The unlink's result and errno."""
+        with open(self.path + ".out", "wb"):
+            pass
+        return actor.heard()[:2]
+
+
 class Mutex:
     """
     A stranger's `touch` takes the mutex away from nobody. One server is held up in the middle of
     its unlink of a stale name; another that starts meanwhile has to leave the name alone, or the
-    first removes its socket. libneighbour.so, behind the guard, does the holding up.
+    first removes its socket.
     """
 
     def before(self):
@@ -264,24 +292,12 @@ class Mutex:
         """and what while it has it."""
 
     def held_up(self):
-        self.gate = os.path.join(self.dir, "gate")
-        os.mkfifo(self.gate + ".in")
-        os.mkfifo(self.gate + ".out")
-        library = f"{harness.LIBRARY}:{LIBNEIGHBOUR}" if self.guard else LIBNEIGHBOUR
-        first = Actor(self, env={"LD_PRELOAD": library, "NEIGHBOUR_WAITS": self.gate})
+        self.gate = Gate(self, self.uid)
+        first = self.gate.actor(self.guard)
         if self.uid:
-            os.chown(self.gate + ".in", self.uid, self.uid)
-            os.chown(self.gate + ".out", self.uid, self.uid)
             first.become(self.uid)
-        first.tell("unlink", self.path)
-        with open(self.gate + ".in", "rb"):  # it is there
-            pass
+        self.gate.hold_up(first, self.path)
         return first
-
-    def let_go(self, first):
-        with open(self.gate + ".out", "wb"):
-            pass
-        return first.heard()[:2]
 
     def expect(self):
         self.stale_of(self.uid)
@@ -292,13 +308,13 @@ class Mutex:
         removed = second.unlink(self.path)
         if self.guard:
             self.assertEqual(removed, errno.EADDRINUSE)
-            self.assertEqual(self.let_go(first), (0, 0))
+            self.assertEqual(self.gate.let_go(first), (0, 0))
             fd = self.starts(second)
             self.assertServes(second, fd)
         else:
             self.assertEqual(removed, 0)
             fd = second.serve(self.path)
-            self.assertStolen(lambda: self.let_go(first)[1], second, fd)
+            self.assertStolen(lambda: self.gate.let_go(first)[1], second, fd)
 
     def touch(self):
         self.neighbour = Neighbour(self, lambda: empty_file(self.lock()))
@@ -412,12 +428,7 @@ class Dropped:
     """
 
     def owner(self):
-        self.gate = os.path.join(self.dir, "gate")
-        for suffix in (".in", ".out"):
-            os.mkfifo(self.gate + suffix)
-            os.chown(self.gate + suffix, OTHER, OTHER)
-        library = f"{harness.LIBRARY}:{LIBNEIGHBOUR}" if self.guard else LIBNEIGHBOUR
-        owner = Actor(self, env={"LD_PRELOAD": library, "NEIGHBOUR_WAITS": self.gate})
+        owner = self.gate.actor(self.guard)
         fd = owner.serve(self.path)
         os.chown(self.path, OTHER, OTHER)
         owner.become(OTHER)
@@ -425,18 +436,15 @@ class Dropped:
         return owner
 
     def expect(self):
+        self.gate = Gate(self, OTHER)
         owner, rival = self.owner(), self.server()
-        owner.tell("unlink", self.path)
-        with open(self.gate + ".in", "rb"):
-            pass
+        self.gate.hold_up(owner, self.path)
         removed = rival.unlink(self.path)
         self.assertEqual(removed, errno.EADDRINUSE if self.guard else 0)
         fd = None if self.guard else rival.serve(self.path)
         if not self.guard:
             os.chown(self.path, OTHER, OTHER)  # it is a second instance of that server
-        with open(self.gate + ".out", "wb"):
-            pass
-        self.assertEqual(owner.heard()[:2], (0, 0))
+        self.assertEqual(self.gate.let_go(owner), (0, 0))
         if self.guard:
             self.assertServes(rival, self.starts(rival))
         else:
@@ -467,8 +475,8 @@ class Leased(NeighbourCase):
     @needs_root
     def test_ten_starts_of_ten(self):
         Neighbour(self, lambda: leased_file(self.lock()))
+        self.stale_of(0)
         for _ in range(10):
-            self.stale_of(0)
             server = self.server()
             self.assertServes(server, self.starts(server))
             server.kill()
