@@ -289,7 +289,7 @@ static void lay_siege(const char *name)
 	kinds[chance(sizeof(kinds) / sizeof(*kinds))](MINE "siege");
 	rename(MINE "siege", name);
 	take_away(MINE "siege");
-	pause_us(2500000);
+	pause_us(2000000);
 }
 
 /* There and gone, faster than anybody can look twice. */
@@ -360,7 +360,7 @@ static void act(void)
 	choose_name(name);
 	if (ground == MOVING && chance(3) == 0)
 		move_about();
-	if (chance(150) == 0)
+	if (chance(400) == 0)
 		lay_siege(name);
 	else
 		acts[chance(choice)](name);
