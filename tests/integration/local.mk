@@ -26,6 +26,7 @@ integration_tests = \
 	tests/integration/test_sandboxed.py \
 	tests/integration/test_listed.py \
 	tests/integration/test_memcheck.py \
+	tests/integration/test_neighbour.py \
 	tests/integration/test_gunicorn.py
 
 command_tests = \
