@@ -46,18 +46,18 @@ def options_in_page(page, command):
 
 
 def check_options(sockguard):
-    page = text_of("man/sockguard.1")
+    page = text_of("man/sockguard.1.in")
     for command in COMMANDS:
         yield from differences(options_in_help(sockguard, command), options_in_page(page, command),
-                               f"man/sockguard.1: {command} {{}} {{}}".replace(":  ", ": "))
+                               f"man/sockguard.1.in: {command} {{}} {{}}".replace(":  ", ": "))
 
 
 def check_variables():
     there = set(re.findall(r'"(SOCKGUARD_\w+)"', text_of("src/core/config.c")))
-    page = set(re.findall(r"^\.It Ev (SOCKGUARD_\w+)$", text_of("man/libsockguard.7"),
+    page = set(re.findall(r"^\.It Ev (SOCKGUARD_\w+)$", text_of("man/libsockguard.7.in"),
                           re.MULTILINE))
     readme = set(re.findall(r"^\| `(SOCKGUARD_\w+)`", text_of("README.md"), re.MULTILINE))
-    yield from differences(there, page, "man/libsockguard.7: {} {}")
+    yield from differences(there, page, "man/libsockguard.7.in: {} {}")
     yield from differences(there, readme, "README.md: {} {}")
 
 

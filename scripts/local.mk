@@ -5,6 +5,8 @@ EXTRA_DIST += \
 	scripts/demo \
 	scripts/documentation.py \
 	scripts/fuzz \
+	scripts/machine \
 	scripts/package \
 	scripts/packages.sh \
-	scripts/portability
+	scripts/portability \
+	scripts/root.sh

@@ -2,6 +2,7 @@
 noinst_LTLIBRARIES += libcore.la
 libcore_la_SOURCES = \
 	src/core/address.c src/core/address.h \
+	src/core/calls.h \
 	src/core/config.c src/core/config.h \
 	src/core/filesystem.c src/core/filesystem.h \
 	src/core/filter.c src/core/filter.h \
@@ -50,9 +51,11 @@ sockguard_SOURCES = \
 	src/command/json.c src/command/json.h \
 	src/command/library.c src/command/library.h \
 	src/command/main.c \
+	src/command/names.c src/command/names.h \
 	src/command/process.c src/command/process.h \
 	src/command/program.c src/command/program.h \
 	src/command/run.c \
+	src/command/service.c src/command/service.h \
 	src/command/sockets.c src/command/sockets.h \
 	src/command/status.c \
 	src/command/table.c src/command/table.h \
@@ -60,6 +63,12 @@ sockguard_SOURCES = \
 sockguard_CPPFLAGS = $(AM_CPPFLAGS) -DLIBRARY_DIR='"$(libdir)"'
 sockguard_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
 sockguard_LDADD = libcore.la $(JANSSON_LIBS)
+
+# What the JSON of status and check means, for programs that read it.
+schemadir = $(datadir)/sockguard
+if COMMAND
+schema_DATA = docs/check.schema.json docs/status.schema.json
+endif
 EXTRA_DIST += docs/check.schema.json docs/status.schema.json
 
 # libtool's own way to install stumbles over spaces in a directory's name, and its archive beside

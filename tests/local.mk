@@ -12,6 +12,7 @@ include tests/unit/local.mk
 include tests/integration/local.mk
 include tests/context/local.mk
 include tests/campaign/local.mk
+include tests/machine/local.mk
 include tests/matrix/local.mk
 include tests/coverage/local.mk
 include tests/model/local.mk

@@ -13,6 +13,7 @@
 #include "library.h"
 #include "process.h"
 #include "program.h"
+#include "service.h"
 #include "table.h"
 #include "text.h"
 
@@ -26,7 +27,7 @@ static const char help[] =
 	"  guarded, not-guarded      a process\n"
 	"  unknown                   could not be told, for lack of permission\n"
 	"\n"
-	"  --json      JSON, as docs/check.schema.json describes it\n"
+	"  --json      JSON, whose schema sockguard(1) names\n"
 	"  -h, --help  this text\n"
 	"\n"
 	"The settings of a process are those it was started with. Set-id programs and\n"
@@ -99,11 +100,31 @@ static void check_program(struct checked *checked, const struct library *library
 	checked->why = why_of_program(&program);
 }
 
+/* What its service's settings forbid to the guard, or NULL. */
+static char *remark_on_service(const struct process *process)
+{
+	struct service service;
+	char *forbidden, *words = NULL;
+
+	if (!process->filtered || !service_of(process->pid, &service))
+		return NULL;
+	forbidden = service_forbids(&service);
+	if (forbidden)
+		words = command_print("its SystemCallFilter= leaves out %s: see sockguard unit %s",
+			forbidden, service.name);
+	free(forbidden);
+	free(service.name);
+	return words;
+}
+
 /* What is to be said of a process that is guarded. */
 static char *remark(const struct process *process)
 {
 	const struct config *settings = process->config;
+	char *of_service = process->outdated ? NULL : remark_on_service(process);
 
+	if (of_service)
+		return of_service;
 	if (process->outdated)
 		return command_copy("by a library file that was removed or replaced since");
 	if (settings && settings->only)

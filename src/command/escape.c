@@ -6,65 +6,10 @@
 #include <wchar.h>
 
 #include "command.h"
+#include "text.h"
 
 #define ELLIPSIS    "\xe2\x80\xa6"
 #define REPLACEMENT "\xef\xbf\xbd"
-
-/* The bytes of the character words start with, 0 where that is no UTF-8 (RFC 3629). */
-static size_t decode(const char *words, uint32_t *character)
-{
-	static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
-	const unsigned char *bytes = (const unsigned char *)words;
-	size_t length = bytes[0] < 0x80   ? 1
-			: bytes[0] < 0xc0 ? 0
-			: bytes[0] < 0xe0 ? 2
-			: bytes[0] < 0xf0 ? 3
-			: bytes[0] < 0xf8 ? 4
-					  : 0;
-
-	if (length < 2) {
-		*character = bytes[0];
-		return length;
-	}
-	*character = bytes[0] & (0x7fU >> length);
-	for (size_t i = 1; i < length; i++) {
-		if ((bytes[i] & 0xc0) != 0x80)
-			return 0;
-		*character = *character << 6 | (bytes[i] & 0x3f);
-	}
-	if (*character < least[length] || *character > 0x10ffff ||
-		(*character >= 0xd800 && *character < 0xe000))
-		return 0;
-	return length;
-}
-
-struct range {
-	uint32_t first, last;
-};
-
-static bool among(uint32_t character, const struct range *ranges, size_t count)
-{
-	for (size_t i = 0; i < count; i++)
-		if (character >= ranges[i].first && character <= ranges[i].last)
-			return true;
-	return false;
-}
-
-#define AMONG(character, ranges) among(character, ranges, sizeof(ranges) / sizeof((ranges)[0]))
-
-/* Controls, line separators, and what is invisible or changes the order in which one reads. */
-static const struct range disturbing[] = {
-	{0x00, 0x1f},
-	{0x7f, 0x9f},
-	{0xad, 0xad},
-	{0x061c, 0x061c},
-	{0x200b, 0x200f},
-	{0x2028, 0x202e},
-	{0x2060, 0x206f},
-	{0xfeff, 0xfeff},
-	{0xfff0, 0xfffb},
-	{0xe0000, 0xe0fff},
-};
 
 /* Combining marks take no column of their own, East Asian characters and emoji two. */
 static size_t columns(uint32_t character)
@@ -105,19 +50,14 @@ static char *escape(const char *words, bool backslash)
 {
 	char *escaped = command_allocate(4 * strlen(words) + 1);
 	char *to = escaped;
-	uint32_t character;
 
 	while (*words != '\0') {
-		size_t length = decode(words, &character);
-		bool plain = length > 0 && !AMONG(character, disturbing) &&
-			     !(backslash && character == '\\');
+		size_t length = backslash && *words == '\\' ? 0 : text_harmless(words);
 
-		for (length = length > 0 ? length : 1; length-- > 0; words++) {
-			if (plain)
-				*to++ = *words;
-			else
-				escape_byte(&to, (unsigned char)*words);
-		}
+		if (length == 0)
+			escape_byte(&to, (unsigned char)*words++);
+		to = mempcpy(to, words, length);
+		words += length;
 	}
 	return escaped;
 }
@@ -138,7 +78,7 @@ bool escape_is_utf8(const char *words)
 	size_t length;
 
 	for (; *words != '\0'; words += length) {
-		length = decode(words, &character);
+		length = text_decode(words, &character);
 		if (length == 0)
 			return false;
 	}
@@ -152,7 +92,7 @@ char *escape_to_utf8(const char *words)
 	uint32_t character;
 
 	while (*words != '\0') {
-		size_t length = decode(words, &character);
+		size_t length = text_decode(words, &character);
 
 		if (length == 0) {
 			to = stpcpy(to, REPLACEMENT);
@@ -171,7 +111,7 @@ size_t escape_width(const char *words)
 	uint32_t character;
 
 	while (*words != '\0') {
-		size_t length = decode(words, &character);
+		size_t length = text_decode(words, &character);
 
 		width += columns(character);
 		words += length > 0 ? length : 1;
@@ -186,7 +126,7 @@ static size_t bytes_within(const char *words, size_t width)
 	uint32_t character;
 
 	while (*at != '\0') {
-		size_t length = decode(at, &character);
+		size_t length = text_decode(at, &character);
 
 		if (columns(character) > width)
 			break;
@@ -203,10 +143,12 @@ static size_t bytes_over(const char *words, size_t width)
 	uint32_t character;
 
 	if (escape_width(words) - escape_width(words + bytes) < width)
-		bytes += decode(words + bytes, &character);
-	while (words[bytes] != '\0' && decode(words + bytes, &character) > 0 &&
-		columns(character) == 0)
-		bytes += decode(words + bytes, &character);
+		bytes += text_decode(words + bytes, &character);
+	for (size_t mark; words[bytes] != '\0'; bytes += mark) {
+		mark = text_decode(words + bytes, &character);
+		if (columns(character) > 0)
+			break;
+	}
 	return bytes;
 }
 

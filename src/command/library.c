@@ -27,8 +27,10 @@ static bool lib_of_loader(char lib[PATH_MAX])
 	function = dlsym(RTLD_NEXT, "gnu_get_libc_version");
 	if (!function || dladdr(function, &libc) == 0 || !libc.dli_fname)
 		return false;
+	if (libc.dli_fname[0] != '/') /* by a relative LD_LIBRARY_PATH, and not from $LIB */
+		return false;
 	slash = strrchr(libc.dli_fname, '/');
-	if (!slash || libc.dli_fname[0] != '/' || slash - libc.dli_fname >= PATH_MAX)
+	if (slash - libc.dli_fname >= PATH_MAX)
 		return false;
 	memcpy(lib, libc.dli_fname, (size_t)(slash - libc.dli_fname));
 	lib[slash - libc.dli_fname] = '\0';

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pwd.h>
+#include <search.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -99,8 +100,9 @@ static void read_stat(struct process *process)
 	free(content);
 }
 
-/* The effective one. Of /proc/PID itself root is the owner where the process may not be dumped. */
-static void read_user(struct process *process)
+/* Its status: the effective user, and whether it is filtered. Of /proc/PID itself root is the owner
+ * where the process may not be dumped. */
+static void read_status(struct process *process)
 {
 	size_t length;
 	char *content = read_of(process->pid, "status", &length);
@@ -112,6 +114,7 @@ static void read_user(struct process *process)
 		strtoul(line + 5, &end, 10); /* the real one */
 		process->uid = (uid_t)strtoul(end, NULL, 10);
 	}
+	process->filtered = content && strstr(content, "\nSeccomp:\t2");
 	free(content);
 	known = getpwuid(process->uid);
 	process->user = known ? command_copy(known->pw_name)
@@ -256,25 +259,33 @@ bool process_look(struct process *process, pid_t pid, const struct library *libr
 	if (!there)
 		return false;
 	process->uid = found.st_uid;
-	read_user(process);
+	read_status(process);
 	read_stat(process);
 	judge_process(process, library);
 	return true;
 }
 
+static int by_pid(const void *a, const void *b)
+{
+	const struct process *left = a, *right = b;
+
+	return (left->pid > right->pid) - (left->pid < right->pid);
+}
+
 const struct process *process_known(pid_t pid)
 {
-	static struct process **known;
-	static size_t count;
+	static void *known;
+	const struct process wanted = {.pid = pid};
+	struct process **found = tfind(&wanted, &known, by_pid);
+	struct process *process;
 
-	for (size_t i = count;
-		i-- > 0;) /* who holds many sockets is asked for many times in a row */
-		if (known[i]->pid == pid)
-			return known[i];
-	known = command_resize(known, (count + 1) * sizeof(struct process *));
-	known[count] = command_allocate(sizeof(struct process));
-	process_look(known[count], pid, NULL);
-	return known[count++];
+	if (found)
+		return *found;
+	process = command_allocate(sizeof(*process));
+	process_look(process, pid, NULL);
+	if (!tsearch(process, &known, by_pid))
+		command_die(EXIT_FAILED, "out of memory");
+	return process;
 }
 
 enum guarded process_guards(const struct process *process, const char *path, const char **why)

@@ -22,6 +22,7 @@ struct process {
 	time_t started; /* 0: not known */
 	enum guarded guarded;
 	const char *why;       /* it is not, or not known to be; constant */
+	bool filtered;         /* a seccomp filter restricts it */
 	bool outdated;         /* guarded, by a library file that was removed since */
 	struct config *config; /* its settings, as it was started; NULL: none */
 };

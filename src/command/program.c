@@ -176,7 +176,7 @@ static bool has_our_libc(struct program *program, const struct file *file,
 	size_t size = interpreter->p_filesz;
 	enum libc_kind kind;
 
-	if (size == 0 || size >= sizeof(name) || !part(file, interpreter->p_offset, size, name))
+	if (size >= sizeof(name) || !part(file, interpreter->p_offset, size, name))
 		return true;
 	kind = libc_of(name);
 	return kind == LIBC_UNKNOWN || kind == LIBC_OURS ||
@@ -313,10 +313,10 @@ static bool look_once(struct program *program, const char *path, const struct li
 	bool on;
 
 	if (fd < 0)
-		return errno == EACCES || errno == EPERM
-			       ? UNTOLD(program)
-			       : set(program, NO_PROGRAM,
-					 "the interpreter of its first line is not there");
+		return errno == ENOENT || errno == ENOTDIR
+			       ? set(program, NO_PROGRAM,
+					 "the interpreter of its first line is not there")
+			       : UNTOLD(program);
 	on = look_at(program, fd, library);
 	close(fd);
 	return on;

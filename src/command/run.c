@@ -95,22 +95,26 @@ static void put_settings(void)
 		config_load(complain);
 }
 
+/* Returns only if the program may be started. */
 static void look_at(const char *name, const struct library *library, struct program *program,
 	bool strict)
 {
 	const char *disable = getenv("SOCKGUARD_DISABLE");
 	const char *end = strict ? "; not started" : "";
+	bool other; /* the obstacle is another file, the interpreter */
 
 	program_look(program, name, library);
+	other = strcmp(program->about, program->found) != 0;
 	if (program->guardable == NOT_GUARDABLE)
-		command_warn("%s will not be guarded: %s%s%s%s", name,
-			strcmp(program->about, program->found) == 0 ? "" : program->about,
-			strcmp(program->about, program->found) == 0 ? "" : " is ", program->why,
-			end);
-	else if (program->guardable == GUARDABLE_UNTOLD && strict)
-		command_warn("%s may not be read to tell whether it can be guarded%s", name, end);
+		command_warn("%s will not be guarded: %s%s%s%s", name, other ? program->about : "",
+			other ? " is " : "", program->why, end);
+	else if (program->guardable == GUARDABLE_UNTOLD)
+		command_warn("%s cannot be read, so whether the guard can work in %s is unknown%s",
+			other ? program->about : name, other ? name : "it", end);
 	else if (program->guardable == GUARDABLE && disable && strcmp(disable, "1") == 0)
 		command_warn("%s will not be guarded: SOCKGUARD_DISABLE=1%s", name, end);
+	else if (program->guardable == NO_PROGRAM && strict)
+		command_die(EXIT_NO_PROGRAM, "%s: %s%s", name, program->why, end);
 	else
 		return;
 	if (strict)

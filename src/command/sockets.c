@@ -165,14 +165,6 @@ const struct bound *sockets_at(const struct sockets *sockets, const struct pin *
 	return found;
 }
 
-const struct bound *sockets_named(const struct sockets *sockets, const char *name)
-{
-	for (size_t i = 0; i < sockets->count; i++)
-		if (sockets->list[i].listens && strcmp(sockets->list[i].name, name) == 0)
-			return &sockets->list[i];
-	return NULL;
-}
-
 const struct bound *sockets_find(const struct sockets *sockets, uint32_t number)
 {
 	struct bound wanted = {.number = number};

@@ -35,9 +35,6 @@ void sockets_free(struct sockets *sockets);
  */
 const struct bound *sockets_at(const struct sockets *sockets, const struct pin *pin);
 
-/* Returns a socket that was bound by that name, and listens; or NULL. */
-const struct bound *sockets_named(const struct sockets *sockets, const char *name);
-
 /* Returns the socket of that number, or NULL. */
 const struct bound *sockets_find(const struct sockets *sockets, uint32_t number);
 

@@ -27,10 +27,10 @@ static const char help[] =
 	"  live       a socket is bound there     absent     there is no such name\n"
 	"  stale      its socket is gone          no-socket  it is something else\n"
 	"  claimed    absent, but kept for its live owner by the lock file\n"
-	"  lost       absent or another's, while a socket bound by that name listens\n"
+	"  lost       a socket bound there still listens, but the path is gone or stolen\n"
 	"  unknown    could not be told, for lack of permission\n"
 	"\n"
-	"  --json      JSON, as docs/status.schema.json describes it\n"
+	"  --json      JSON, whose schema sockguard(1) names\n"
 	"  -h, --help  this text\n"
 	"\n"
 	"In a pipe: no header, a line for each holder, and fields separated by tabs:\n"
@@ -38,7 +38,7 @@ static const char help[] =
 	"process was), lock. - is none, ? not known, \\xHH a byte, \\n a new line.\n"
 	"Exit status: 0 all live, 3 some not, 4 some unknown, 2 bad usage.\n"
 	"\n"
-	"Example: sockguard status /run/app.sock || systemctl restart app\n";
+	"Example: sockguard status /run/app.sock\n";
 
 static const struct column columns[] = {
 	{.name = "STATE", .once = true},
@@ -80,8 +80,7 @@ static const char *const guards[] = {
 };
 
 struct all {
-	struct sockets sockets;
-	struct holders holders;
+	struct scene scene;
 	struct entry *list;
 	size_t count;
 };
@@ -109,7 +108,7 @@ static const struct holding *holders_of_entry(const struct all *all, const struc
 	size_t *count)
 {
 	*count = 0;
-	return entry->bound ? holders_of(&all->holders, entry->bound->number, count) : NULL;
+	return entry->bound ? holders_of(&all->scene.holders, entry->bound->number, count) : NULL;
 }
 
 /* ---- the table ---- */
@@ -117,7 +116,7 @@ static const struct holding *holders_of_entry(const struct all *all, const struc
 /* Could it be that there are holders we did not see? */
 static bool holders_complete(const struct all *all, const struct entry *entry)
 {
-	return all->sockets.told && all->holders.complete &&
+	return all->scene.sockets.told && all->scene.holders.complete &&
 	       (entry->bound || entry->state != STATE_LIVE);
 }
 
@@ -207,6 +206,7 @@ static json_t *json_of_record(const struct entry *entry)
 	json_put(object, "pid", json_integer((json_int_t)entry->record.pid));
 	json_put(object, "uid", json_integer((json_int_t)entry->record.uid));
 	json_put(object, "command", json_words(entry->record.comm));
+	json_put(object, "ended", json_boolean(record_binder_has_ended(&entry->record)));
 	return object;
 }
 
@@ -256,11 +256,22 @@ static void print_json(const struct all *all)
 
 /* ---- what to look at ---- */
 
-static void look_at_paths(struct all *all, char **paths, size_t count)
+static struct entry *add(struct all *all)
 {
-	all->list = command_allocate(count * sizeof(*all->list));
-	for (; all->count < count; all->count++)
-		entry_look(&all->list[all->count], paths[all->count], &all->sockets);
+	if ((all->count & (all->count - 1)) == 0) /* a power of two: the list is full */
+		all->list = command_resize(all->list,
+			(all->count > 0 ? 2 * all->count : 1) * sizeof(*all->list));
+	return &all->list[all->count++];
+}
+
+static void look_at_path(struct all *all, const char *path)
+{
+	struct entry robbed;
+	size_t entry = all->count, next = 0;
+
+	entry_look(add(all), path, &all->scene);
+	while (entry_look_robbed(&robbed, &all->list[entry], &all->scene, &next))
+		*add(all) = robbed;
 }
 
 static int by_path(const void *a, const void *b)
@@ -273,14 +284,11 @@ static int by_path(const void *a, const void *b)
 
 static void look_at_all(struct all *all)
 {
-	if (!all->sockets.told)
+	if (!all->scene.sockets.told)
 		command_die(EXIT_UNTOLD, "the kernel does not tell its sockets (sock_diag(7)): "
 					 "name the paths to look at");
-	all->list = command_allocate(all->sockets.count * sizeof(*all->list));
-	for (size_t i = 0; i < all->sockets.count; i++)
-		if (sockets_serves(&all->sockets.list[i]))
-			entry_look_bound(&all->list[all->count++], &all->sockets.list[i],
-				&all->holders);
+	for (size_t i = 0; i < all->scene.count; i++)
+		entry_look_bound(add(all), all->scene.names[i].bound, &all->scene);
 	if (all->count > 0)
 		qsort(all->list, all->count, sizeof(*all->list), by_path);
 }
@@ -295,8 +303,7 @@ static int finish(struct all *all)
 		entry_free(&all->list[i]);
 	}
 	free(all->list);
-	holders_free(&all->holders);
-	sockets_free(&all->sockets);
+	scene_free(&all->scene);
 	return worst;
 }
 
@@ -313,12 +320,11 @@ static int status(int argc, char **argv)
 
 	while (command_option(&command_status, argc, argv, "h", words) == JSON)
 		json = true;
-	sockets_load(&all.sockets);
-	holders_load(&all.holders, &all.sockets);
-	if (optind < argc)
-		look_at_paths(&all, argv + optind, (size_t)(argc - optind));
-	else
+	scene_load(&all.scene);
+	if (optind == argc)
 		look_at_all(&all);
+	for (; optind < argc; optind++)
+		look_at_path(&all, argv[optind]);
 	if (json)
 		print_json(&all);
 	else

@@ -3,19 +3,15 @@
  * is to be known about that unit in comments.
  */
 #include <ctype.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <spawn.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include "command.h"
 #include "library.h"
 #include "program.h"
+#include "service.h"
 
 static const char help[] =
 	"Usage: sockguard unit UNIT\n"
@@ -64,53 +60,7 @@ static char *unit_name(const char *given)
 	return name;
 }
 
-/* ---- what systemctl tells ---- */
-
-static char *read_to_end(int fd)
-{
-	size_t size = 4096, length = 0;
-	char *text = command_allocate(size);
-	ssize_t more;
-
-	while ((more = read(fd, text + length, size - 1 - length)) > 0) {
-		length += (size_t)more;
-		if (length + 1 == size)
-			text = command_resize(text, size *= 2);
-	}
-	text[length] = '\0';
-	return text;
-}
-
-/* The unit with its drop-ins, or NULL: there is no systemctl, or it does not know the unit. */
-static char *systemctl_cat(const char *unit)
-{
-	char *const argv[] = {"systemctl", "--no-pager", "cat", "--", (char *)unit, NULL};
-	posix_spawn_file_actions_t actions;
-	int ends[2], status = 1;
-	char *text = NULL;
-	pid_t pid;
-
-	if (pipe2(ends, O_CLOEXEC) != 0)
-		return NULL;
-	posix_spawn_file_actions_init(&actions);
-	posix_spawn_file_actions_adddup2(&actions, ends[1], STDOUT_FILENO);
-	posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, "/dev/null", O_WRONLY, 0);
-	if (posix_spawnp(&pid, argv[0], &actions, NULL, argv, environ) == 0) {
-		close(ends[1]);
-		ends[1] = -1;
-		text = read_to_end(ends[0]);
-		while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
-			;
-	}
-	posix_spawn_file_actions_destroy(&actions);
-	if (ends[1] >= 0)
-		close(ends[1]);
-	close(ends[0]);
-	if (status == 0)
-		return text;
-	free(text);
-	return NULL;
-}
+/* ---- what the unit says ---- */
 
 /*
  * The last value a setting of the section [Service] has in a unit's text, in which lines may go on
@@ -208,6 +158,16 @@ static void tell_of_families(const char *text)
 	free(list);
 }
 
+static void tell_of_calls(const char *forbidden)
+{
+	if (forbidden)
+		printf("# SystemCallFilter= leaves out %s,\n"
+		       "# which the guard calls: the service would be ended by SIGSYS. To allow "
+		       "them, "
+		       "remove the #\n# before the last line.\n",
+			forbidden);
+}
+
 static void tell_of_program(const char *text, const struct library *library)
 {
 	char *value = setting(text, "ExecStart", NULL);
@@ -271,7 +231,8 @@ static void print_value(const char *value)
 	putchar('\n');
 }
 
-static void print_comments(const char *unit, const char *text, const struct library *library)
+static void print_comments(const char *unit, const char *text, const char *forbidden,
+	const struct library *library)
 {
 	printf("# Has systemd start %s under the guard. To install it, as root:\n"
 	       "#   mkdir -p /etc/systemd/system/%s.d\n"
@@ -285,6 +246,7 @@ static void print_comments(const char *unit, const char *text, const struct libr
 	}
 	tell_of_program(text, library);
 	tell_of_families(text);
+	tell_of_calls(forbidden);
 	tell_of_directories(text);
 }
 
@@ -295,7 +257,8 @@ static int unit(int argc, char **argv)
 		{NULL, 0, NULL, 0},
 	};
 	struct library library;
-	char *name, *text, *before, *preload;
+	struct service service = {0};
+	char *text, *before, *preload, *forbidden;
 
 	command_option(&command_unit, argc, argv, "h", words);
 	if (optind == argc)
@@ -303,22 +266,26 @@ static int unit(int argc, char **argv)
 	if (optind + 1 < argc)
 		command_misuse(&command_unit, "one unit at a time: %s is one too many",
 			argv[optind + 1]);
-	name = unit_name(argv[optind]);
+	service.name = unit_name(argv[optind]);
 	library_find(&library);
-	text = systemctl_cat(name);
+	text = service_text(&service);
+	forbidden = text ? service_forbids(&service) : NULL;
 	before = preload_of(text);
 	preload = library_preload(&library, before);
-	print_comments(name, text, &library);
+	print_comments(service.name, text, forbidden, &library);
 	if (before[0] != '\0')
 		printf("# The unit sets LD_PRELOAD=%s already; it is kept here, since the last one "
 		       "counts.\n",
 			before);
 	fputs("[Service]\nEnvironment=LD_PRELOAD=", stdout);
 	print_value(preload);
+	if (forbidden)
+		printf("#SystemCallFilter=%s\n", forbidden);
+	free(forbidden);
 	free(preload);
 	free(before);
 	free(text);
-	free(name);
+	free(service.name);
 	return EXIT_ALL;
 }
 

@@ -232,9 +232,12 @@ int kernel_open(int dirfd, const char *path, int flags, unsigned int mode)
 		mode);
 }
 
-int kernel_close(int fd)
+void kernel_close(int fd)
 {
-	return (int)CALL(SYS_close, INT(fd));
+	int saved = errno;
+
+	CALL(SYS_close, INT(fd));
+	errno = saved;
 }
 
 ssize_t kernel_read(int fd, void *bytes, size_t size)
@@ -474,17 +477,27 @@ void kernel_sleep(uint32_t nanoseconds)
 }
 
 /* By libc, which enters the kernel only where its clock cannot be read without. */
-uint64_t kernel_seconds(void)
+static uint64_t seconds_of(clockid_t clock)
 {
 	struct timespec now = {0};
 #ifdef SYS_clock_gettime
-	const uint64_t arguments[6] = {CLOCK_REALTIME, POINTER(&now)};
+	const uint64_t arguments[6] = {INT(clock), POINTER(&now)};
 
 	if (!allowed(SYS_clock_gettime, arguments))
 		return 0;
 #endif
-	clock_gettime(CLOCK_REALTIME, &now);
+	clock_gettime(clock, &now);
 	return (uint64_t)now.tv_sec;
+}
+
+uint64_t kernel_seconds(void)
+{
+	return seconds_of(CLOCK_REALTIME);
+}
+
+uint64_t kernel_uptime(void)
+{
+	return seconds_of(CLOCK_BOOTTIME);
 }
 
 uint64_t kernel_descriptor_limit(void)
@@ -545,4 +558,13 @@ enum kernel_same kernel_same_memory(pid_t a, pid_t b)
 	if (order < 0 && errno != ESRCH) /* which one that has ended cannot be */
 		return KERNEL_NOT_TOLD;
 	return order == 0 ? KERNEL_SAME : KERNEL_DIFFERENT;
+}
+
+bool kernel_process_exists(pid_t pid)
+{
+	int saved = errno;
+	bool exists = CALL(SYS_kill, INT(pid), 0) == 0 || errno != ESRCH;
+
+	errno = saved;
+	return exists;
 }

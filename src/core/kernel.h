@@ -73,7 +73,7 @@ int kernel_fstatfs(int fd, uint32_t *type);
 
 /* Files. The flags are libc's, which are the kernel's; descriptors are always close-on-exec. */
 int kernel_open(int dirfd, const char *path, int flags, unsigned int mode);
-int kernel_close(int fd);
+void kernel_close(int fd); /* leaves errno alone: nobody could do anything about a failure */
 ssize_t kernel_read(int fd, void *bytes, size_t size);
 ssize_t kernel_write(int fd, const void *bytes, size_t size);
 ssize_t kernel_pread(int fd, void *bytes, size_t size, uint32_t at);
@@ -136,6 +136,7 @@ bool kernel_can_read(uintptr_t bytes);
 
 void kernel_sleep(uint32_t nanoseconds);
 uint64_t kernel_seconds(void);          /* since the epoch; 0: not told */
+uint64_t kernel_uptime(void);           /* seconds since boot, suspended ones too; 0: not told */
 uint64_t kernel_descriptor_limit(void); /* soft RLIMIT_NOFILE; UINT64_MAX: not told */
 
 /* Fills 16 bytes with the thread's name; empty where that is not told. */
@@ -149,6 +150,9 @@ uid_t kernel_euid(void);
 /* getpid(2) and getppid(2). 0: not told, or no parent in this namespace. */
 pid_t kernel_pid(void);
 pid_t kernel_parent(void);
+
+/* Is there a process of this number in our namespace, by kill(2)? True if that is not told. */
+bool kernel_process_exists(pid_t pid);
 
 /* Is this live process another one with the same memory, as of vfork(2)? kcmp(2). */
 enum kernel_same { KERNEL_SAME, KERNEL_DIFFERENT, KERNEL_NOT_TOLD };

@@ -291,13 +291,15 @@ struct listed {
 	int dir;
 	bool (*found)(int fd, void *about);
 	void *about;
+	bool any; /* a directory that may be read has two entries at least */
 };
 
 static bool is_listed(const char *entry, void *about)
 {
-	const struct listed *listed = about;
+	struct listed *listed = about;
 	uint64_t fd;
 
+	listed->any = true;
 	return text_read_number(entry, &fd) && (int)fd != listed->dir &&
 	       listed->found((int)fd, listed->about);
 }
@@ -333,18 +335,18 @@ static bool table_reaches(int fd)
 static bool each_descriptor(bool (*found)(int fd, void *about), void *about)
 {
 	static const int usual[] = {64, 256};
-	int dir;
-	bool done;
+	struct listed listed = {.found = found, .about = about};
+	bool done = false;
 
 	for (size_t i = 0; i < sizeof(usual) / sizeof(usual[0]); i++)
 		if (!table_reaches(usual[i]))
 			return each_number(usual[i], found, about);
-	dir = kernel_open(AT_FDCWD, "/proc/thread-self/fd", O_RDONLY | O_DIRECTORY, 0);
-	if (dir < 0)
-		return each_number(NUMBERS, found, about);
-	done = inode_list(dir, is_listed, &(struct listed){dir, found, about});
-	kernel_close(dir);
-	return done;
+	listed.dir = kernel_open(AT_FDCWD, "/proc/thread-self/fd", O_RDONLY | O_DIRECTORY, 0);
+	if (listed.dir >= 0) {
+		done = inode_list(listed.dir, is_listed, &listed);
+		kernel_close(listed.dir);
+	}
+	return listed.any ? done : each_number(NUMBERS, found, about);
 }
 
 /*

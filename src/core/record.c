@@ -5,6 +5,7 @@
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "inode.h"
 #include "kernel.h"
@@ -32,6 +33,7 @@ static const struct field {
 	{"uid", offsetof(struct record, uid), 0},
 	{"comm", offsetof(struct record, comm), RECORD_COMM},
 	{"time", offsetof(struct record, time), 0},
+	{"uptime", offsetof(struct record, uptime), 0},
 	{"boot", offsetof(struct record, boot), RECORD_BOOT},
 	{"socket", offsetof(struct record, socket), 0},
 	{"cookie", offsetof(struct record, cookie), 0},
@@ -105,6 +107,7 @@ void record_of_self(struct record *record, int fd)
 	record->pid = (uint64_t)kernel_pid();
 	record->uid = kernel_euid();
 	record->time = kernel_seconds();
+	record->uptime = kernel_uptime();
 	boot_of_self(record->boot);
 	kernel_comm(record->comm);
 	if (fd >= 0 && kernel_fstat(fd, &found) == 0) {
@@ -200,4 +203,55 @@ bool record_from_elsewhere(const struct record *record)
 	boot_of_self(boot);
 	errno = saved;
 	return boot[0] != '\0' && record->boot[0] != '\0' && strcmp(boot, record->boot) != 0;
+}
+
+/*
+ * The start time, in clock ticks since boot, is the 22nd field of /proc/PID/stat. The second is the
+ * command in parentheses, and may itself hold blanks and parentheses. 0: there is no such field.
+ */
+static uint64_t read_start(const char *stat)
+{
+	const char *at = strrchr(stat, ')');
+	uint64_t ticks = 0;
+
+	for (int field = 2; at && field < 22; field++)
+		at = strchr(at + 1, ' ');
+	if (at)
+		text_read_number(at + 1, &ticks);
+	return ticks;
+}
+
+/* In seconds since boot; 0 if /proc does not show the process: it may be hidden, or not mounted. */
+static uint64_t started_at(uint64_t pid)
+{
+	char stat[512]; /* the fields up to the 22nd take less */
+	struct text path = text_in(stat, sizeof(stat));
+	ssize_t length = -1;
+	int fd;
+
+	text_add(&path, "/proc/");
+	text_add_number(&path, pid);
+	text_add(&path, "/stat");
+	fd = kernel_open(AT_FDCWD, stat, O_RDONLY, 0);
+	if (fd >= 0) {
+		length = kernel_pread(fd, stat, sizeof(stat) - 1, 0);
+		kernel_close(fd);
+	}
+	stat[length > 0 ? length : 0] = '\0';
+	return read_start(stat) / (uint64_t)sysconf(_SC_CLK_TCK);
+}
+
+bool record_binder_has_ended(const struct record *record)
+{
+	int saved = errno;
+	bool ended;
+
+	if (record->pid == 0 || record_from_elsewhere(record))
+		return false;
+	ended = record->pid > INT32_MAX || !kernel_process_exists((pid_t)record->pid);
+	/* Rounded down alike: the binder itself never seems to be younger than its record. */
+	if (!ended && record->uptime > 0)
+		ended = started_at(record->pid) > record->uptime;
+	errno = saved;
+	return ended;
 }

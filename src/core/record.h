@@ -12,7 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define RECORD_SIZE 256
+#define RECORD_SIZE 288
 #define RECORD_BOOT 37 /* a UUID and its NUL */
 #define RECORD_COMM 16 /* TASK_COMM_LEN */
 
@@ -20,6 +20,7 @@ struct record {
 	uint64_t pid;           /* of the binder, in its own pid namespace */
 	uint64_t uid;           /* effective */
 	uint64_t time;          /* seconds since the epoch */
+	uint64_t uptime;        /* seconds since boot, CLOCK_BOOTTIME; 0: not known */
 	uint64_t socket;        /* st_ino of the bound descriptor; 0: not known */
 	uint64_t cookie;        /* its SO_COOKIE */
 	uint64_t netns;         /* its SO_NETNS_COOKIE; 0: not known (before Linux 5.14) */
@@ -47,6 +48,13 @@ bool record_read(struct record *record, const char *text, size_t length);
  * container that has its own? False if not known. See lockfile_from_elsewhere.
  */
 bool record_from_elsewhere(const struct record *record);
+
+/*
+ * Has the process that bound the socket ended? It has if no process has its pid, or if the process
+ * that has it now was started after the record was written. False if that is not known, as for a
+ * record from another host. The pid is looked up in our own pid namespace.
+ */
+bool record_binder_has_ended(const struct record *record);
 
 /* Was it written when this very socket was bound, if it is this kernel's at all? */
 bool record_is_of(const struct record *record, int fd);

@@ -47,15 +47,16 @@ static bool stderr_is_as_it_was(void)
 
 /*
  * Writes a line unless that would wait, and swallows the SIGPIPE of a pipe nobody reads: blocked
- * while we write, and taken back if it was not pending before.
+ * while we write, and taken back if it was not pending before. Returns whether it was written.
  */
-static void write_quietly(int fd, const struct text *line)
+static bool write_quietly(int fd, const struct text *line)
 {
 	struct pollfd ready = {.fd = fd, .events = POLLOUT};
 	sigset_t ours, old, pending, raised;
+	ssize_t written;
 
 	if (kernel_poll(&ready) != 1 || !(ready.revents & POLLOUT))
-		return;
+		return false;
 	sigemptyset(&ours);
 	sigaddset(&ours, SIGPIPE);
 	sigaddset(&ours, SIGXFSZ);
@@ -64,7 +65,8 @@ static void write_quietly(int fd, const struct text *line)
 	kernel_sigpending(&pending);
 	kernel_sigmask(SIG_BLOCK, &ours, &old);
 	sigemptyset(&raised);
-	if (kernel_write(fd, line->start, line->used) < 0 && (errno == EPIPE || errno == EFBIG)) {
+	written = kernel_write(fd, line->start, line->used);
+	if (written < 0 && (errno == EPIPE || errno == EFBIG)) {
 		int number = errno == EPIPE ? SIGPIPE : SIGXFSZ;
 
 		sigaddset(&raised, number);
@@ -72,6 +74,7 @@ static void write_quietly(int fd, const struct text *line)
 			kernel_take_signal(&raised);
 	}
 	kernel_sigmask(SIG_SETMASK, &old, NULL);
+	return written > 0;
 }
 
 /* Gregorian date of a day since 1970-01-01. Not gmtime_r(3), which may take a lock. */
@@ -107,57 +110,59 @@ static void add_time(struct text *text)
 }
 
 /* Not syslog(3), which locks and allocates. The socket is the one it would write to. */
-static void send_to_syslog(const struct text *line)
+static bool send_to_syslog(const struct text *line)
 {
 	static const struct sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = "/dev/log"};
 	int fd = kernel_socket(AF_UNIX, SOCK_DGRAM, 0);
+	ssize_t sent;
 
 	if (fd < 0)
-		return;
-	kernel_sendto(fd, line->start, line->used - 1, MSG_DONTWAIT | MSG_NOSIGNAL, &address,
+		return false;
+	sent = kernel_sendto(fd, line->start, line->used - 1, MSG_DONTWAIT | MSG_NOSIGNAL, &address,
 		sizeof(address));
 	kernel_close(fd);
+	return sent > 0;
 }
 
-static void append_to_file(const struct text *line)
+static bool append_to_file(const struct text *line)
 {
 	int fd = kernel_open(AT_FDCWD, config.log_file,
 		O_WRONLY | O_APPEND | O_CREAT | O_NOCTTY | O_NONBLOCK, 0600);
+	bool written;
 
 	if (fd < 0)
-		return;
-	write_quietly(fd, line);
+		return false;
+	written = write_quietly(fd, line);
 	kernel_close(fd);
+	return written;
 }
 
-static void send_line(struct text *line)
+/* Returns whether the line is where it belongs. */
+static bool send_line(struct text *line, enum log_to to)
 {
 	if (line->used + 1 >= line->size) /* cut short, but a line all the same */
 		line->used = line->size - 2;
 	text_add(line, "\n");
-	switch (config.log_to) {
+	switch (to) {
 	case LOG_TO_STDERR:
-		if (stderr_is_as_it_was())
-			write_quietly(STDERR_FILENO, line);
-		break;
+		return stderr_is_as_it_was() && write_quietly(STDERR_FILENO, line);
 	case LOG_TO_SYSLOG:
-		send_to_syslog(line);
-		break;
+		return send_to_syslog(line);
 	case LOG_TO_FILE:
-		append_to_file(line);
-		break;
+		return append_to_file(line);
 	case LOG_TO_NONE:
 		break;
 	}
+	return true;
 }
 
-static void start_line(struct text *text)
+static void start_line(struct text *text, enum log_to to)
 {
 	char comm[RECORD_COMM] = "";
 
-	if (config.log_to == LOG_TO_SYSLOG)
+	if (to == LOG_TO_SYSLOG)
 		text_add(text, "<28>"); /* facility daemon, level warning: 3 * 8 + 4 */
-	if (config.log_to == LOG_TO_FILE)
+	if (to == LOG_TO_FILE)
 		add_time(text); /* only a file of our own has no dates from elsewhere */
 	kernel_comm(comm);
 	text_add(text, "sockguard: ");
@@ -185,20 +190,25 @@ static void add_owner(struct text *text, const struct record *record)
 	text_add(text, ")");
 }
 
-static bool is_gone(const struct record *record)
-{
-	return record->pid > 0 && kill((pid_t)record->pid, 0) != 0 && errno == ESRCH;
-}
+static const char still_held[] =
+	", which has ended or is in another PID namespace: its socket is still held";
 
 static void add_holder(struct text *text, const struct record *record)
 {
-	bool gone = is_gone(record);
+	bool ended = record_binder_has_ended(record);
 
-	text_add(text, gone ? "in use by what is left of " : "in use by ");
+	text_add(text, ended ? "in use by what is left of " : "in use by ");
 	add_owner(text, record);
-	if (gone)
-		text_add(text, ", which has ended or is in another PID namespace: its socket is "
-			       "still held");
+	if (ended)
+		text_add(text, still_held);
+}
+
+static void add_robbed(struct text *text, const struct record *record)
+{
+	text_add(text, "the name was removed, but not by its owner ");
+	add_owner(text, record);
+	text_add(text,
+		record_binder_has_ended(record) ? still_held : ", which still holds the socket");
 }
 
 static void add_rival(struct text *text, enum rival rival, const struct record *record)
@@ -215,9 +225,7 @@ static void add_rival(struct text *text, enum rival rival, const struct record *
 			"whether it is in use could not be told, for lack of permission or memory");
 		break;
 	case RIVAL_ABSENT:
-		text_add(text, "the name was removed, but not by its owner ");
-		add_owner(text, record);
-		text_add(text, ", which still holds the socket");
+		add_robbed(text, record);
 		break;
 	case RIVAL_REMOTE:
 		text_add(text, "in use on another host by ");
@@ -229,18 +237,27 @@ static void add_rival(struct text *text, enum rival rival, const struct record *
 	}
 }
 
+static __attribute__((noinline)) bool send_refusal(enum log_to to, const char *verb,
+	const char *path, enum rival rival, const struct record *record)
+{
+	char buffer[LINE];
+	struct text text = text_in(buffer, sizeof(buffer));
+
+	start_line(&text, to);
+	add_call(&text, verb, path);
+	text_add(&text, "refused with EADDRINUSE: ");
+	add_rival(&text, rival, record);
+	return send_line(&text, to);
+}
+
 void report_refusal(const char *verb, const char *path, enum rival rival,
 	const struct record *record)
 {
 	int saved = errno;
-	char buffer[LINE];
-	struct text text = text_in(buffer, sizeof(buffer));
 
-	start_line(&text);
-	add_call(&text, verb, path);
-	text_add(&text, "refused with EADDRINUSE: ");
-	add_rival(&text, rival, record);
-	send_line(&text);
+	if (!send_refusal(config.log_to, verb, path, rival, record) &&
+		config.log_to != LOG_TO_SYSLOG)
+		send_refusal(LOG_TO_SYSLOG, verb, path, rival, record);
 	errno = saved;
 }
 
@@ -250,11 +267,11 @@ void report_setting(const char *variable, const char *expected)
 	char buffer[LINE];
 	struct text text = text_in(buffer, sizeof(buffer));
 
-	start_line(&text);
+	start_line(&text, config.log_to);
 	text_add(&text, variable);
 	text_add(&text, " is not understood and left at its default; it takes ");
 	text_add(&text, expected);
-	send_line(&text);
+	send_line(&text, config.log_to);
 	errno = saved;
 }
 
@@ -266,9 +283,9 @@ void report_decision(const char *verb, const char *path, const char *decision)
 
 	if (!config.debug)
 		return;
-	start_line(&text);
+	start_line(&text, config.log_to);
 	add_call(&text, verb, path);
 	text_add(&text, decision);
-	send_line(&text);
+	send_line(&text, config.log_to);
 	errno = saved;
 }

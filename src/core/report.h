@@ -3,7 +3,8 @@
  *
  * A message is one write(2), never waits and never raises SIGPIPE. It goes to descriptor 2 only
  * while that is still the file it was when the library loaded: a daemon's may by then be its
- * database. Async-signal-safe; leaves errno alone.
+ * database. A refusal that cannot be written where SOCKGUARD_LOG says goes to syslog; other
+ * messages are then lost. Async-signal-safe; leaves errno alone.
  */
 #ifndef REPORT_H
 #define REPORT_H

@@ -1,5 +1,6 @@
 #include "text.h"
 
+#include <stdbool.h>
 #include <string.h>
 
 #define DIGITS 20 /* of UINT64_MAX */
@@ -28,20 +29,82 @@ void text_add(struct text *text, const char *words)
 	text_add_n(text, words, strlen(words));
 }
 
+size_t text_decode(const char *words, uint32_t *character)
+{
+	static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
+	const unsigned char *bytes = (const unsigned char *)words;
+	size_t length = bytes[0] < 0x80   ? 1
+			: bytes[0] < 0xc0 ? 0
+			: bytes[0] < 0xe0 ? 2
+			: bytes[0] < 0xf0 ? 3
+			: bytes[0] < 0xf8 ? 4
+					  : 0;
+
+	if (length < 2) {
+		*character = bytes[0];
+		return length;
+	}
+	*character = bytes[0] & (0x7fU >> length);
+	for (size_t i = 1; i < length; i++) {
+		if ((bytes[i] & 0xc0) != 0x80)
+			return 0;
+		*character = *character << 6 | (bytes[i] & 0x3f);
+	}
+	if (*character < least[length] || *character > 0x10ffff ||
+		(*character >= 0xd800 && *character < 0xe000))
+		return 0;
+	return length;
+}
+
+/* Controls, line separators, and characters that are invisible or change the reading order. */
+static const struct range {
+	uint32_t first, last;
+} disturbing[] = {
+	{0x00, 0x1f},
+	{0x7f, 0x9f},
+	{0xad, 0xad},
+	{0x061c, 0x061c},
+	{0x200b, 0x200f},
+	{0x2028, 0x202e},
+	{0x2060, 0x206f},
+	{0xfeff, 0xfeff},
+	{0xfff0, 0xfffb},
+	{0xe0000, 0xe0fff},
+};
+
+static bool disturbs(uint32_t character)
+{
+	for (size_t i = 0; i < sizeof(disturbing) / sizeof(disturbing[0]); i++)
+		if (character >= disturbing[i].first && character <= disturbing[i].last)
+			return true;
+	return false;
+}
+
+size_t text_harmless(const char *words)
+{
+	uint32_t character;
+	size_t length = text_decode(words, &character);
+
+	return length > 0 && !disturbs(character) ? length : 0;
+}
+
 void text_add_escaped(struct text *text, const char *words)
 {
 	static const char hex[] = "0123456789abcdef";
 
-	for (; *words != '\0'; words++) {
+	while (*words != '\0') {
 		unsigned char byte = (unsigned char)*words;
-		/* Bytes of 0x80 and above may be UTF-8; C1 controls (0xc2 0x80..0x9f) are not worth
-		 * a decoder: a terminal in UTF-8 mode takes them for nothing printable. */
-		if (byte >= 0x20 && byte != 0x7f && byte != '"' && byte != '\\') {
-			text_add_n(text, words, 1);
+		size_t length = text_harmless(words);
+
+		if (length > 0 && byte != '"' && byte != '\\') {
+			text_add_n(text, words, length);
+			words += length;
 			continue;
 		}
+		/* Byte by byte: those behind it are judged by themselves, and escaped as well. */
 		char escaped[5] = {'\\', 'x', hex[byte >> 4], hex[byte & 15], '\0'};
 		text_add(text, escaped);
+		words++;
 	}
 }
 

@@ -11,7 +11,7 @@
 
 #include "bench.h"
 
-enum { HIGH = 768, RECORD = 256 }; /* descriptor, bytes */
+enum { HIGH = 768, RECORD = 288 }; /* descriptor, bytes */
 
 static int sock, opened, claim;
 static const struct sockaddr_un *address;

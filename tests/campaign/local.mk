@@ -1,6 +1,14 @@
 # The reliability campaigns: the storm, death and faults at every step.
 check_PROGRAMS += tests/campaign/storm tests/campaign/victim
 tests_campaign_storm_SOURCES = \
+	tests/campaign/ground.c \
+	tests/campaign/ground.h \
+	tests/campaign/latency.c \
+	tests/campaign/latency.h \
+	tests/campaign/litter.c \
+	tests/campaign/litter.h \
+	tests/campaign/neighbour.c \
+	tests/campaign/neighbour.h \
 	tests/campaign/referee.c \
 	tests/campaign/referee.h \
 	tests/campaign/server.c \

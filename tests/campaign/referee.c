@@ -19,6 +19,7 @@
 
 #define HOLDS    1024
 #define ATTEMPTS 4096
+#define SLOW_NS  UINT64_C(1000000000)
 
 /* ---- the board ---- */
 
@@ -51,7 +52,7 @@ static struct board {
 	struct attempt attempts[PATHS_MOST][ATTEMPTS];
 } * board;
 
-static char paths[PATHS_MOST][96];
+static char paths[PATHS_MOST][GROUND_PATH];
 static size_t directory_length;
 static int paths_used;
 
@@ -76,7 +77,7 @@ void referee_open(int fd, const char *directory, int count)
 	paths_used = count;
 	directory_length = strlen(directory);
 	for (int i = 0; i < count; i++)
-		snprintf(paths[i], sizeof(paths[i]), "%s/p%d", directory, i);
+		ground_path(paths[i], directory, i);
 }
 
 struct counts *referee_counts(void)
@@ -283,6 +284,7 @@ void referee_watch(struct watch *watch, int number, const char *path, bool arriv
 		watch->live = query.found;
 	}
 	atomic_fetch_add(&board->counts.calls, 1);
+	watch->called = now();
 }
 
 enum verdict { JUST, UNCLEAR, FALSE_ALARM };
@@ -306,6 +308,8 @@ static enum verdict weigh(const struct watch *watch, uint64_t ended)
 
 	if (watch->live)
 		return JUST;
+	if (ground_at(watch->path) == MOVING)
+		return UNCLEAR;
 	if (watch->number < 0)
 		return FALSE_ALARM;
 	if (atomic_load(&board->next[watch->number]) - watch->ticket > ATTEMPTS / 2)
@@ -327,13 +331,12 @@ static enum verdict weigh(const struct watch *watch, uint64_t ended)
 	return verdict;
 }
 
-static void note_longest(uint64_t took)
+static void note_time(const struct watch *watch, const char *verb, uint64_t took)
 {
-	unsigned long longest = atomic_load(&board->counts.longest);
-
-	while (took > longest &&
-		!atomic_compare_exchange_weak(&board->counts.longest, &longest, took))
-		;
+	latency_note(&board->counts.guarded, took);
+	if (took > SLOW_NS)
+		referee_say("SLOW: %s(%s) took %lu us", verb, watch->path,
+			(unsigned long)(took / 1000));
 }
 
 void referee_judge(struct watch *watch, const char *verb, bool done, int error, bool plain)
@@ -342,7 +345,7 @@ void referee_judge(struct watch *watch, const char *verb, bool done, int error, 
 	uint32_t inode;
 
 	end_attempt(watch, done);
-	note_longest((ended - watch->began) / 1000);
+	note_time(watch, verb, ended - watch->called);
 	if (done || error != EADDRINUSE)
 		return;
 	if (plain && (watch->there || look(watch->path, &inode)))
@@ -358,7 +361,7 @@ void referee_judge(struct watch *watch, const char *verb, bool done, int error, 
 		atomic_fetch_add(&board->counts.alarms, 1);
 		referee_say("FALSE ALARM: %s(%s) was refused after %lu us, and no socket was bound "
 			    "there: the name %s",
-			verb, watch->path, (unsigned long)(ended - watch->began) / 1000,
+			verb, watch->path, (unsigned long)(ended - watch->called) / 1000,
 			watch->there ? "was stale" : "did not exist");
 		break;
 	}
@@ -450,6 +453,10 @@ static void check_hold(struct hold *hold, const char *step)
 	/* What is in the kernel now was there at that look: sockets do not come back. */
 	if (!still_there(&copy) || !change(hold, seen, STOLEN))
 		return;
+	if (ground_of(copy.number) >= HOME) {
+		atomic_fetch_add(&board->counts.exposed, 1);
+		return;
+	}
 	atomic_fetch_add(&board->counts.thefts, 1);
 	referee_say("THEFT: %s is inode %u (0: none), and the socket of process %d that has it is "
 		    "bound to %u; seen after %s",

@@ -11,7 +11,8 @@
  *
  * A false alarm is as certain: no socket was bound to the path when the call began, and no bind,
  * rename or link that ended well on that path overlaps with the call. Where a process was killed
- * within such a call, nobody knows how it ended: the refusal is counted as unclear.
+ * within such a call, nobody knows how it ended: the refusal is counted as unclear. So is every
+ * refusal where a neighbour moves the directory.
  */
 #ifndef REFEREE_H
 #define REFEREE_H
@@ -19,6 +20,9 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
+
+#include "ground.h"
+#include "latency.h"
 
 #define PATHS_MOST 16
 
@@ -38,7 +42,10 @@ struct counts {
 	atomic_ulong alarms;
 	atomic_ulong crashes;   /* deaths by any other signal than SIGKILL */
 	atomic_ulong surprises; /* an errno that no such call gives without the guard */
-	atomic_ulong longest;   /* call, in microseconds */
+	atomic_ulong exposed;   /* thefts where a neighbour may take the name away himself */
+	atomic_ulong acts;      /* of a hostile neighbour */
+	struct latency guarded; /* the guarded calls, without what the referee does around them */
+	struct latency control; /* the same calls by a process without guard, at the same time */
 };
 
 /* A call under observation. */
@@ -46,6 +53,7 @@ struct watch {
 	const char *path;
 	int number; /* of the path; -1: the caller's own, nobody else ever binds it */
 	uint64_t began;
+	uint64_t called; /* when the call itself began */
 	uint64_t ticket;
 	bool live;  /* a socket was bound to it when the call began */
 	bool there; /* there was such a name then */

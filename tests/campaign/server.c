@@ -110,10 +110,15 @@ struct deed {
 
 static int unlinkat_beside(const char *path)
 {
-	int directory = open(storm.directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	int result = unlinkat(directory, strrchr(path, '/') + 1, 0);
-	int error = errno;
+	const char *base = strrchr(path, '/') + 1;
+	char name[NAME_SIZE];
+	int directory, result;
+	int error;
 
+	snprintf(name, sizeof(name), "%.*s", (int)(base - path), path);
+	directory = open(name, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	result = unlinkat(directory, base, 0);
+	error = errno;
 	close(directory);
 	errno = error;
 	return result;
@@ -147,8 +152,10 @@ static int perform(const struct deed *deed)
 	return -1;
 }
 
-static bool is_known(enum verb verb, int error)
+static bool is_known(const char *path, enum verb verb, int error)
 {
+	if (ground_at(path) == MOVING)
+		return true; /* two lookups of one call may lead to two directories */
 	return error == 0 || error == EADDRINUSE || (error == ENOENT && verb <= REMOVE) ||
 	       (error == EEXIST && verb == LINK);
 }
@@ -163,7 +170,7 @@ static int call(struct deed deed)
 	errno = 0;
 	error = perform(&deed) == 0 ? 0 : errno;
 	referee_judge(&watch, verb_names[deed.verb], error == 0, error, deed.verb == BIND);
-	if (!is_known(deed.verb, error)) {
+	if (!is_known(deed.path, deed.verb, error)) {
 		atomic_fetch_add(&referee_counts()->surprises, 1);
 		referee_say("SURPRISE: %s(%s): %s", verb_names[deed.verb], deed.path,
 			strerror(error));
@@ -272,7 +279,9 @@ static bool start(struct server *server)
 	bool started;
 
 	atomic_fetch_add(&referee_counts()->tries, 1);
-	server->number = (int)chance((unsigned int)storm.paths);
+	do
+		server->number = (int)chance((unsigned int)storm.paths);
+	while (ground_user(server->number) != geteuid());
 	server->path = referee_path(server->number);
 	server->fd = socket(AF_UNIX, chance(4) ? SOCK_STREAM : SOCK_SEQPACKET, 0);
 	started = ways[chance(sizeof(ways) / sizeof(*ways))](server);
@@ -290,7 +299,8 @@ static void remove_own(struct server *server, bool held)
 	referee_gives_up(server->hold);
 	had = held && referee_has(server->hold);
 	error = remove_name(server->number, server->path);
-	if (had && error == EADDRINUSE && referee_has(server->hold)) {
+	if (had && error == EADDRINUSE && referee_has(server->hold) &&
+		ground_of(server->number) != MOVING) {
 		atomic_fetch_add(&referee_counts()->alarms, 1);
 		referee_say("FALSE ALARM: %s was refused to its owner", server->path);
 	}
@@ -346,10 +356,10 @@ static void execute_anew(const struct server *server)
 {
 	char words[9][24];
 	const char *arguments[] = {PROGRAM, "@server", storm.directory, words[0], words[1],
-		words[2], words[3], words[4], words[5], words[6], words[7], NULL};
+		words[2], words[3], words[4], words[5], words[6], words[7], words[8], NULL};
 	const long long values[] = {storm.board, storm.paths, storm.servers,
-		(long long)(chance_state >> 1), server->slot, server->number, server->fd,
-		server->hold};
+		(long long)(chance_state >> 1), storm.hostile, server->slot, server->number,
+		server->fd, server->hold};
 
 	for (size_t i = 0; i < sizeof(values) / sizeof(*values); i++)
 		snprintf(words[i], sizeof(words[i]), "%lld", values[i]);
@@ -392,10 +402,15 @@ static void serve(struct server *server)
 	}
 }
 
+bool server_is_patient(int slot)
+{
+	return storm.hostile && slot % 2 == 0;
+}
+
 static _Noreturn void live(struct server *server)
 {
 	for (;;) {
-		if (chance(6) == 0)
+		if (chance(6) == 0 && !server_is_patient(server->slot))
 			await_death();
 		if (start(server))
 			serve(server);

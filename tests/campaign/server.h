@@ -6,6 +6,7 @@
 #ifndef SERVER_H
 #define SERVER_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /* What every process of the storm is told, by its arguments. */
@@ -15,13 +16,17 @@ struct storm {
 	int paths;
 	int servers;
 	uint64_t seed;
+	enum { ALONE, HOSTILE, TRUSTED } hostile; /* a neighbour, and one who is root */
 };
 
 extern struct storm storm;
 
 /* This program, to be executed again; its arguments from [2] on are those of struct storm. */
 #define PROGRAM "/proc/self/exe"
-#define MORE    7 /* and from here on those of its role */
+#define MORE    8 /* and from here on those of its role */
+
+/* The lock file of a socket's name. */
+#define LOCK_FORMAT ".%s.sockguard"
 
 void chance_seed(uint64_t a, uint64_t b, uint64_t c);
 unsigned int chance(unsigned int below);
@@ -29,6 +34,12 @@ void pause_us(unsigned int most);
 
 /* Counts how a process ended: by SIGKILL, as it should, or by a crash. */
 void note_death(int status);
+
+/*
+ * With a neighbour some servers are left to live until their calls end: of a call that waits, those
+ * who are killed every few milliseconds never tell.
+ */
+bool server_is_patient(int slot);
 
 /* Starts and stops over and over, until it dies. */
 _Noreturn void server_live(int slot);

@@ -2,7 +2,7 @@
  * storm: many servers fight over few paths, and die at random instants.
  *
  *   storm [--seconds N] [--seed N] [--servers N] [--paths N] [--directory DIR]
- *         [--library FILE] [--unguarded]
+ *         [--library FILE] [--unguarded] [--hostile [--trusted] [--blind]]
  *
  * A nursery, which has the library preloaded, forks the servers; whoever dies is replaced. A server
  * starts in one of the ways servers know, holds its path for a moment, forks, executes itself with
@@ -13,28 +13,58 @@
  * The same seed gives every server the same sequence of decisions; when which process runs is the
  * kernel's affair.
  *
- * Exit status: 0 no theft, no false alarm, no litter; 1 there was; 2 the storm itself failed.
+ * With --hostile, which takes root, the servers are root's and a user's, and another user does to
+ * their lock files whatever he can (neighbour.h), in directories as ground.h has them. A process
+ * without guard or rival makes the same calls all the while: what the machine's load costs them is
+ * allowed to the guarded ones, and one second more. Two switches take away what protects from the
+ * neighbour, to show that the referee would notice: --trusted lets him be root, whose locks are
+ * believed, and --blind keeps the servers from listing directories, as a filter may.
+ *
+ * Exit status: 0 no theft, no false alarm, no litter, no long wait; 1 there was; 2 the storm itself
+ * failed.
  */
-#include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/sendfile.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "litter.h"
+#include "neighbour.h"
 #include "referee.h"
 #include "server.h"
 
 #define SERVERS_MOST 64
-#define NAME_SIZE    128
+#define NAME_SIZE    512
 
 static struct counts *counts;
+
+/* ---- users ---- */
+
+static void become(uid_t uid)
+{
+	if (uid == geteuid())
+		return;
+	if (setgroups(0, NULL) == 0 && setgid((gid_t)uid) == 0 && setuid(uid) == 0)
+		return;
+	perror("storm: to become another user");
+	_exit(2);
+}
 
 /* ---- the nursery ---- */
 
@@ -43,6 +73,12 @@ struct cradle {
 	uint64_t lives;
 };
 
+/* Each user's servers have their own slots: what a slot left is its next server's to remove. */
+static uid_t user_of_slot(int slot)
+{
+	return storm.hostile && slot % 3 == 1 ? USER : geteuid();
+}
+
 static void bear(struct cradle *cradles, int slot)
 {
 	struct cradle *cradle = &cradles[slot];
@@ -50,6 +86,7 @@ static void bear(struct cradle *cradles, int slot)
 	cradle->lives++;
 	cradle->pid = fork();
 	if (cradle->pid == 0) {
+		become(user_of_slot(slot));
 		chance_seed(storm.seed, (uint64_t)slot + 10, cradle->lives);
 		server_live(slot);
 	}
@@ -82,7 +119,7 @@ static _Noreturn void be_nursery(void)
 			if (cradles[i].pid <= 0)
 				bear(cradles, i);
 		pause_us(2000);
-		if (chance(4) == 0 && cradles[slot].pid > 0)
+		if (chance(4) == 0 && cradles[slot].pid > 0 && !server_is_patient((int)slot))
 			kill(cradles[slot].pid, SIGKILL);
 		bury_dead(cradles);
 	}
@@ -97,20 +134,88 @@ static _Noreturn void be_janitor(char **argv)
 	_exit(0);
 }
 
+/* ---- the control ---- */
+
+static uint64_t nanoseconds(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000U + (uint64_t)now.tv_nsec;
+}
+
+/* The calls of a server without guard and without rival, and a sleep such as a wait is made of. */
+static void start_unhindered(const char *path)
+{
+	const struct timespec pause = {.tv_nsec = 2000000};
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	uint64_t began;
+
+	snprintf(address.sun_path, sizeof(address.sun_path), "%.100s", path);
+	began = nanoseconds();
+	unlink(path);
+	if (bind(fd, (const struct sockaddr *)&address, sizeof(address)) != 0)
+		referee_say("the control: bind(%s): %s", path, strerror(errno));
+	nanosleep(&pause, NULL);
+	latency_note(&counts->control, nanoseconds() - began - 2000000);
+	unlink(path);
+	close(fd);
+}
+
+static _Noreturn void be_control(void)
+{
+	char path[GROUND_PATH];
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+	chance_seed(storm.seed, 5, 0);
+	ground_directory(path, storm.directory, SHARED);
+	strcat(path, "/control");
+	for (;;) {
+		start_unhindered(path);
+		pause_us(4000);
+	}
+}
+
 /* ---- the referee's own process ---- */
 
-/* Runs this program in a role. Returns its pid. */
-static pid_t begin_role(const char *role, const char *library, char **more)
+/* From here on directories cannot be listed, by anybody who is executed either. */
+static void put_out_eyes(void)
 {
-	char words[4][24];
+	struct sock_filter steps[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_getdents64, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	const struct sock_fprog filter = {sizeof(steps) / sizeof(*steps), steps};
+
+	if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter, 0, 0) != 0)
+		_exit(3);
+}
+
+struct options {
+	double seconds;
+	const char *library;
+	bool unguarded;
+	bool blind;
+};
+
+static struct options options = {.seconds = 60};
+
+/* Runs this program in a role, guarded or not, as that user. Returns its pid. */
+static pid_t begin_role(const char *role, const char *library, uid_t uid, char **more)
+{
+	char words[5][24];
 	const char *arguments[MORE + PATHS_MOST + 1] = {
-		PROGRAM, role, storm.directory, words[0], words[1], words[2], words[3]};
+		PROGRAM, role, storm.directory, words[0], words[1], words[2], words[3], words[4]};
 	pid_t pid;
 
 	snprintf(words[0], sizeof(words[0]), "%d", storm.board);
 	snprintf(words[1], sizeof(words[1]), "%d", storm.paths);
 	snprintf(words[2], sizeof(words[2]), "%d", storm.servers);
 	snprintf(words[3], sizeof(words[3]), "%llu", (unsigned long long)storm.seed);
+	snprintf(words[4], sizeof(words[4]), "%d", storm.hostile);
 	for (int i = 0; more && more[i] && i < PATHS_MOST; i++)
 		arguments[MORE + i] = more[i];
 	fflush(stdout);
@@ -121,14 +226,17 @@ static pid_t begin_role(const char *role, const char *library, char **more)
 	setenv("SOCKGUARD_LOG", "none", 0);
 	if (library)
 		setenv("LD_PRELOAD", library, 1);
+	if (library && options.blind)
+		put_out_eyes();
+	become(uid);
 	execv(PROGRAM, (char *const *)(const void *)arguments);
 	_exit(3);
 }
 
-static void run_janitor(const char *library, char **paths)
+static void run_janitor(const char *library, uid_t uid, char **paths)
 {
 	int status = 0;
-	pid_t pid = begin_role("@janitor", library, paths);
+	pid_t pid = begin_role("@janitor", library, uid, paths);
 
 	if (pid < 0 || waitpid(pid, &status, 0) != pid || status != 0) {
 		atomic_fetch_add(&counts->crashes, 1);
@@ -152,8 +260,19 @@ static void interrupt(int number)
 	interrupted = 1;
 }
 
-/* Returns whether the nursery was there to the end. */
-static bool watch_storm(pid_t nursery, double length)
+/* The nursery, the control, a neighbour on each ground; 0: none. */
+static pid_t roles[2 + GROUNDS];
+
+static bool all_live(void)
+{
+	for (size_t i = 0; i < sizeof(roles) / sizeof(*roles); i++)
+		if (roles[i] > 0 && waitpid(roles[i], NULL, WNOHANG) != 0)
+			return false;
+	return true;
+}
+
+/* Returns whether all of them were there to the end. */
+static bool watch_storm(double length)
 {
 	const struct timespec pause = {.tv_nsec = 3000000};
 	double end = seconds() + length;
@@ -164,7 +283,7 @@ static bool watch_storm(pid_t nursery, double length)
 		referee_check("a look of the referee's");
 		referee_tidy();
 		nanosleep(&pause, NULL);
-		alive = waitpid(nursery, NULL, WNOHANG) == 0;
+		alive = all_live();
 		if (seconds() < minute)
 			continue;
 		minute += 60;
@@ -174,96 +293,38 @@ static bool watch_storm(pid_t nursery, double length)
 			end - seconds(), atomic_load(&counts->starts), atomic_load(&counts->kills),
 			atomic_load(&counts->thefts), atomic_load(&counts->alarms));
 	}
-	kill(-nursery, SIGKILL);
+	for (size_t i = 0; i < sizeof(roles) / sizeof(*roles); i++)
+		if (roles[i] > 0)
+			kill(-roles[i], SIGKILL);
 	while (waitpid(-1, NULL, 0) > 0)
 		;
 	return alive;
 }
 
-/* Of pN.3.new.sockguard and such: whose name it is. */
-struct litter {
-	int paths;   /* names that are left of the paths themselves */
-	int sockets; /* a server's own names, left as it was killed: no guard could know */
-	int locks;   /* the lock files beside those, or of such names that are gone */
-};
+/* ---- the end ---- */
 
-static bool ends_with(const char *name, const char *suffix)
+static void start_and_stop(uid_t uid, char **paths)
 {
-	size_t length = strlen(name);
-	size_t tail = strlen(suffix);
-
-	return length >= tail && strcmp(name + length - tail, suffix) == 0;
-}
-
-/* Counts what is there; the first names of servers' own are returned, to be cleaned up. */
-static int look_around(struct litter *litter, char (*names)[NAME_SIZE], bool tell)
-{
-	DIR *directory = opendir(storm.directory);
-	struct dirent *entry;
-	int filled = 0;
-
-	*litter = (struct litter){0};
-	while (directory && (entry = readdir(directory))) {
-		bool lock = entry->d_name[0] == '.' && ends_with(entry->d_name, ".sockguard");
-		const char *dot = strchr(entry->d_name + lock, '.');
-
-		if (dot == entry->d_name)
-			continue;
-		if (tell || !dot || strcmp(dot, ".sockguard") == 0)
-			referee_say("LITTER: %s", entry->d_name);
-		if (!dot || strcmp(dot, ".sockguard") == 0)
-			litter->paths++;
-		else if (lock)
-			litter->locks++;
-		else
-			litter->sockets++;
-		if (filled == PATHS_MOST)
-			continue;
-		if (snprintf(names[filled], NAME_SIZE, "%s/%s", storm.directory, entry->d_name) >=
-			NAME_SIZE)
-			continue; /* none of ours */
-		if (lock)
-			*strrchr(names[filled], '.') = '\0';
-		filled++;
-	}
-	if (directory)
-		closedir(directory);
-	return filled;
-}
-
-static void start_and_stop_all(const char *library, char (*names)[NAME_SIZE], int count)
-{
-	char *arguments[PATHS_MOST + 1] = {NULL};
-
-	for (int i = 0; i < count; i++)
-		arguments[i] = names[i];
-	run_janitor(library, arguments);
-}
-
-/* Returns how much litter there is. */
-static int clean_up(const char *library)
-{
-	char names[PATHS_MOST][NAME_SIZE];
-	struct litter first, last;
-	int count = storm.paths;
-
-	for (int i = 0; i < count; i++)
-		snprintf(names[i], NAME_SIZE, "%s", referee_path(i));
-	start_and_stop_all(library, names, count);
-	count = look_around(&first, names, false);
-	last = first;
-	for (int i = 0; i < 2 * SERVERS_MOST && count > 0; i++) {
-		start_and_stop_all(library, names, count);
-		count = look_around(&last, names, i + 1 == 2 * SERVERS_MOST);
-	}
-	printf("killed servers left %d names of their own and %d lock files: %s\n", first.sockets,
-		first.locks, count ? "some stayed" : "gone after one start and stop of each");
-	return first.paths + last.paths + last.sockets + last.locks;
+	run_janitor(options.library, uid, paths);
 }
 
 static void print(const char *name, atomic_ulong *count)
 {
 	printf("%-14s %lu\n", name, atomic_load(count));
+}
+
+static void tell_latency(const char *name, struct latency *latency)
+{
+	printf("%s us: p50 %lu, p99 %lu, p99.9 %lu, longest %lu, of %lu\n", name,
+		latency_at(latency, 0.5), latency_at(latency, 0.99), latency_at(latency, 0.999),
+		latency_longest(latency), atomic_load(&latency->count));
+}
+
+/* A second more than the machine cost the control: another's locks are not waited for that long. */
+static bool waited_too_long(void)
+{
+	return storm.hostile &&
+	       latency_longest(&counts->guarded) > 1000000 + latency_longest(&counts->control);
 }
 
 static void tell(int litter)
@@ -278,9 +339,13 @@ static void tell(int litter)
 	print("checks", &counts->checks);
 	print("refusals", &counts->refusals);
 	print("unclear", &counts->unclear);
-	print("longest us", &counts->longest);
 	print("crashes", &counts->crashes);
 	print("surprises", &counts->surprises);
+	print("acts", &counts->acts);
+	print("exposed", &counts->exposed);
+	tell_latency("guarded", &counts->guarded);
+	tell_latency("control", &counts->control);
+	printf("%-14s %d\n", "waits too long", waited_too_long());
 	print("thefts", &counts->thefts);
 	print("false alarms", &counts->alarms);
 	printf("%-14s %d\n", "litter", litter);
@@ -289,30 +354,37 @@ static void tell(int litter)
 static void usage(void)
 {
 	fputs("usage: storm [--seconds N] [--seed N] [--servers N] [--paths N] [--directory DIR]\n"
-	      "             [--library FILE] [--unguarded]\n",
+	      "             [--library FILE] [--unguarded] [--hostile [--trusted] [--blind]]\n",
 		stderr);
 	exit(2);
 }
 
-struct options {
-	double seconds;
-	const char *library;
-	bool unguarded;
-};
+static bool read_switch(const char *option)
+{
+	if (strcmp(option, "--unguarded") == 0)
+		options.unguarded = true;
+	else if (strcmp(option, "--hostile") == 0)
+		storm.hostile = storm.hostile ? storm.hostile : HOSTILE;
+	else if (strcmp(option, "--trusted") == 0)
+		storm.hostile = TRUSTED;
+	else if (strcmp(option, "--blind") == 0)
+		options.blind = true;
+	else
+		return false;
+	return true;
+}
 
-static void read_options(struct options *options, char **argv)
+static void read_options(char **argv)
 {
 	while (*++argv) {
 		const char *option = *argv;
 
-		if (strcmp(option, "--unguarded") == 0) {
-			options->unguarded = true;
+		if (read_switch(option))
 			continue;
-		}
 		if (!*++argv)
 			usage();
 		if (strcmp(option, "--seconds") == 0)
-			options->seconds = strtod(*argv, NULL);
+			options.seconds = strtod(*argv, NULL);
 		else if (strcmp(option, "--seed") == 0)
 			storm.seed = strtoull(*argv, NULL, 0);
 		else if (strcmp(option, "--servers") == 0)
@@ -322,13 +394,15 @@ static void read_options(struct options *options, char **argv)
 		else if (strcmp(option, "--directory") == 0)
 			storm.directory = *argv;
 		else if (strcmp(option, "--library") == 0)
-			options->library = *argv;
+			options.library = *argv;
 		else
 			usage();
 	}
 	if (storm.servers < 1 || storm.servers > SERVERS_MOST || storm.paths < 1 ||
 		storm.paths > PATHS_MOST)
 		usage();
+	if (storm.hostile)
+		storm.paths = GROUND_PATHS;
 }
 
 /* Where the build left it, seen from where it left us. */
@@ -345,43 +419,119 @@ static const char *built_library(void)
 	return path;
 }
 
+/* A copy that other users can load, wherever the library was built. */
+static bool copy_library(void)
+{
+	static char copy[NAME_SIZE];
+	int from = open(options.library, O_RDONLY | O_CLOEXEC);
+	ssize_t moved = -1;
+	int to;
+
+	snprintf(copy, sizeof(copy), "%s/libsockguard.so", storm.directory);
+	to = open(copy, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+	while (from >= 0 && to >= 0 && (moved = sendfile(to, from, NULL, 1 << 20)) > 0)
+		;
+	close(from);
+	close(to);
+	options.library = copy;
+	return moved == 0;
+}
+
+static bool find_library(void)
+{
+	if (options.unguarded) {
+		options.library = NULL;
+		return true;
+	}
+	if (access(options.library, R_OK) == 0 && (!storm.hostile || copy_library()))
+		return true;
+	perror(options.library);
+	return false;
+}
+
+static void begin_roles(void)
+{
+	char number[GROUNDS][8];
+	char *more[2] = {NULL};
+
+	roles[0] = begin_role("@nursery", options.library, geteuid(), NULL);
+	if (!storm.hostile)
+		return;
+	roles[1] = begin_role("@control", NULL, geteuid(), NULL);
+	for (int ground = SHARED; ground < GROUNDS; ground++) {
+		snprintf(number[ground], sizeof(number[ground]), "%d", ground);
+		more[0] = number[ground];
+		roles[1 + ground] = begin_role("@neighbour", NULL, geteuid(), more);
+	}
+}
+
+/* What the neighbour did to root's names in his own directory is his affair. */
+static void clear_grounds(void)
+{
+	char directory[GROUND_PATH];
+
+	for (enum ground ground = SHARED; ground < GROUNDS; ground++) {
+		ground_directory(directory, storm.directory, ground);
+		neighbour_evict(directory, ground != SHARED || storm.hostile == TRUSTED);
+	}
+	snprintf(directory, sizeof(directory), "%.90s/home/away", storm.directory);
+	neighbour_evict(directory, true);
+	if (ground_secret_is_whole(storm.directory))
+		return;
+	atomic_fetch_add(&counts->surprises, 1);
+	referee_say("SURPRISE: what only root may touch was touched");
+}
+
+static void leave_directory(void)
+{
+	if (storm.hostile)
+		ground_remove(storm.directory);
+	if (storm.hostile && options.library)
+		unlink(options.library);
+	rmdir(storm.directory);
+}
+
 static int raise_storm(char **argv)
 {
 	static char directory[] = "/tmp/storm-XXXXXX";
-	struct options options = {.seconds = 60, .library = built_library()};
-	pid_t nursery;
 	bool alive;
 	int litter;
 
 	storm.seed = (uint64_t)time(NULL) * 1000 + (uint64_t)getpid() % 1000;
-	read_options(&options, argv);
-	if (options.unguarded)
-		options.library = NULL;
-	else if (access(options.library, R_OK) != 0) {
-		perror(options.library);
-		return 2;
-	}
+	options.library = built_library();
+	read_options(argv);
 	if (!*storm.directory && mkdtemp(directory))
 		storm.directory = directory;
+	ground_use(storm.hostile);
+	if (storm.hostile && !ground_make(storm.directory)) {
+		perror("storm: the grounds");
+		return 2;
+	}
+	if (!find_library())
+		return 2;
 	storm.board = referee_make_board();
 	referee_open(storm.board, storm.directory, storm.paths);
 	counts = referee_counts();
 	printf("storm of %.0f seconds, %d servers on %d paths in %s, %s, seed %llu\n",
 		options.seconds, storm.servers, storm.paths, storm.directory,
 		options.unguarded ? "unguarded" : "guarded", (unsigned long long)storm.seed);
+	fflush(stdout);
 	signal(SIGINT, interrupt);
 	signal(SIGTERM, interrupt);
 	prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
-	nursery = begin_role("@nursery", options.library, NULL);
-	alive = watch_storm(nursery, options.seconds);
-	litter = clean_up(options.library);
+	begin_roles();
+	alive = watch_storm(options.seconds);
+	if (storm.hostile)
+		clear_grounds();
+	litter = litter_clean_up(start_and_stop);
 	tell(litter);
 	if (litter == 0)
-		rmdir(storm.directory);
+		leave_directory();
 	if (!alive)
 		return 2;
-	return litter || atomic_load(&counts->thefts) || atomic_load(&counts->alarms) ||
-	       atomic_load(&counts->crashes) || atomic_load(&counts->surprises);
+	return litter || waited_too_long() || atomic_load(&counts->thefts) ||
+	       atomic_load(&counts->alarms) || atomic_load(&counts->crashes) ||
+	       atomic_load(&counts->surprises);
 }
 
 int main(int argc, char **argv)
@@ -393,10 +543,16 @@ int main(int argc, char **argv)
 	storm.paths = (int)number_of(argv[4]);
 	storm.servers = (int)number_of(argv[5]);
 	storm.seed = strtoull(argv[6], NULL, 10);
+	storm.hostile = (unsigned int)number_of(argv[7]);
+	ground_use(storm.hostile);
 	referee_open(storm.board, storm.directory, storm.paths);
 	counts = referee_counts();
 	if (strcmp(argv[1], "@nursery") == 0)
 		be_nursery();
+	if (strcmp(argv[1], "@control") == 0)
+		be_control();
+	if (strcmp(argv[1], "@neighbour") == 0)
+		neighbour_live((enum ground)number_of(argv[MORE]), storm.hostile == TRUSTED);
 	if (strcmp(argv[1], "@server") == 0)
 		server_resume(argv + MORE);
 	be_janitor(argv);

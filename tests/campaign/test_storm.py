@@ -1,11 +1,13 @@
 """The storm, for a minute: SOCKGUARD_STORM_SECONDS sets another time, SOCKGUARD_STORM_SEED a seed.
 
     tests/campaign/storm --seconds 3600 --seed 1
+    tests/campaign/storm --seconds 3600 --seed 1 --hostile
 """
 
 import os
 import re
 import subprocess
+import unittest
 
 from injection import harness
 
@@ -14,7 +16,7 @@ SECONDS = int(os.environ.get("SOCKGUARD_STORM_SECONDS", "60"))
 SEED = os.environ.get("SOCKGUARD_STORM_SEED")
 
 
-class Storm(harness.Case):
+class Campaign(harness.Case):
     def storm(self, seconds, *words):
         if SEED:
             words += ("--seed", SEED)
@@ -28,6 +30,8 @@ class Storm(harness.Case):
                   re.findall(r"^(\S.*?) +(\d+)$", run.stdout, re.MULTILINE)}
         return run, counts
 
+
+class Storm(Campaign):
     def test_guarded(self):
         """guarded: no theft, no false alarm, no litter"""
         run, counts = self.storm(SECONDS, "--library", harness.LIBRARY)
@@ -40,6 +44,39 @@ class Storm(harness.Case):
         """unguarded: the same servers rob each other"""
         _, counts = self.storm(min(SECONDS, 5), "--unguarded")
         self.assertGreater(counts["thefts"], 0)
+
+
+@unittest.skipUnless(os.geteuid() == 0, "needs root")
+class Hostile(Campaign):
+    """The same beside another user, who plants, leases, locks and exchanges lock files."""
+
+    SECONDS = max(SECONDS // 2, 1)
+    FAILURES = ("thefts", "false alarms", "waits too long", "surprises", "crashes", "litter")
+
+    def test_guarded(self):
+        """guarded: no theft, no refusal without a rival, no wait above a second"""
+        run, counts = self.storm(self.SECONDS, "--hostile", "--library", harness.LIBRARY)
+        self.assertEqual(run.returncode, 0, run.stderr)
+        self.assertEqual([counts[name] for name in self.FAILURES], [0] * len(self.FAILURES))
+        self.assertGreater(counts["starts"], 10 * self.SECONDS)
+        self.assertGreater(counts["acts"], 10 * self.SECONDS)
+
+    def test_unguarded(self):
+        """unguarded: the same servers rob each other"""
+        _, counts = self.storm(min(SECONDS, 5), "--hostile", "--unguarded")
+        self.assertGreater(counts["thefts"], 0)
+
+    def test_blind(self):
+        """guarded, but with a filter that keeps them from finding their lock files: thefts"""
+        _, counts = self.storm(self.SECONDS, "--hostile", "--blind",
+                               "--library", harness.LIBRARY)
+        self.assertGreater(counts["thefts"], 0)
+
+    def test_trusted(self):
+        """guarded, and the neighbour is root: his locks are waited for"""
+        _, counts = self.storm(self.SECONDS, "--hostile", "--trusted",
+                               "--library", harness.LIBRARY)
+        self.assertGreater(counts["waits too long"] + counts["false alarms"], 0)
 
 
 if __name__ == "__main__":

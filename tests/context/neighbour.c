@@ -4,13 +4,17 @@
  *
  * NEIGHBOUR_EARLY=P: its constructor unlinks P, and tells errno. NEIGHBOUR_BACK=P: its unlink and
  * bind, on their way to the next, call back in at the front door: they unlink P, and bind a socket
- * to it. NEIGHBOUR_CLEARS=1: its bind unlinks the path first, at the front door.
+ * to it. NEIGHBOUR_CLEARS=1: its bind unlinks the path first, at the front door. NEIGHBOUR_WAITS=P:
+ * its unlink or unlinkat opens the FIFO P.in, where somebody waits for it to get there, and then
+ * P.out, which somebody opens to let it go on: whatever the guard holds around the call is held
+ * meanwhile.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
 #include <dlfcn.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -44,6 +48,31 @@ static void call_back(void)
 	errno = saved;
 }
 
+static void meet(const char *path, const char *suffix, int flags)
+{
+	char name[sizeof(((struct sockaddr_un *)NULL)->sun_path) + 8];
+	int fd;
+
+	snprintf(name, sizeof(name), "%s%s", path, suffix);
+	fd = open(name, flags | O_CLOEXEC);
+	if (flags == O_WRONLY && write(fd, "!", 1) != 1)
+		fprintf(stderr, "neighbour: %s: %s\n", name, strerror(errno));
+	close(fd);
+}
+
+/* Not in the guard's own removal of a lock file. */
+static void wait_in_between(const char *name)
+{
+	const char *path = getenv("NEIGHBOUR_WAITS");
+	int saved = errno;
+
+	if (path && !strstr(name, ".sockguard")) {
+		meet(path, ".in", O_WRONLY);
+		meet(path, ".out", O_RDONLY);
+	}
+	errno = saved;
+}
+
 static __attribute__((constructor)) void on_load(void)
 {
 	const char *path = getenv("NEIGHBOUR_EARLY");
@@ -65,11 +94,13 @@ EXPORT int bind(int fd, const struct sockaddr *address, socklen_t length)
 EXPORT int unlink(const char *path)
 {
 	call_back();
+	wait_in_between(path);
 	return NEXT(unlink)(path);
 }
 
 EXPORT int unlinkat(int dirfd, const char *path, int flags)
 {
+	wait_in_between(path);
 	return NEXT(unlinkat)(dirfd, path, flags);
 }
 

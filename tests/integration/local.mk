@@ -1,7 +1,9 @@
 # The actor makes the calls; the tests tell it which, with the guard and without.
-check_PROGRAMS += tests/actor tests/inputs
+check_PROGRAMS += tests/actor tests/inputs tests/sandboxed
 tests_actor_SOURCES = tests/actor.c
 tests_inputs_SOURCES = tests/inputs.c
+tests_sandboxed_SOURCES = tests/sandboxed.c
+tests_sandboxed_LDFLAGS = $(AM_LDFLAGS) -pthread
 
 # Those that guard programs of ours only: their processes can be built with sanitizers.
 actor_tests = \
@@ -20,7 +22,11 @@ integration_tests = \
 	$(actor_tests) \
 	tests/integration/test_places.py \
 	tests/integration/test_exports.py \
+	tests/integration/test_sandbox.py \
+	tests/integration/test_sandboxed.py \
+	tests/integration/test_listed.py \
 	tests/integration/test_memcheck.py \
+	tests/integration/test_neighbour.py \
 	tests/integration/test_gunicorn.py
 
 command_tests = \
@@ -29,6 +35,8 @@ command_tests = \
 	tests/integration/test_command_check.py \
 	tests/integration/test_command_clean.py \
 	tests/integration/test_command_unit.py \
+	tests/integration/test_manual.py \
+	tests/integration/test_refusals.py \
 	tests/integration/test_completion.py
 
 TESTS += $(integration_tests)

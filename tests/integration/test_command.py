@@ -1,6 +1,8 @@
 """The command: its usage, and sockguard run."""
 
 import os
+import re
+import shutil
 import sys
 
 import actor
@@ -126,6 +128,49 @@ class Run(command.CommandCase):
     def test_a_script_without_a_first_line(self):
         path = self.executable("script", "echo hello\n")
         self.assert_ended(self.sockguard("run", "--strict", path), 0, "hello\n")
+
+
+@actor.needs_root
+class Installed(command.CommandCase):
+    """Outside its build tree the command preloads the library that was installed."""
+
+    def setUp(self):
+        super().setUp()
+        self.copy = os.path.join(self.dir, "sockguard")
+        shutil.copy(harness.COMMAND, self.copy)
+        shutil.copy(harness.LIBRARY, self.dir)
+        with open(self.copy, "rb") as file:
+            found = re.search(rb"\0(/[^\0]*/libsockguard\.so)\0", file.read())
+        self.library = os.fsdecode(found[1])
+
+    def words(self, **env):
+        """LD_PRELOAD as a program sees it, where the library is installed."""
+        there = os.path.dirname(self.library)
+        above = there
+        while not os.path.isdir(above):
+            above = os.path.dirname(above)
+        ended = self.run_program(
+            ["unshare", "--mount", "sh", "-ec", 'mount -t tmpfs none "$1"; mkdir -p "$2"; '
+             'cp "$3/libsockguard.so" "$2"; cd "$3"; shift 3; exec "$@"', "-", above, there,
+             self.dir, "env", *(f"{name}={value}" for name, value in env.items()), self.copy,
+             "run", "sh", "-c", "echo $LD_PRELOAD; grep -c /libsockguard.so /proc/self/maps"])
+        self.assertEqual((ended.returncode, ended.stderr), (0, ""))
+        word, count = ended.stdout.split()
+        self.assertGreater(int(count), 0)
+        return word
+
+    def test_its_word(self):
+        self.assertIn(self.words(), (self.library,
+                                     re.sub("/lib[^/]*(/[^/]*-[^/]*)?/", "/$LIB/", self.library)))
+
+    def test_a_libc_that_was_found_by_a_relative_name(self):
+        """It does not tell what the loader's $LIB is."""
+        below = "/".join(self.library.split("/")[-3:-1])
+        os.makedirs(os.path.join(self.dir, below))
+        with open("/proc/self/maps", encoding="utf-8") as maps:
+            libc = next(line.split()[-1] for line in maps if "/libc.so.6" in line)
+        shutil.copy(libc, os.path.join(self.dir, below))
+        self.assertEqual(self.words(LD_LIBRARY_PATH=below), self.library)
 
 
 class Settings(command.CommandCase):
@@ -284,8 +329,46 @@ class Unguardable(command.CommandCase):
     def test_one_that_may_not_be_read(self):
         path = self.patched("/bin/true")
         os.chmod(path, 0o711)
-        self.assert_told(path, "may not be read", stranger=True)
-        self.assert_ended(self.as_stranger("run", path), 0, "")
+        said = f"sockguard: {path} cannot be read, so whether the guard can work in it is unknown"
+        self.assert_ended(self.as_stranger("run", path), 0, "", said + "\n")
+        self.assert_ended(self.as_stranger("run", "--strict", path), 126, "",
+                          said + "; not started\n")
+
+    @actor.needs_root
+    def test_an_interpreter_that_may_not_be_read(self):
+        shell = self.patched("/bin/dash")
+        os.chmod(shell, 0o711)
+        script = self.executable("a", f"#!{shell}\necho up\n")
+        said = (f"sockguard: {shell} cannot be read, so whether the guard can work in {script} "
+                "is unknown")
+        self.assert_ended(self.as_stranger("run", script), 0, "up\n", said + "\n")
+        self.assert_ended(self.as_stranger("run", "--strict", script), 126, "",
+                          said + "; not started\n")
+
+    @actor.needs_root
+    def test_one_that_cannot_be_read_for_another_reason(self):
+        """A file system that fails, say."""
+        path = self.patched("/bin/true")
+        traced = ["strace", "-f", "-qq", "-o", "/dev/null", "-P", path, "-e", "trace=openat", "-e",
+                  "inject=openat:error=EIO:when=1", harness.COMMAND, "run"]
+        for option, status in ([], 0), (["--strict"], 126):
+            ended = self.run_program([*traced, *option, path])
+            self.assertEqual((ended.returncode, ended.stdout), (status, ""))
+            self.assertIn(f"{path} cannot be read", ended.stderr)
+
+    def test_one_that_is_not_found_is_not_tried(self):
+        """Or it could be started without a look, if only looking for it failed."""
+        for name in (self.path, "no-such-program", "", self.executable("a", "#!/nonexistent\n")):
+            ended = self.sockguard("run", "--strict", name)
+            self.assertEqual((ended.returncode, ended.stdout), (127, ""))
+            self.assertRegex(ended.stderr, r"\Asockguard: .*not there|no such program")
+        path = self.patched("/bin/echo")
+        traced = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=faccessat2", "-e",
+                  "inject=faccessat2:error=EIO", harness.COMMAND, "run"]
+        ended = self.run_program([*traced, path, "started"])
+        self.assertEqual((ended.returncode, ended.stdout), (0, "started\n"))
+        ended = self.run_program([*traced, "--strict", path, "started"])
+        self.assertEqual((ended.returncode, ended.stdout), (127, ""))
 
     def test_a_script_s_interpreter(self):
         self.assert_told(self.executable("a", "#!/usr/bin/busybox sh\nexit 5\n"),

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import sys
 
 import jsonschema
@@ -12,6 +13,14 @@ import actor
 import command
 import harness
 
+# Allows all: what matters is that the kernel tells of a filter.
+FILTERED = """
+import ctypes, struct
+code = ctypes.create_string_buffer(struct.pack("=HBBI", 6, 0, 0, 0x7fff0000))
+program = struct.pack("HL", 1, ctypes.addressof(code))
+libc = ctypes.CDLL(None)
+assert libc.prctl(38, 1, 0, 0, 0) == 0 and libc.prctl(22, 2, program, 0, 0) == 0
+"""
 UP = "import signal\nprint('up', flush=True)\nsignal.pause()"
 
 
@@ -163,6 +172,83 @@ class Processes(CheckCase):
     def test_one_that_may_not_be_looked_into(self):
         self.assert_verdict(4, "unknown", self.python(), "no permission to look into it",
                             run=self.as_stranger)
+
+
+class Services(CheckCase):
+    """A process that its unit's settings restrict, in the cgroup of that unit."""
+
+    def setUp(self):
+        super().setUp()
+        self.executable("systemctl", "#!/bin/sh\n[ \"$*\" = \"$WANTED --no-pager show "
+                        "--property=SystemCallFilter -- app.service\" ] && "
+                        "echo 'SystemCallFilter=~kcmp statx'\n")
+        self.cgroups = os.path.join(self.dir, "cgroup")
+        os.mkdir(self.cgroups)
+
+    def in_cgroup(self, path, source):
+        if subprocess.run(["mount", "-t", "cgroup2", "cgroup2", self.cgroups],
+                          check=False).returncode:
+            self.skipTest("this root may not mount cgroups")
+        self.addCleanup(subprocess.run, ["umount", self.cgroups], check=True)
+        top = os.path.join(self.cgroups, f"check-{os.getpid()}")
+        os.makedirs(os.path.join(top, path))
+        pid = self.running(harness.PYTHON, "-c", source + UP)
+        self.addCleanup(self.leave_cgroup, top, path, pid)
+        with open(os.path.join(top, path, "cgroup.procs"), "w", encoding="ascii") as procs:
+            procs.write(str(pid))
+        return pid
+
+    def leave_cgroup(self, top, path, pid):
+        os.kill(pid, signal.SIGKILL)
+        with open(os.path.join(top, path, "cgroup.events"), encoding="ascii") as events:
+            def is_empty():
+                events.seek(0)
+                return "populated 0" in events.read()
+            harness.wait_until(is_empty, "an empty cgroup")
+        while path:
+            os.rmdir(os.path.join(top, path))
+            path = os.path.dirname(path)
+        os.rmdir(top)
+
+    def assert_remark(self, pid, remark, manager="--system"):
+        ended = self.sockguard("check", str(pid), env={
+            "PATH": f"{self.dir}:{os.environ['PATH']}", "WANTED": manager})
+        self.assert_ended(ended, 0, f"guarded\t{pid}\tpython3\t{remark}\n")
+
+    FORBIDDEN = "its SystemCallFilter= leaves out kcmp statx: see sockguard unit app.service"
+
+    @actor.needs_root
+    def test_its_settings_forbid_calls(self):
+        pid = self.in_cgroup("system.slice/app.service", FILTERED)
+        self.assert_remark(pid, self.FORBIDDEN)
+
+    @actor.needs_root
+    def test_a_cgroup_below_the_service_s(self):
+        pid = self.in_cgroup("system.slice/app.service/worker", FILTERED)
+        self.assert_remark(pid, self.FORBIDDEN)
+
+    @actor.needs_root
+    def test_a_service_of_a_user_manager(self):
+        own = self.in_cgroup("user@0.service/app.slice/app.service", FILTERED)
+        self.assert_remark(own, self.FORBIDDEN, "--user")
+
+    @actor.needs_root
+    def test_a_service_of_another_user_s_manager(self):
+        pid = self.in_cgroup("user@61001.service/app.slice/app.service", FILTERED)
+        self.assert_remark(pid, "-", "--user")
+
+    @actor.needs_root
+    def test_a_service_without_a_filter(self):
+        pid = self.in_cgroup("system.slice/app.service", "")
+        self.assert_remark(pid, "-")
+
+    @actor.needs_root
+    def test_no_service(self):
+        pid = self.in_cgroup("user.slice/session-1.scope", FILTERED)
+        self.assert_remark(pid, "-")
+
+    def test_a_filter_of_its_own(self):
+        self.assert_remark(self.running(harness.PYTHON, "-c", FILTERED + UP), "-")
 
 
 class Output(CheckCase):

@@ -272,6 +272,133 @@ class Holders(StatusCase):
         self.assert_state(0, "live", guarded="yes")
 
 
+class Robbed(StatusCase):
+    """Sockets whose path leads to another by now."""
+
+    def robbed(self, *names):
+        """Processes that bind each name in turn, every one taking it from the one before."""
+        processes = []
+        for name in names:
+            processes.append(self.binder(name))
+            os.unlink(self.path)
+        return processes
+
+    def assert_states(self, *expected, path=None, **popen):
+        ended = self.sockguard("status", path or self.path, **popen)
+        rows = [line.split("\t")[:3] for line in ended.stdout.splitlines()]
+        self.assertEqual((ended.returncode, ended.stderr, rows), (
+            max((3 if state != "live" else 0) for state, _ in expected), "",
+            [[state, path or self.path, pid if isinstance(pid, str) else str(pid.pid)]
+             for state, pid in expected]))
+
+    def test_the_thief_and_its_victim(self):
+        victim, = self.robbed(self.path)
+        thief = self.binder(self.path)
+        self.assert_states(("live", thief), ("lost", victim))
+
+    def test_every_victim(self):
+        first, second = self.robbed(self.path, "app.sock")
+        thief = self.binder("./app.sock")
+        rows = self.rows(self.path)[1]
+        self.assertEqual({(row["state"], row["pid"]) for row in rows},
+                         {("live", str(thief.pid)), ("lost", str(first.pid)),
+                          ("lost", str(second.pid))})
+        self.assertEqual(rows[0]["state"], "live")
+
+    def test_however_the_path_is_named(self):
+        victim, = self.robbed("app.sock")
+        thief = self.binder("app.sock")
+        for path, directory in ((self.dir + "//./app.sock", "/"), ("app.sock", self.dir),
+                                ("./app.sock", self.dir)):
+            self.assert_states(("live", thief), ("lost", victim), path=path, cwd=directory)
+
+    def test_a_stale_name_and_a_victim(self):
+        victim, = self.robbed(self.path)
+        self.stale()
+        self.assert_states(("stale", "-"), ("lost", victim))
+
+    def test_what_is_no_socket_and_a_victim(self):
+        victim, = self.robbed(self.path)
+        self.file("app.sock")
+        self.assert_states(("no-socket", "-"), ("lost", victim))
+
+    def test_no_name_and_two_victims(self):
+        first, second = self.robbed(self.path, self.path)
+        _, rows = self.rows(self.path)
+        self.assertEqual({(row["state"], row["pid"]) for row in rows},
+                         {("lost", str(first.pid)), ("lost", str(second.pid))})
+
+    def test_a_datagram_socket(self):
+        self.bound(kind=socket.SOCK_DGRAM)
+        os.unlink(self.path)
+        thief = self.binder(self.path)
+        self.assert_states(("live", thief), ("lost", str(os.getpid())))
+
+    def test_one_that_was_renamed_is_none(self):
+        """As a server does that puts its socket in place when it is ready."""
+        before = self.binder(self.path + ".new")
+        os.rename(self.path + ".new", self.path)
+        after = self.binder(self.path + ".new")
+        self.assert_states(("live", after), path=self.path + ".new")
+        os.unlink(self.path + ".new")
+        self.assert_states(("lost", after), path=self.path + ".new")
+        self.assert_states(("live", before))
+
+    def test_one_of_another_name_is_none(self):
+        other = self.binder(self.path + "2")
+        os.unlink(self.path + "2")
+        thief = self.binder(self.path)
+        self.assert_states(("live", thief))
+        self.assert_states(("lost", other), path=self.path + "2")
+
+    def test_json(self):
+        victim, = self.robbed(self.path)
+        thief = self.binder(self.path)
+        ended = self.sockguard("status", "--json", self.path)
+        self.assertEqual([(one["path"], one["state"], one["holders"][0]["pid"])
+                          for one in json.loads(ended.stdout)["sockets"]],
+                         [(self.path, "live", thief.pid), (self.path, "lost", victim.pid)])
+
+
+class Effort(StatusCase):
+    def test_each_directory_is_read_once(self):
+        """However many sockets have lost their names there."""
+        names = [os.path.join(self.dir, f"s{i:03}") for i in range(100)]
+        self.binder(*names)
+        for name in names:
+            os.unlink(name)
+        for i in range(1000):
+            self.file(f"file{i}")
+        log = os.path.join(self.dir, "log")
+        ended = self.run_program(["strace", "-f", "-y", "-qq", "-e", "trace=getdents64", "-o", log,
+                                  harness.COMMAND, "status"])
+        rows = [line.split("\t")[:2] for line in ended.stdout.splitlines()]
+        self.assertEqual([row for row in rows if row[1] in names],
+                         [["lost", name] for name in names])
+        with open(log, encoding="utf-8", errors="replace") as file:
+            ends = [line for line in file if f"<{self.dir}>" in line and line.endswith("= 0\n")]
+        self.assertEqual(len(ends), 1)
+
+    def test_few_descriptors_do(self):
+        """For more processes than that: each is closed."""
+        for _ in range(20):
+            self.start(["sleep", "60"])
+        self.bound()
+        ended = self.run_program(["prlimit", "--nofile=16", harness.COMMAND, "status", self.path])
+        self.assertEqual((ended.returncode, ended.stdout.split("\t")[:3]),
+                         (0, ["live", self.path, str(os.getpid())]))
+
+    @actor.needs_root
+    def test_a_kernel_that_does_not_tell_when_it_was_booted(self):
+        self.bound()
+        ended = self.run_program(["unshare", "--mount", "sh", "-c",
+                                  'mount --bind /dev/null /proc/stat && exec "$@"', "-",
+                                  harness.COMMAND, "status", self.path])
+        self.assertEqual((ended.returncode, ended.stdout.split("\t")[:3],
+                          ended.stdout.split("\t")[7]),
+                         (0, ["live", self.path, str(os.getpid())], "-"))
+
+
 class All(StatusCase):
     """Without a path."""
 
@@ -412,7 +539,8 @@ class Json(StatusCase):
         self.assertEqual(states, ["live", "live", *list(names)[2:-1], "absent"])
         guarded = told["sockets"][1]
         self.assertEqual(guarded["bound_by"],
-                         {"pid": owner.pid, "uid": os.geteuid(), "command": "actor"})
+                         {"pid": owner.pid, "uid": os.geteuid(), "command": "actor",
+                          "ended": False})
         self.assertEqual((guarded["type"], guarded["holders_complete"]), ("stream", True))
         self.assertEqual([(holder["pid"], holder["guarded"], holder["why"])
                           for holder in guarded["holders"]], [(owner.pid, "yes", None)])

@@ -2,6 +2,8 @@
 
 import os
 import re
+import signal
+import subprocess
 import sys
 
 import command
@@ -14,16 +16,38 @@ ExecStart=/usr/bin/python3 -m app
 """
 
 
+def system_service(group="@system-service"):
+    """The names in a group of systemd's, those of the groups in it too, sorted."""
+    shown = subprocess.run(["systemd-analyze", "syscall-filter", group], check=True,
+                           capture_output=True, text=True).stdout.splitlines()
+    names = set()
+    for line in map(str.strip, shown[1:]):
+        if line.startswith("@"):
+            names.update(system_service(line))
+        elif line and not line.startswith("#"):
+            names.add(line)
+    return sorted(names)
+
+
 class UnitCase(command.CommandCase):
-    def unit(self, name="app", text=None):
-        """The drop-in's comments and its other lines. text: what systemctl shows of the unit.
+    def unit(self, name="app", text=None, calls="~"):
+        """The drop-in's comments and its other lines. text: what systemctl shows of the unit;
+        calls: its SystemCallFilter=, as systemctl shows it expanded.
 
         systemctl itself needs a running systemd, so another program of its name shows the text.
         """
         env = {"PATH": self.dir}
         if text is not None:
-            self.executable("systemctl", "#!/bin/sh\n[ \"$*\" = \"--no-pager cat -- app.service\" ]"
-                            f" || exit 1\n/bin/cat <<'END'\n{text}END\n")
+            self.executable("systemctl", f"""#!/bin/sh
+case "$*" in
+"--no-pager cat -- app.service") /bin/cat <<'END'
+{text}END
+;;
+"--system --no-pager show --property=SystemCallFilter -- app.service")
+    echo "SystemCallFilter={calls}" ;;
+*) exit 1 ;;
+esac
+""")
         ended = self.sockguard("unit", name, env=env)
         self.assertEqual((ended.returncode, ended.stderr), (0, ""))
         lines = ended.stdout.splitlines()
@@ -54,6 +78,21 @@ class DropIn(UnitCase):
     def test_a_unit_that_systemctl_does_not_show(self):
         self.assertIn("does not show the unit", self.unit()[0])
         self.assertNotIn("does not show the unit", self.unit(text=UNIT)[0])
+
+    def test_a_parent_that_ignores_the_end_of_children(self):
+        """As nohup-like launchers do: then wait(2) finds none."""
+        self.executable("systemctl", f"#!/bin/sh\n/bin/cat <<'END'\n{UNIT}END\n")
+        ended = self.sockguard("unit", "app", env={"PATH": self.dir},
+                               preexec_fn=lambda: signal.signal(signal.SIGCHLD, signal.SIG_IGN))
+        self.assertEqual((ended.returncode, ended.stderr), (0, ""))
+        self.assertNotIn("does not show the unit", ended.stdout)
+
+    def test_a_systemctl_that_fails(self):
+        """What it printed before is not the unit."""
+        self.executable("systemctl", "#!/bin/sh\necho '[Service]\nRuntimeDirectory=app'\nexit 1\n")
+        ended = self.sockguard("unit", "app", env={"PATH": self.dir})
+        self.assertIn("does not show the unit", ended.stdout)
+        self.assertNotIn("RuntimeDirectory", ended.stdout)
 
     def test_systemd_takes_it(self):
         os.mkdir(self.dir + "/app.service.d")
@@ -118,6 +157,32 @@ class Settings(UnitCase):
         self.assert_not_said("leaves out", "RestrictAddressFamilies=~AF_INET")
         self.assert_not_said("leaves out", "RestrictAddressFamilies=AF_INET",
                              "RestrictAddressFamilies=")
+
+    def assert_forbids(self, calls, *forbidden):
+        comments, lines = self.unit(text=UNIT, calls=calls)
+        wanted = [f"#SystemCallFilter={' '.join(forbidden)}"] if forbidden else []
+        self.assertEqual([line for line in comments.splitlines()
+                          if line.startswith("#SystemCallFilter=")], wanted)
+        self.assertEqual("SystemCallFilter= leaves out" in comments, bool(forbidden), comments)
+        self.assertEqual(len(lines), 2, lines)
+
+    def test_system_calls_that_are_forbidden(self):
+        self.assert_forbids("~statx", "statx")
+        self.assert_forbids("~adjtimex kcmp pwrite64:EPERM statx:kill swapon",
+                            "kcmp", "pwrite64", "statx")
+        self.assert_forbids("~statx2 xstatx rename")  # names that only look like it
+        self.assert_forbids("~")
+        self.assert_forbids("")
+
+    def test_system_calls_that_are_allowed(self):
+        whole = " ".join(system_service())
+        self.assert_forbids(whole)
+        self.assert_forbids(whole.replace(" statx ", " ").replace(" kcmp ", " "), "kcmp", "statx")
+        self.assert_forbids(whole.replace(" statx ", " statx:kill "), "statx")
+        self.assert_forbids(whole.replace(" statx ", " statx:EPERM "))
+
+    def test_a_systemctl_too_old_to_show_them(self):
+        self.assert_not_said("SystemCallFilter", "SystemCallFilter=read")
 
     def test_a_tmp_of_its_own(self):
         for setting in ("PrivateTmp", "DynamicUser"):

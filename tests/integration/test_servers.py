@@ -13,7 +13,7 @@ sys.path.insert(0, os.path.join(harness.SOURCE, "tests", "matrix"))
 import matrix  # noqa: E402
 import units  # noqa: E402
 
-SERVERS = ("redis-server", "memcached", "nginx", "haproxy", "haproxy -W", "php-fpm", "unicorn",
+SERVERS = ("redis-server", "memcached", "nginx", "haproxy", "haproxy -Ws", "php-fpm", "unicorn",
            "supervisord", "socat UNIX-RECV", "ssh-agent")
 UNITS = ("started twice, under two names", "killed with -9, with Restart=on-failure",
          "ExecStartPre=/bin/rm -f on the socket path, while the first serves",

@@ -317,6 +317,65 @@ class Settings(SocketCase):
         os.close(write)
         os.close(read)
 
+    # A refusal that cannot be written where it belongs goes to syslog.
+
+    def assert_heard(self, rival, *refusals):
+        """What syslog hears, datagram by datagram, of a call that is refused."""
+        rival.leave_mounts()
+        rival.mount("none", "/dev", "tmpfs")
+        heard = []
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as syslog:
+            syslog.bind(f"/proc/{rival.pid}/root/dev/log")
+            syslog.setblocking(False)
+            self.assertProtected(rival)
+            while True:
+                try:
+                    heard.append(syslog.recv(4096).decode())
+                except BlockingIOError:
+                    break
+        self.assertEqual(len(heard), len(refusals), heard)
+        for packet, refusal in zip(heard, refusals):
+            self.assertRegex(packet, rf"\A<28>{refusal}\Z")
+
+    @needs_root
+    def test_last_resort_where_stderr_was_replaced(self):
+        rival = self.rival()
+        self.data_file(rival)
+        self.assert_heard(rival, self.refusal(rival))
+        self.assertEqual(os.stat(os.path.join(self.dir, "data")).st_size, 0)
+
+    @needs_root
+    def test_last_resort_where_stderr_was_closed(self):
+        rival = self.rival(DEBUG="1")  # what is for debugging is not worth a place in syslog
+        rival.close(2)
+        self.assert_heard(rival, self.refusal(rival))
+
+    @needs_root
+    def test_last_resort_where_stderr_cannot_be_written(self):
+        read, write = os.pipe()
+        os.close(read)
+        rival = Actor(self, guard=True, stderr=write)
+        os.close(write)
+        self.assert_heard(rival, self.refusal(rival))
+
+    @needs_root
+    def test_last_resort_where_the_log_file_is_impossible(self):
+        for place in ("absent/log", ""):
+            rival = self.rival(LOG=os.path.join(self.dir, place))
+            self.assert_heard(rival, self.refusal(rival))
+            self.assertEqual(rival.said(), "")
+
+    @needs_root
+    def test_no_resort_where_it_was_written(self):
+        self.assert_heard(self.rival())
+        self.assert_heard(self.rival(LOG=self.log))
+
+    @needs_root
+    def test_no_resort_where_none_is_wanted(self):
+        rival = self.rival(LOG="none")
+        rival.close(2)
+        self.assert_heard(rival)
+
     # SOCKGUARD_DEBUG
 
     def test_debug(self):

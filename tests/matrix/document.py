@@ -1,6 +1,7 @@
 """Writes the compatibility matrix down, in Markdown."""
 
 import datetime
+import glob
 import platform
 import re
 
@@ -10,8 +11,9 @@ ABOUT = """\
 # Compatibility
 
 Does libsockguard work with my server? This table was made by `scripts/matrix`, which installs the
-servers from Debian's packages, starts each the way its users do, without the guard and with it
-preloaded, and writes down what it sees. Every cell is from the run of {date}: Debian {debian},
+servers from Debian's packages, starts each as its package's unit does, or as its users do where there is
+none ([what differs](#how-each-is-started)), without the guard and with it preloaded, and writes down what
+it sees. Every cell is from the run of {date}: Debian {debian},
 Linux {kernel}, {machine}. {count}
 
 Run `scripts/matrix` to make it anew, or `scripts/matrix redis-server nginx` to see some servers only.
@@ -40,6 +42,18 @@ arrow, the guard made no difference.
 In each guarded run the library was looked for in `/proc/PID/maps` of the processes that hold the socket,
 and the lock file beside the socket. Where either is missing, the server is *not guardable*, and
 the reason is the one the kernel tells.
+"""
+STARTED = """
+## How each is started
+
+What the unit of the server's Debian package runs, and what is run here. In all rows the files of an
+instance are in a directory of its own, with the socket path; the user is the unit's, and the unit's
+own restrictions (`SystemCallFilter=` and others) are not there: with these, whole machines are
+compared, by `scripts/machine`. Where there is no unit, users start the server themselves.
+
+| server | its package's unit | here | otherwise than there |
+| --- | --- | --- | --- |
+{rows}
 """
 NOTES = """
 ## Notes
@@ -106,6 +120,27 @@ def units_table(rows):
     return "\n".join(lines)
 
 
+def _unit_runs(name):
+    """What the unit of that name starts, with its variables as they are; empty without a unit."""
+    directory = "/usr/lib/systemd/user/" if name.startswith("user/") else "/lib/systemd/system/"
+    for path in sorted(glob.glob(directory + name.removeprefix("user/"))) if name else ():
+        with open(path, encoding="utf-8") as file:
+            text = re.sub(r"\\\n\s*", "", file.read())
+        found = re.search(r"(?m)^ExecStart=[-!@]*(.*)$", text)
+        return found[1] if found else ""
+    return ""
+
+
+def _started(rows):
+    """The rows of the table of commands."""
+    def code(text):
+        quote = "``" if "`" in text else "`"
+        return f"{quote}{text}{quote}".replace("|", "\\|") if text else "none"
+
+    return "\n".join(f"| {row.server.name} | {code(_unit_runs(row.server.unit))} | "
+                     f"{code(row.server.command)} | {row.server.differs} |" for row in rows)
+
+
 def _debian():
     with open("/etc/os-release", encoding="utf-8") as file:
         words = dict(re.findall(r'(?m)^(\w+)="?(.*?)"?$', file.read()))
@@ -125,12 +160,16 @@ def _notes(rows):
     return "\n".join(notes)
 
 
-def write(path, rows, units, count):
-    """Writes the whole document."""
+def write(path, rows, units, count, machines=None):
+    """Writes the whole document; machines: the file of the part about them."""
     with open(path, "w", encoding="utf-8") as file:
         file.write(ABOUT.format(date=datetime.date.today().isoformat(), debian=_debian(),
                                 kernel=platform.release(), machine=platform.machine(),
                                 count=f"In all: {count}."))
         file.write("\n## Servers\n\n" + table(rows) + "\n")
+        file.write(STARTED.format(rows=_started(rows)))
         file.write(NOTES.format(notes=_notes(rows)))
         file.write(UNITS.format(version=units[0].version, rows=units_table(units)))
+        if machines:
+            with open(machines, encoding="utf-8") as part:
+                file.write(part.read())

@@ -1,6 +1,6 @@
 """The compatibility matrix: runs the servers that are asked for and tells what was seen.
 
-usage: matrix.py [--packages] [--list] [--document FILE] [SERVER...]
+usage: matrix.py [--packages] [--list] [--document FILE [--machines FILE]] [SERVER...]
 """
 
 import argparse
@@ -110,6 +110,7 @@ def main():
     parser.add_argument("--packages", action="store_true")
     parser.add_argument("--list", action="store_true")
     parser.add_argument("--document")
+    parser.add_argument("--machines")
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     parser.add_argument("servers", nargs="*")
     options = parser.parse_args()
@@ -129,7 +130,7 @@ def main():
     if options.document and skipped:
         say("What has skipped rows is not written down.")
     elif options.document:
-        document.write(options.document, rows, unit_rows, count)
+        document.write(options.document, rows, unit_rows, count, options.machines)
     else:
         say("\n" + "\n\n".join(filter(None, [rows and document.table(rows),
                                             document.units_table(unit_rows)])))

@@ -51,6 +51,8 @@ class Server:
 
     name = ""  # what the row is called
     packages = ()
+    unit = ""  # that of its package, where there is one; "user/..." where users start it
+    differs = ""  # in what it is started otherwise than by that unit, and why
     version_of = None  # the package whose version is told, a pattern perhaps; else the first
     language = "C"
     kind = "stream"

@@ -1,6 +1,8 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
+#include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "kernel.h"
@@ -188,9 +190,58 @@ START_TEST(the_user_may_change)
 }
 END_TEST
 
+START_TEST(a_process_exists_until_it_is_waited_for)
+{
+	pid_t pid = fork();
+
+	if (pid == 0)
+		_exit(0);
+	ck_assert(KEEPS_ERRNO(kernel_process_exists(getpid())));
+	ck_assert(KEEPS_ERRNO(kernel_process_exists(pid)));
+	ck_assert_int_eq(waitpid(pid, NULL, 0), pid);
+	ck_assert(!KEEPS_ERRNO(kernel_process_exists(pid)));
+}
+END_TEST
+
+static int sees_another_users(const void *about)
+{
+	return kernel_process_exists(*(const pid_t *)about) ? 0 : 1;
+}
+
+/* Where the answer is that we may not signal it. */
+START_TEST(another_users_process_exists)
+{
+	pid_t pid = getpid();
+
+	ck_assert_int_eq(as_stranger(sees_another_users, &pid), 0);
+}
+END_TEST
+
+/* The kernel's word for the number of a process that is not there is ESRCH, and no other. */
+START_TEST(a_process_that_cannot_be_asked_for_exists)
+{
+	forbid(SYS_kill);
+	ck_assert(KEEPS_ERRNO(kernel_process_exists(INT32_MAX)));
+}
+END_TEST
+
+START_TEST(the_uptime_is_the_kernels)
+{
+	struct timespec before, after;
+	uint64_t uptime;
+
+	ck_assert_int_eq(clock_gettime(CLOCK_BOOTTIME, &before), 0);
+	uptime = KEEPS_ERRNO(kernel_uptime());
+	ck_assert_int_eq(clock_gettime(CLOCK_BOOTTIME, &after), 0);
+	ck_assert_uint_ge(uptime, (uint64_t)before.tv_sec);
+	ck_assert_uint_le(uptime, (uint64_t)after.tv_sec);
+}
+END_TEST
+
 Suite *suite_of_room(void)
 {
 	Suite *suite = suite_create("kernel");
+	TCase *forbidden = suite_cases(suite, "forbidden");
 	TCase *files = suite_cases(suite, "files");
 	TCase *others = suite_cases(suite, "locks, descriptors and users");
 
@@ -206,5 +257,9 @@ Suite *suite_of_room(void)
 	tcase_add_test(others, a_duplicate_is_high_and_close_on_exec);
 	tcase_add_test(others, the_user_is_the_effective_one);
 	ADD_ROOT_TEST(others, the_user_may_change);
+	tcase_add_test(others, a_process_exists_until_it_is_waited_for);
+	ADD_ROOT_TEST(others, another_users_process_exists);
+	tcase_add_test(others, the_uptime_is_the_kernels);
+	tcase_add_test(forbidden, a_process_that_cannot_be_asked_for_exists);
 	return suite;
 }

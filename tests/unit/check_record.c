@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -26,6 +27,7 @@ static struct record sample(void)
 		.pid = 790,
 		.uid = 33,
 		.time = 1700000000,
+		.uptime = 4711,
 		.socket = 12345,
 		.cookie = 678,
 		.netns = 1,
@@ -41,6 +43,7 @@ static void assert_same(const struct record *a, const struct record *b)
 	ck_assert_uint_eq(a->pid, b->pid);
 	ck_assert_uint_eq(a->uid, b->uid);
 	ck_assert_uint_eq(a->time, b->time);
+	ck_assert_uint_eq(a->uptime, b->uptime);
 	ck_assert_uint_eq(a->socket, b->socket);
 	ck_assert_uint_eq(a->cookie, b->cookie);
 	ck_assert_uint_eq(a->netns, b->netns);
@@ -107,6 +110,7 @@ START_TEST(every_field_at_its_widest_fits)
 		.pid = UINT64_MAX,
 		.uid = UINT64_MAX,
 		.time = UINT64_MAX,
+		.uptime = UINT64_MAX,
 		.socket = UINT64_MAX,
 		.cookie = UINT64_MAX,
 		.netns = UINT64_MAX,
@@ -373,6 +377,126 @@ START_TEST(sockets_of_one_namespace_tell_the_same_one)
 }
 END_TEST
 
+static uint64_t uptime(void)
+{
+	struct timespec now;
+
+	ck_assert_int_eq(clock_gettime(CLOCK_BOOTTIME, &now), 0);
+	return (uint64_t)now.tv_sec;
+}
+
+START_TEST(a_record_of_self_tells_the_uptime)
+{
+	struct record record;
+	uint64_t before = uptime();
+
+	record_of_self(&record, -1);
+	ck_assert_uint_ge(record.uptime, before);
+	ck_assert_uint_le(record.uptime, uptime());
+}
+END_TEST
+
+/* ---- has the binder ended? ---- */
+
+static bool has_ended(const struct record *record)
+{
+	return KEEPS_ERRNO(record_binder_has_ended(record));
+}
+
+START_TEST(a_process_that_runs_has_not_ended)
+{
+	struct record record;
+
+	record_of_self(&record, -1);
+	ck_assert(!has_ended(&record));
+}
+END_TEST
+
+static int end_at_once(const void *about)
+{
+	*(pid_t *)(uintptr_t)about = getpid();
+	return 0;
+}
+
+START_TEST(a_process_that_is_gone_has_ended)
+{
+	struct record record;
+	pid_t *pid =
+		mmap(NULL, sizeof(*pid), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	record_of_self(&record, -1);
+	ck_assert_int_eq(in_child(end_at_once, pid), 0);
+	record.pid = (uint64_t)*pid;
+	ck_assert(has_ended(&record));
+	record.uptime = 0;
+	ck_assert(has_ended(&record));
+}
+END_TEST
+
+/* The pid is another process's by now, which was started after the record was written. */
+START_TEST(a_process_younger_than_the_record_is_another)
+{
+	struct record record;
+
+	record_of_self(&record, -1);
+	record.uptime = 1;
+	ck_assert(has_ended(&record));
+	record.uptime = 0; /* not known */
+	ck_assert(!has_ended(&record));
+}
+END_TEST
+
+/* Its command in /proc/PID/stat is to mislead a reader who looks for blanks and parentheses. */
+START_TEST(the_start_is_found_behind_any_command)
+{
+	struct record record;
+
+	prctl(PR_SET_NAME, ") S 1 1 (x) 2");
+	record_of_self(&record, -1);
+	ck_assert(!has_ended(&record));
+	record.uptime = 1;
+	ck_assert(has_ended(&record));
+}
+END_TEST
+
+START_TEST(what_runs_on_another_host_is_not_known)
+{
+	struct record record;
+
+	record_of_self(&record, -1);
+	record.uptime = 1;
+	strcpy(record.boot, A_BOOT_ID);
+	ck_assert(!has_ended(&record));
+}
+END_TEST
+
+static const int reads[] = {SYS_openat, SYS_pread64};
+
+/* As where /proc is not mounted, or hides what other users do. */
+START_TEST(a_process_whose_start_is_not_told_has_not_ended)
+{
+	struct record record;
+
+	record_of_self(&record, -1);
+	record.uptime = 1;
+	ck_assert(has_ended(&record));
+	forbid(reads[_i]);
+	ck_assert(!has_ended(&record));
+}
+END_TEST
+
+START_TEST(numbers_that_are_no_pid)
+{
+	struct record record = {.pid = 0};
+
+	ck_assert(!has_ended(&record));
+	record.pid = UINT64_C(1) << 32; /* not process 0, nor all of them */
+	ck_assert(has_ended(&record));
+	record.pid = UINT64_MAX;
+	ck_assert(has_ended(&record));
+}
+END_TEST
+
 static void read_boot_id(char boot[RECORD_BOOT])
 {
 	int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
@@ -477,6 +601,7 @@ Suite *suite_of_room(void)
 	Suite *suite = suite_create("record");
 	TCase *text = suite_cases(suite, "text");
 	TCase *self = suite_cases(suite, "self");
+	TCase *forbidden = suite_cases(suite, "forbidden");
 
 	tcase_add_test(text, a_record_comes_back_as_it_was);
 	tcase_add_test(text, every_field_at_its_widest_fits);
@@ -498,6 +623,14 @@ Suite *suite_of_room(void)
 	tcase_add_test(self, a_descriptor_that_is_none_is_no_socket);
 	tcase_add_test(self, sockets_of_one_namespace_tell_the_same_one);
 	tcase_add_test(self, a_record_of_self_tells_the_boot);
+	tcase_add_test(self, a_record_of_self_tells_the_uptime);
+	tcase_add_test(self, a_process_that_runs_has_not_ended);
+	tcase_add_test(self, a_process_that_is_gone_has_ended);
+	tcase_add_test(self, a_process_younger_than_the_record_is_another);
+	tcase_add_test(self, the_start_is_found_behind_any_command);
+	tcase_add_test(self, what_runs_on_another_host_is_not_known);
+	tcase_add_test(self, numbers_that_are_no_pid);
+	tcase_add_loop_test(forbidden, a_process_whose_start_is_not_told_has_not_ended, 0, 2);
 	tcase_add_test(self, a_record_of_self_is_from_here);
 	tcase_add_test(self, another_boot_id_is_from_elsewhere);
 	tcase_add_test(self, where_a_record_is_from_may_be_unknown);

@@ -120,6 +120,22 @@ START_TEST(an_owner_that_has_ended_is_told_to_have)
 }
 END_TEST
 
+/* Its pid is another process's by now: ours, which is younger than the record. */
+START_TEST(an_owner_whose_pid_was_reused_is_told_to_have_ended)
+{
+	static const enum rival rivals[] = {RIVAL_KNOWN, RIVAL_ABSENT};
+	struct record record = living();
+
+	KEEPS_ERRNO_VOID(report_refusal("bind", "s", rivals[_i], &record));
+	ck_assert(!strstr(said(), "ended"));
+	record.uptime = 1;
+	KEEPS_ERRNO_VOID(report_refusal("bind", "s", rivals[_i], &record));
+	ck_assert_ptr_nonnull(strstr(said(), "gunicorn (pid "));
+	KEEPS_ERRNO_VOID(report_refusal("bind", "s", rivals[_i], &record));
+	ck_assert_ptr_nonnull(strstr(said(), "), which has ended or is in another PID namespace"));
+}
+END_TEST
+
 START_TEST(each_rival_has_words_of_its_own)
 {
 	static const enum rival rivals[] = {
@@ -562,6 +578,7 @@ static void add_words(TCase *cases)
 {
 	tcase_add_test(cases, a_refusal_says_what_where_and_by_whom);
 	tcase_add_test(cases, an_owner_that_has_ended_is_told_to_have);
+	tcase_add_loop_test(cases, an_owner_whose_pid_was_reused_is_told_to_have_ended, 0, 2);
 	tcase_add_loop_test(cases, each_rival_has_words_of_its_own, 0, 5);
 	tcase_add_test(cases, a_record_without_a_name_is_a_process);
 	tcase_add_loop_test(cases, no_pid_there_is_does_no_harm, 0, 5);

@@ -125,6 +125,41 @@ START_TEST(what_can_be_read_stays)
 	assert_escaped("", "");
 	assert_escaped(" ~/run/app-1.sock", " ~/run/app-1.sock");
 	assert_escaped("/run/\303\244.sock", "/run/\303\244.sock");
+	assert_escaped("\346\227\245", "\346\227\245");
+	assert_escaped("\357\274\201", "\357\274\201");
+	assert_escaped("\360\237\230\200", "\360\237\230\200");
+}
+END_TEST
+
+/* In eight bits they are CSI and the like, and UTF-8 has them too. */
+START_TEST(controls_of_eight_bits_are_escaped)
+{
+	assert_escaped("\302\2332J", "\\xc2\\x9b2J");
+	assert_escaped("\302\200\302\237", "\\xc2\\x80\\xc2\\x9f");
+	assert_escaped("\302\240", "\302\240"); /* the first that is none */
+	assert_escaped("\233"
+		       "2J",
+		"\\x9b2J");
+	assert_escaped("\303\2332J", "\303\2332J"); /* a letter that has such a byte */
+}
+END_TEST
+
+START_TEST(what_is_not_utf8_is_escaped)
+{
+	assert_escaped("\377", "\\xff");
+	assert_escaped("a\303", "a\\xc3");
+	assert_escaped("\303(", "\\xc3(");
+	assert_escaped("\300\257", "\\xc0\\xaf");
+	assert_escaped("\355\240\200", "\\xed\\xa0\\x80");
+	assert_escaped("\364\220\200\200", "\\xf4\\x90\\x80\\x80");
+	assert_escaped("\370\210\200\200\200", "\\xf8\\x88\\x80\\x80\\x80");
+}
+END_TEST
+
+START_TEST(what_deceives_a_reader_is_escaped)
+{
+	assert_escaped("\342\200\256", "\\xe2\\x80\\xae"); /* turns the direction */
+	assert_escaped("\342\200\213", "\\xe2\\x80\\x8b"); /* has no width */
 }
 END_TEST
 
@@ -232,6 +267,9 @@ Suite *suite_of_room(void)
 	tcase_add_test(words, what_disturbs_a_terminal_is_escaped);
 	tcase_add_test(words, quotes_and_backslashes_are_escaped);
 	tcase_add_test(words, what_can_be_read_stays);
+	tcase_add_test(words, controls_of_eight_bits_are_escaped);
+	tcase_add_test(words, what_is_not_utf8_is_escaped);
+	tcase_add_test(words, what_deceives_a_reader_is_escaped);
 	tcase_add_test(words, errno_is_left_alone);
 	tcase_add_test(numbers, numbers_are_padded_to_their_width);
 	tcase_add_test(numbers, a_width_beyond_the_widest_is_the_widest);

@@ -25,6 +25,7 @@ PSGI = 'sub { [200, ["Content-Type" => "text/plain"], ["hello"]] };\n'
 class Gunicorn(Server):
     language = "Python"
     packages = ("gunicorn",)
+    differs = "as in the unit that gunicorn's documentation gives, with more than one worker"
     user = "www-data"
     files = {"app.py": WSGI}
     worker = "sync"
@@ -67,6 +68,7 @@ class Unicorn(Server):
     name = "unicorn"
     language = "Ruby"
     packages = ("unicorn",)
+    unit = "unicorn.service"
     user = "www-data"
     files = {"config.ru": RACK, "unicorn.rb": '''
 worker_processes 2
@@ -74,7 +76,7 @@ listen "{sock}"
 pid "{dir}/pid"
 working_directory "{dir}"
 '''}
-    command = "unicorn --config-file unicorn.rb --env deployment config.ru"
+    command = "unicorn -c {dir}/unicorn.rb -E production"
     pidfile = "{dir}/pid"
     client = clients.http_get
     stop = signal.SIGQUIT
@@ -107,10 +109,20 @@ process.on("SIGTERM", () => server.close());
 class Uwsgi(Server):
     name = "uwsgi"
     packages = ("uwsgi-core", "uwsgi-plugin-python3")
+    unit = "uwsgi-app@.service"
+    differs = "binds by itself: the unit's socket is bound by systemd"
     user = "www-data"
-    files = {"app.py": WSGI}
-    command = ("uwsgi --plugin python3 --http-socket {sock} --wsgi-file app.py --master "
-               "--processes 2 --die-on-term --vacuum")
+    files = {"app.py": WSGI, "app.ini": '''
+[uwsgi]
+plugin = python3
+http-socket = {sock}
+wsgi-file = app.py
+master = true
+processes = 2
+vacuum = true
+'''}
+    command = "uwsgi --ini {dir}/app.ini"
+    stop = signal.SIGQUIT
     client = clients.http_get
     how_reloaded = "HUP"
 
@@ -201,6 +213,7 @@ class Tomcat(Server):
     name = "tomcat"
     language = "Java"
     packages = ("tomcat10-user", "openjdk-17-jre-headless")
+    differs = "as tomcat10-user's instances are started, without its demonstrations"
     version_of = "tomcat10-common"
     user = "www-data"
     files = {"conf/server.xml": '''

@@ -10,25 +10,39 @@ from server import Server, wait_until
 class Redis(Server):
     name = "redis-server"
     packages = ("redis-server",)
+    unit = "redis-server.service"
+    differs = "the package's redis.conf, with a socket in place of the port"
     user = "redis"
     files = {"redis.conf": '''
+include /etc/redis/redis.conf
 port 0
 unixsocket {sock}
 unixsocketperm 770
 dir {dir}
-daemonize no
-save ""
+pidfile {dir}/pid
+logfile {dir}/redis.log
 '''}
-    command = "redis-server {dir}/redis.conf"
+    command = "redis-server {dir}/redis.conf --supervised systemd --daemonize no"
     client = clients.redis
 
 
 class Memcached(Server):
     name = "memcached"
     packages = ("memcached",)
+    unit = "memcached.service"
+    differs = "-s in place of -l and -p in its memcached.conf"
     as_root = True
     drops_to = "memcache"
-    command = "memcached -u memcache -s {sock} -a 0770 -m 16"
+    files = {"memcached.conf": '''
+-d
+logfile {dir}/memcached.log
+-m 64
+-s {sock}
+-a 0770
+-u memcache
+-P {dir}/pid
+'''}
+    command = "/usr/share/memcached/scripts/systemd-memcached-wrapper {dir}/memcached.conf"
     client = clients.memcached
 
 
@@ -36,14 +50,15 @@ class Mariadb(Server):
     name = "mariadb"
     language = "C++"
     packages = ("mariadb-server",)
-    as_root = True
-    drops_to = "mysql"
-    command = ("mariadbd --no-defaults --user=mysql --datadir={dir}/data --socket={sock} --skip-networking "
+    unit = "mariadb.service"
+    differs = "no port, and less memory; root without a password, for the client"
+    user = "mysql"
+    command = ("mariadbd --datadir={dir}/data --socket={sock} --skip-networking "
                "--pid-file={dir}/pid --innodb-buffer-pool-size=16M --innodb-log-file-size=8M")
     client = clients.mysql
 
     def prepare(self, instance):
-        instance.seed("data", "mariadb-install-db --no-defaults --user=mysql --datadir={dir}/data "
+        instance.seed("data", "mariadb-install-db --no-defaults --datadir={dir}/data "
                               "--auth-root-authentication-method=normal --skip-test-db "
                               "--innodb-log-file-size=8M")
 
@@ -51,6 +66,8 @@ class Mariadb(Server):
 class Postgresql(Server):
     name = "postgresql"
     packages = ("postgresql",)
+    unit = "postgresql@.service"
+    differs = "without pg_ctlcluster, which runs this command; trust, for the client; no port"
     version_of = "postgresql-[0-9]*"
     user = "postgres"
     socket = "{run}/.s.PGSQL.5432"
@@ -78,6 +95,8 @@ class Postgresql(Server):
 class Pgbouncer(Server):
     name = "pgbouncer"
     packages = ("pgbouncer",)
+    unit = "pgbouncer.service"
+    differs = "no port and no passwords"
     user = "postgres"
     socket = "{run}/.s.PGSQL.6432"
     files = {"pgbouncer.ini": '''
@@ -90,14 +109,14 @@ admin_users = matrix
 pidfile = {dir}/pid
 logfile = {dir}/pgbouncer.log
 '''}
-    command = "pgbouncer -d {dir}/pgbouncer.ini"
+    command = "pgbouncer {dir}/pgbouncer.ini"
     pidfile = "{dir}/pid"
     client = clients.postgresql("matrix", "pgbouncer")
     stop = signal.SIGINT
     how_reloaded = "-R"
 
     def reload(self, instance):
-        new = instance.place.instance("first", "pgbouncer -d -R {dir}/pgbouncer.ini", again=True)
+        new = instance.place.instance("first", "pgbouncer -R {dir}/pgbouncer.ini", again=True)
         wait_until(instance.ended, "the end of the old process")
         return new
 
@@ -105,15 +124,19 @@ logfile = {dir}/pgbouncer.log
 class Mosquitto(Server):
     name = "mosquitto"
     packages = ("mosquitto",)
+    unit = "mosquitto.service"
+    differs = "a socket in place of the port; anybody, for the client"
     as_root = True
     drops_to = "mosquitto"
     files = {"mosquitto.conf": '''
-user mosquitto
+pid_file {dir}/pid
+persistence true
+persistence_location {dir}/
+log_dest file {dir}/mosquitto.log
 listener 0 {sock}
 allow_anonymous true
-log_dest stderr
 '''}
-    command = "mosquitto -c mosquitto.conf"
+    command = "mosquitto -c {dir}/mosquitto.conf"
     client = clients.mqtt
     how_reloaded = "HUP"
 
@@ -125,6 +148,7 @@ log_dest stderr
 class Beanstalkd(Server):
     name = "beanstalkd"
     packages = ("beanstalkd",)
+    unit = "beanstalkd.service"
     user = "beanstalkd"
-    command = "beanstalkd -l unix:{sock}"
+    command = "beanstalkd -l unix:{sock} -p 11300"
     client = clients.beanstalkd

@@ -10,6 +10,8 @@ from server import Server
 class DbusDaemon(Server):
     name = "dbus-daemon"
     packages = ("dbus-daemon",)
+    unit = "dbus.service"
+    differs = "binds by itself, as a bus in a container does: the unit's socket is bound by systemd"
     user = "messagebus"
     files = {"bus.conf": '''<!DOCTYPE busconfig PUBLIC
  "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
@@ -31,6 +33,8 @@ class DbusDaemon(Server):
 class Pulseaudio(Server):
     name = "pulseaudio"
     packages = ("pulseaudio", "pulseaudio-utils")
+    unit = "user/pulseaudio.service"
+    differs = "binds by itself: the unit's socket is bound by systemd; no sound card"
     user = "nobody"
     env = {"XDG_RUNTIME_DIR": "{dir}"}
     command = ("pulseaudio -n --daemonize=no --exit-idle-time=-1 --use-pid-file=no "
@@ -43,6 +47,8 @@ class Mpd(Server):
     name = "mpd"
     language = "C++"
     packages = ("mpd",)
+    unit = "mpd.service"
+    differs = "binds by itself: the unit's socket is bound by systemd; no sound card"
     as_root = True
     drops_to = "mpd"
     files = {"music/.keep": "", "mpd.conf": '''
@@ -89,6 +95,7 @@ class Tmux(Server):
 class SshAgent(Server):
     name = "ssh-agent"
     packages = ("openssh-client",)
+    unit = "user/ssh-agent.service"
     command = "ssh-agent -D -a {sock}"
     client = clients.ssh_agent
     guardable = False
@@ -97,6 +104,8 @@ class SshAgent(Server):
 class GpgAgent(Server):
     name = "gpg-agent"
     packages = ("gpg-agent",)
+    unit = "user/gpg-agent.service"
+    differs = "as gpg starts it: the unit's socket is bound by systemd"
     socket = "{run}/S.gpg-agent"
     run_mode = 0o700
     command = "gpg-agent --homedir {run} --daemon"

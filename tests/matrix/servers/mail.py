@@ -9,6 +9,8 @@ from server import Server, wait_until
 class Dovecot(Server):
     name = "dovecot"
     packages = ("dovecot-lmtpd",)
+    unit = "dovecot.service"
+    differs = "LMTP alone"
     as_root = True
     files = {"dovecot.conf": '''
 protocols = lmtp
@@ -35,15 +37,21 @@ service lmtp {
 class Clamd(Server):
     name = "clamd"
     packages = ("clamav-daemon",)
-    user = "clamav"
+    unit = "clamav-daemon.service"
+    differs = "a database of one signature; binds by itself: the unit's socket is bound by systemd"
+    as_root = True
+    drops_to = "clamav"
     files = {"db/matrix.hdb": "44d88612fea8a8f36de82e1278abb02f:68:Matrix.Eicar\n",
              "clamd.conf": '''
 DatabaseDirectory {dir}/db
 LocalSocket {sock}
+FixStaleSocket true
+LocalSocketGroup clamav
+LocalSocketMode 666
+User clamav
 LogFile {dir}/clamd.log
-Foreground yes
 '''}
-    command = "clamd --config-file={dir}/clamd.conf"
+    command = "clamd --foreground=true --config-file={dir}/clamd.conf"
     client = clients.clamd
     how_reloaded = "USR2"
 
@@ -56,12 +64,14 @@ class Spamd(Server):
     name = "spamd"
     language = "Perl"
     packages = ("spamd",)
+    unit = "spamd.service"
+    differs = "one rule and no network tests; a socket in place of the port"
     as_root = True
     files = {"rules/matrix.cf": "body MATRIX /matrix/\n", "site/local.cf": "use_bayes 0\n",
              "site/init.pre": "loadplugin Mail::SpamAssassin::Plugin::Check\n"}
     command = ("spamd --socketpath={sock} --socketmode=666 --configpath={dir}/rules "
-               "--siteconfigpath={dir}/site --local --nouser-config --username=debian-spamd "
-               "--max-children=2 --syslog=stderr --pidfile={dir}/pid")
+               "--siteconfigpath={dir}/site --local --syslog=stderr --pidfile={dir}/pid "
+               "--create-prefs --max-children 5 --helper-home-dir")
     client = clients.spamd
     how_reloaded = "HUP"
 
@@ -76,9 +86,20 @@ class Spamd(Server):
 class Opendkim(Server):
     name = "opendkim"
     packages = ("opendkim",)
-    user = "opendkim"
-    files = {"opendkim.conf": "Mode v\nUMask 007\nSyslog no\n"}
-    command = "opendkim -f -x {dir}/opendkim.conf -p local:{sock}"
+    unit = "opendkim.service"
+    differs = "Mode v: nothing is signed"
+    as_root = True
+    drops_to = "opendkim"
+    files = {"opendkim.conf": '''
+Mode v
+Syslog yes
+UserID opendkim
+UMask 007
+Socket local:{sock}
+PidFile {dir}/pid
+'''}
+    command = "opendkim -x {dir}/opendkim.conf"
+    pidfile = "{dir}/pid"
     client = clients.milter
     how_reloaded = "USR1"
 
@@ -90,10 +111,12 @@ class Postgrey(Server):
     name = "postgrey"
     language = "Perl"
     packages = ("postgrey",)
+    unit = "postgrey.service"
+    differs = "--unix in place of --inet"
     as_root = True
     drops_to = "postgrey"
     files = {"db/.keep": ""}
-    command = "postgrey --unix={sock} --user=postgrey --group=postgrey --dbdir={dir}/db --pidfile={dir}/pid"
+    command = "postgrey --unix={sock} --dbdir={dir}/db --greylist-text=Greylisted"
     client = clients.postfix_policy
     how_reloaded = "HUP"
 
@@ -104,9 +127,10 @@ class Postgrey(Server):
 class Saslauthd(Server):
     name = "saslauthd"
     packages = ("sasl2-bin",)
+    differs = "as its init script, by the defaults in /etc/default/saslauthd"
     as_root = True
     socket = "{run}/mux"
-    command = "saslauthd -a getpwent -m {run} -n 2"
+    command = "saslauthd -a pam -c -m {run} -n 5"
     pidfile = "{run}/saslauthd.pid"
     client = clients.saslauthd
 
@@ -114,8 +138,9 @@ class Saslauthd(Server):
 class Rspamd(Server):
     name = "rspamd"
     packages = ("rspamd",)
-    as_root = True
-    drops_to = "_rspamd"
+    unit = "rspamd.service"
+    differs = "the controller alone, without filters"
+    user = "_rspamd"
     files = {"rspamd.conf": '''
 options {
     pidfile = "{dir}/pid";
@@ -132,7 +157,7 @@ worker "controller" {
     password = "q1";
 }
 '''}
-    command = "rspamd -f -c {dir}/rspamd.conf -u _rspamd -g _rspamd"
+    command = "rspamd -c {dir}/rspamd.conf -f"
     how_reloaded = "HUP"
 
     @staticmethod

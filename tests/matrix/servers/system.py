@@ -10,6 +10,8 @@ class Supervisord(Server):
     name = "supervisord"
     language = "Python"
     packages = ("supervisor",)
+    unit = "supervisor.service"
+    differs = "nothing to supervise"
     as_root = True
     files = {"supervisord.conf": '''
 [supervisord]
@@ -22,8 +24,11 @@ file = {sock}
 chmod = 0700
 [rpcinterface:supervisor]
 supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
+[supervisorctl]
+serverurl = unix://{sock}
 '''}
-    command = "supervisord --nodaemon --configuration {dir}/supervisord.conf"
+    command = "supervisord -n -c {dir}/supervisord.conf"
+    stop = "supervisorctl -c {dir}/supervisord.conf shutdown"
     client = clients.xml_rpc("supervisor.getState")
     how_reloaded = "HUP"
 
@@ -36,6 +41,8 @@ class Rsyslog(Server):
     name = "rsyslog"
     kind = "datagram"
     packages = ("rsyslog",)
+    unit = "rsyslog.service"
+    differs = "a socket of its own in place of /dev/log, which systemd binds"
     as_root = True
     files = {"rsyslog.conf": '''
 global(workDirectory="{dir}")
@@ -43,7 +50,7 @@ module(load="imuxsock" SysSock.Use="off")
 input(type="imuxsock" Socket="{sock}" RateLimit.Interval="0")
 action(type="omfile" file="{run}/../messages")
 '''}
-    command = "rsyslogd -n -f {dir}/rsyslog.conf -i {dir}/pid"
+    command = "rsyslogd -n -iNONE -f {dir}/rsyslog.conf"
     client = clients.datagram_to("{run}/../messages")
     how_reloaded = "HUP"
 
@@ -52,6 +59,9 @@ action(type="omfile" file="{run}/../messages")
 
 
 class Chronyd(Server):
+    """In the seccomp filter of the package's DAEMON_OPTS, /etc/default/chrony. -d has it log to
+    standard error, and -x leaves the clock alone."""
+
     name = "chronyd"
     kind = "datagram"
     packages = ("chrony",)
@@ -64,13 +74,14 @@ cmdport 0
 port 0
 pidfile {dir}/pid
 '''}
-    command = "chronyd -d -u _chrony -x -f {dir}/chrony.conf"
+    command = "chronyd -d -u _chrony -F 1 -x -f {dir}/chrony.conf"
     client = clients.runs("chronyc", "-n", "-h", "{sock}", "tracking")
 
 
 class Bird(Server):
     name = "bird"
     packages = ("bird2",)
+    unit = "bird.service"
     as_root = True
     drops_to = "bird"
     files = {"bird.conf": "router id 192.0.2.1;\nlog stderr all;\nprotocol device { }\n"}
@@ -86,9 +97,12 @@ class Bird(Server):
 class Snmpd(Server):
     name = "snmpd"
     packages = ("snmpd",)
+    unit = "snmpd.service"
+    differs = "logs more than warnings: its reload is seen by that"
     as_root = True
     files = {"snmpd.conf": "master agentx\nagentXSocket unix:{sock}\n"}
-    command = "snmpd -f -Lo -C -c {dir}/snmpd.conf -p {dir}/pid unix:{dir}/snmp"
+    command = ("snmpd -LOi -u Debian-snmp -g Debian-snmp -I -smux,mteTrigger,mteTriggerConf -f "
+               "-C -c {dir}/snmpd.conf -p {dir}/pid unix:{dir}/snmp")
     client = clients.agentx
     how_reloaded = "HUP"
 
@@ -100,6 +114,8 @@ class Snmpd(Server):
 class Acpid(Server):
     name = "acpid"
     packages = ("acpid",)
+    unit = "acpid.service"
+    differs = "binds by itself, as by its init script: the unit's socket is bound by systemd"
     as_root = True
     files = {"events/none": "event=matrix\naction=/bin/true\n"}
     command = ("acpid --foreground --netlink --logevents --socketfile {sock} "
@@ -115,6 +131,8 @@ class Containerd(Server):
     name = "containerd"
     language = "Go"
     packages = ("containerd",)
+    unit = "containerd.service"
+    differs = "without what needs a kernel of its own"
     as_root = True
     files = {"config.toml": '''
 version = 2
@@ -154,6 +172,8 @@ class Dockerd(Server):
     name = "dockerd"
     language = "Go"
     packages = ("docker.io",)
+    unit = "docker.service"
+    differs = "binds by itself: the unit's socket is bound by systemd; no network"
     as_root = True
     command = ("dockerd --host=unix://{sock} --data-root={dir}/data --exec-root={dir}/exec "
                "--pidfile={dir}/pid --bridge=none --iptables=false --storage-driver=vfs")
@@ -168,7 +188,10 @@ class Dockerd(Server):
 class Unbound(Server):
     name = "unbound"
     packages = ("unbound",)
-    user = "unbound"
+    unit = "unbound.service"
+    differs = "another port; logs to standard error"
+    as_root = True
+    drops_to = "unbound"
     files = {"unbound.conf": '''
 server:
     interface: 127.0.0.1@{port}
@@ -176,7 +199,6 @@ server:
     use-syslog: no
     logfile: ""
     chroot: ""
-    username: ""
     directory: "{dir}"
     pidfile: "{dir}/pid"
 remote-control:

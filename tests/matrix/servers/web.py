@@ -11,6 +11,8 @@ from server import Server, wait_until
 class Nginx(Server):
     name = "nginx"
     packages = ("nginx-light",)
+    unit = "nginx.service"
+    differs = "a configuration without its includes"
     as_root = True
     files = {"nginx.conf": '''
 user www-data;
@@ -32,7 +34,8 @@ http {
     }
 }
 '''}
-    command = "/usr/sbin/nginx -e {dir}/error.log -c {dir}/nginx.conf"
+    command = ("/usr/sbin/nginx -e {dir}/error.log -c {dir}/nginx.conf "
+               "-g 'daemon on; master_process on;'")
     pidfile = "{dir}/pid"
     client = clients.http_get
     stop = signal.SIGQUIT
@@ -75,6 +78,7 @@ frontend matrix
 
 class HaproxySingle(Haproxy):
     name = "haproxy"
+    differs = "as its init script: the unit's way is the next row's"
     stop = signal.SIGUSR1
     command = "haproxy -D -f haproxy.cfg -p {dir}/pid"
     how_reloaded = "-x -sf"
@@ -89,8 +93,9 @@ class HaproxySingle(Haproxy):
 
 
 class HaproxyMaster(Haproxy):
-    name = "haproxy -W"
-    command = "haproxy -W -f haproxy.cfg -p {dir}/pid"
+    name = "haproxy -Ws"
+    unit = "haproxy.service"
+    command = "/usr/sbin/haproxy -Ws -f haproxy.cfg -p {dir}/pid -S {dir}/master.sock"
     how_reloaded = "USR2"
 
     def ready(self, instance):
@@ -106,6 +111,8 @@ class PhpFpm(Server):
     name = "php-fpm"
     packages = ("php-fpm",)
     version_of = "php[0-9]*-fpm"
+    unit = "php[0-9]*-fpm.service"
+    differs = "one pool of its own, like the package's www"
     as_root = True
     files = {"fpm.conf": '''
 [global]
@@ -118,13 +125,15 @@ group = www-data
 listen = {sock}
 listen.owner = www-data
 listen.group = www-data
-pm = static
-pm.max_children = 2
+pm = dynamic
+pm.max_children = 5
+pm.start_servers = 2
+pm.min_spare_servers = 1
+pm.max_spare_servers = 3
 ping.path = /ping
 '''}
     pidfile = "{dir}/pid"
     client = clients.fastcgi(REQUEST_METHOD="GET", SCRIPT_NAME="/ping", SCRIPT_FILENAME="/ping")
-    stop = signal.SIGQUIT
     how_reloaded = "USR2"
 
     @property
@@ -140,6 +149,8 @@ ping.path = /ping
 class Lighttpd(Server):
     name = "lighttpd"
     packages = ("lighttpd",)
+    unit = "lighttpd.service"
+    differs = "one file, without the package's modules"
     as_root = True
     drops_to = "www-data"
     files = {"hello.txt": "hello\n", "lighttpd.conf": '''
@@ -149,8 +160,7 @@ server.username = "www-data"
 server.groupname = "www-data"
 server.pid-file = "{dir}/pid"
 '''}
-    command = "lighttpd -D -f lighttpd.conf"
-    stop = signal.SIGINT
+    command = "lighttpd -D -f {dir}/lighttpd.conf"
     how_reloaded = "USR1"
 
     @staticmethod
@@ -166,9 +176,11 @@ server.pid-file = "{dir}/pid"
 class Varnish(Server):
     name = "varnish"
     packages = ("varnish",)
+    unit = "varnish.service"
+    differs = "-a names a socket, and there is no backend and no -T"
     as_root = True
     command = ("varnishd -j unix,user=vcache -F -n {dir}/work -a {sock},mode=666 -b none -T none "
-               "-s malloc,16m")
+               "-s malloc,256m")
 
     @staticmethod
     def client(path):
@@ -179,8 +191,10 @@ class Varnish(Server):
 class Fcgiwrap(Server):
     name = "fcgiwrap"
     packages = ("fcgiwrap",)
+    unit = "fcgiwrap.service"
+    differs = "-s, binds by itself: the unit's socket is bound by systemd"
     user = "www-data"
-    command = "fcgiwrap -s unix:{sock}"
+    command = "fcgiwrap -f -s unix:{sock}"
 
     @staticmethod
     def client(path):
@@ -196,6 +210,8 @@ class Fcgiwrap(Server):
 class Cups(Server):
     name = "cupsd"
     packages = ("cups-daemon",)
+    unit = "cups.service"
+    differs = "binds by itself: the unit's socket is bound by systemd, and -l needs it"
     as_root = True
     files = {"cupsd.conf": '''
 Listen {sock}
@@ -234,7 +250,9 @@ class Caddy(Server):
     name = "caddy"
     language = "Go"
     packages = ("caddy",)
-    user = "www-data"
+    unit = "caddy.service"
+    differs = "no administration by HTTP"
+    user = "caddy"
     files = {"Caddyfile": '''{
     admin off
     auto_https off
@@ -244,6 +262,6 @@ http:// {
     respond "hello"
 }
 '''}
-    command = "caddy run --config {dir}/Caddyfile --adapter caddyfile"
+    command = "caddy run --environ --config {dir}/Caddyfile"
     client = clients.http_get
     guardable = False

@@ -1,0 +1,425 @@
+#include "neighbour.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "referee.h"
+#include "server.h"
+
+#define NAME   128
+#define HANDS  48
+#define DECOYS 200
+#define MINE   "neighbour." /* what his own names begin with, where he makes things ready */
+
+static enum ground ground;
+
+/* Locks and leases last as long as he has the descriptor: he keeps the last few. */
+static int hands[HANDS];
+
+static void keep(int fd)
+{
+	static unsigned int turn;
+	int *hand = &hands[turn++ % HANDS];
+
+	if (*hand > 0)
+		close(*hand);
+	*hand = fd;
+}
+
+/* ---- names ---- */
+
+/* As an alternate has it behind the plain name; or not quite. */
+static const char *random_word(void)
+{
+	static char word[16];
+	unsigned int length = chance(4) ? 12 : 1 + chance(14);
+	unsigned int alphabet = chance(4) ? 16 : 36;
+
+	for (unsigned int i = 0; i < length; i++)
+		word[i] = "0123456789abcdefghijklmnopqrstuvwxyz"[chance(alphabet)];
+	word[length] = '\0';
+	return word;
+}
+
+/* One of the names there that begin so, each as likely; false if there is none. */
+static bool find_beginning(const char *begin, char *name)
+{
+	DIR *directory = opendir(".");
+	struct dirent *entry;
+	unsigned int seen = 0;
+
+	while (directory && (entry = readdir(directory)))
+		if (strncmp(entry->d_name, begin, strlen(begin)) == 0 && chance(++seen) == 0)
+			snprintf(name, NAME, "%.100s", entry->d_name);
+	if (directory)
+		closedir(directory);
+	return seen > 0;
+}
+
+static int choose_path(void)
+{
+	int number;
+
+	do
+		number = (int)chance((unsigned int)storm.paths);
+	while (ground_of(number) != ground);
+	return number;
+}
+
+/* A lock file's name: of a path, of a name that servers bind on their way to it, or alternate. */
+static void choose_name(char *name)
+{
+	char base[32];
+	char begin[NAME];
+	int number = choose_path();
+	int slot = (int)chance((unsigned int)storm.servers);
+
+	switch (chance(5)) {
+	case 0:
+		snprintf(base, sizeof(base), "p%d.%d", number, slot);
+		break;
+	case 1:
+		snprintf(base, sizeof(base), "p%d.%d.new", number, slot);
+		break;
+	default:
+		snprintf(base, sizeof(base), "p%d", number);
+		break;
+	}
+	snprintf(name, NAME, LOCK_FORMAT, base);
+	snprintf(begin, sizeof(begin), "%.100s.", name);
+	if (chance(3) == 0 && !find_beginning(begin, name))
+		snprintf(name, NAME, "%.100s%s", begin, random_word());
+}
+
+/* ---- things to plant, made ready at a name of his own ---- */
+
+static int make_file(const char *name, mode_t mode)
+{
+	int fd = open(name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, mode);
+
+	if (fd >= 0)
+		fchmod(fd, mode);
+	return fd;
+}
+
+static void lock(int fd, int command, short type, off_t first, off_t count)
+{
+	struct flock range = {
+		.l_type = type, .l_whence = SEEK_SET, .l_start = first, .l_len = count};
+
+	fcntl(fd, command, &range);
+}
+
+/* Mutex, claim, or whatever else there may be. */
+static void lock_somehow(int fd)
+{
+	switch (chance(6)) {
+	case 0:
+		lock(fd, F_OFD_SETLK, F_WRLCK, 0, 1);
+		break;
+	case 1:
+		lock(fd, F_OFD_SETLK, F_RDLCK, 1, 1);
+		break;
+	case 2:
+		lock(fd, F_OFD_SETLK, F_WRLCK, 0, 0);
+		break;
+	case 3:
+		lock(fd, F_SETLK, F_WRLCK, 0, 2);
+		break;
+	case 4:
+		flock(fd, LOCK_EX | LOCK_NB);
+		break;
+	default:
+		fcntl(fd, F_SETLEASE, F_WRLCK);
+		break;
+	}
+}
+
+static void make_empty(const char *name)
+{
+	close(make_file(name, chance(2) ? 0600 : 0666));
+}
+
+/* A record as the library writes it, of this kernel or of another host, and a claim to go with it.
+ */
+static void make_record(const char *name)
+{
+	char boot[37] = "00000000-0000-0000-0000-000000000000";
+	char text[256];
+	int random = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
+	int fd = make_file(name, 0666);
+
+	if (chance(2) && read(random, boot, 36) != 36)
+		abort();
+	close(random);
+	memset(text, ' ', sizeof(text));
+	snprintf(text, sizeof(text),
+		"sockguard 1\nname held\npid %d\nuid 0\ncomm storm\ntime 1795251844\nboot %s\n"
+		"socket 1\ncookie 1\nnetns 1\n",
+		(int)getppid(), boot);
+	if (write(fd, text, sizeof(text)) != sizeof(text))
+		abort();
+	lock(fd, F_OFD_SETLK, F_RDLCK, 1, 1);
+	if (chance(2))
+		lock(fd, F_OFD_SETLK, F_WRLCK, 0, 1);
+	keep(fd);
+}
+
+static void make_large(const char *name)
+{
+	int fd = make_file(name, 0666);
+
+	if (ftruncate(fd, INT64_C(1) << 40) == 0)
+		lock_somehow(fd);
+	keep(fd);
+}
+
+static void make_locked(const char *name)
+{
+	int fd = make_file(name, 0666);
+
+	lock_somehow(fd);
+	keep(fd);
+}
+
+static void make_leased(const char *name)
+{
+	int fd = make_file(name, 0666);
+
+	fcntl(fd, F_SETLEASE, F_WRLCK);
+	keep(fd);
+}
+
+static void make_fifo(const char *name)
+{
+	mkfifo(name, 0666);
+}
+
+static void make_directory(const char *name)
+{
+	mkdir(name, 0777);
+}
+
+static void make_symlink(const char *name)
+{
+	static const char *const targets[] = {"../secret/precious", "../../secret/precious",
+		"../secret/made", "/proc/self/fd/0", ".", "nowhere", "/dev/full"};
+
+	if (symlink(targets[chance(sizeof(targets) / sizeof(*targets))], name) != 0)
+		abort();
+}
+
+/* Of his own file, and, where that is allowed, of one that is there or that he may not read. */
+static void make_link(const char *name)
+{
+	char other[NAME];
+
+	choose_name(other);
+	if (chance(3) == 0 && link("../secret/precious", name) == 0)
+		return;
+	if (chance(2) && link(other, name) == 0)
+		return;
+	close(make_file(MINE "link", 0666));
+	if (link(MINE "link", name) != 0)
+		make_empty(name);
+}
+
+static void make_socket(const char *name)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	snprintf(address.sun_path, sizeof(address.sun_path), "%s", name);
+	if (bind(fd, (const struct sockaddr *)&address, sizeof(address)) == 0)
+		listen(fd, 1);
+	keep(fd);
+}
+
+/* ---- what he does ---- */
+
+static void take_away(const char *name)
+{
+	if (unlink(name) != 0)
+		rmdir(name);
+}
+
+static void plant(const char *name)
+{
+	static void (*const kinds[])(const char *name) = {make_empty, make_empty, make_record,
+		make_record, make_large, make_locked, make_locked, make_leased, make_leased,
+		make_fifo, make_directory, make_symlink, make_link, make_socket};
+	static unsigned int turn;
+	char ready[NAME];
+
+	snprintf(ready, sizeof(ready), MINE "%u", ++turn);
+	kinds[chance(sizeof(kinds) / sizeof(*kinds))](ready);
+	switch (chance(4)) {
+	case 0:
+		link(ready, name);
+		break;
+	case 1:
+		renameat2(AT_FDCWD, ready, AT_FDCWD, name, RENAME_EXCHANGE);
+		break;
+	default:
+		rename(ready, name);
+		break;
+	}
+	take_away(ready);
+}
+
+/* Something that is held at one name, for seconds: nothing may wait for it. */
+static void lay_siege(const char *name)
+{
+	static void (*const kinds[])(const char *name) = {
+		make_locked, make_leased, make_leased, make_record};
+
+	take_away(name);
+	kinds[chance(sizeof(kinds) / sizeof(*kinds))](MINE "siege");
+	rename(MINE "siege", name);
+	take_away(MINE "siege");
+	pause_us(2000000);
+}
+
+/* There and gone, faster than anybody can look twice. */
+static void flicker(const char *name)
+{
+	for (unsigned int i = chance(30); i > 0; i--) {
+		close(make_file(name, 0666));
+		unlink(name);
+	}
+}
+
+static void exchange(const char *name)
+{
+	char other[NAME];
+
+	choose_name(other);
+	renameat2(AT_FDCWD, name, AT_FDCWD, other, RENAME_EXCHANGE);
+}
+
+static void grasp(const char *name)
+{
+	int fd = open(name, (chance(2) ? O_RDWR : O_RDONLY) | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
+
+	if (fd < 0)
+		return;
+	lock_somehow(fd);
+	keep(fd);
+}
+
+static void touch(const char *name)
+{
+	chmod(name, chance(2) ? 0 : 0666);
+	utimensat(AT_FDCWD, name, NULL, AT_SYMLINK_NOFOLLOW);
+	if (truncate(name, chance(2) ? 0 : 300) != 0)
+		return;
+}
+
+/* Many files that look like alternates: whoever lists the directory comes past them all. */
+static void strew(const char *name)
+{
+	static unsigned int strewn;
+	char decoy[NAME];
+
+	for (unsigned int i = chance(20); i > 0 && strewn < DECOYS; i--, strewn++) {
+		snprintf(decoy, sizeof(decoy), "%.100s.%s", name, random_word());
+		make_empty(decoy);
+	}
+	if (strewn < DECOYS || chance(20) != 0)
+		return;
+	neighbour_evict(".", false);
+	strewn = 0;
+}
+
+static void move_about(void)
+{
+	renameat2(AT_FDCWD, "../moving", AT_FDCWD, "../away", RENAME_EXCHANGE);
+}
+
+/* For a while he leaves standing what he planted, and for a while hardly anything stands. */
+static void act(void)
+{
+	static void (*const acts[])(const char *name) = {plant, plant, plant, plant, exchange,
+		grasp, touch, strew, flicker, take_away, take_away, take_away};
+	enum { ALL = sizeof(acts) / sizeof(*acts), LASTING = ALL - 4 };
+	static unsigned int choice = ALL;
+	char name[NAME];
+
+	choose_name(name);
+	if (ground == MOVING && chance(3) == 0)
+		move_about();
+	if (chance(400) == 0)
+		lay_siege(name);
+	else
+		acts[chance(choice)](name);
+	if (chance(200) == 0)
+		choice = choice == ALL ? LASTING : ALL;
+	atomic_fetch_add(&referee_counts()->acts, 1);
+}
+
+static void become(bool stay_root)
+{
+	const gid_t group = NEIGHBOUR;
+
+	if (stay_root)
+		return;
+	if (setgroups(0, NULL) != 0 || setgid(group) != 0 || setuid(NEIGHBOUR) != 0) {
+		perror("storm: the neighbour");
+		_exit(2);
+	}
+}
+
+_Noreturn void neighbour_live(enum ground where, bool stay_root)
+{
+	char directory[GROUND_PATH];
+
+	ground = where;
+	ground_directory(directory, storm.directory, where);
+	if (chdir(directory) != 0) {
+		perror(directory);
+		_exit(2);
+	}
+	become(stay_root);
+	prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+	signal(SIGIO, SIG_IGN); /* a lease that is to be given back: no */
+	umask(0);
+	chance_seed(storm.seed, 4, (uint64_t)where);
+	for (;;) {
+		act();
+		pause_us(chance(4) ? 200 : 3000);
+	}
+}
+
+void neighbour_evict(const char *path, bool all)
+{
+	DIR *directory = opendir(path);
+	struct dirent *entry;
+	struct stat found;
+
+	while (directory && (entry = readdir(directory))) {
+		const char *name = entry->d_name;
+		int fd = dirfd(directory);
+
+		if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
+			continue;
+		if (fstatat(fd, name, &found, AT_SYMLINK_NOFOLLOW) != 0)
+			continue;
+		if (!all && found.st_uid != NEIGHBOUR && strncmp(name, MINE, strlen(MINE)) != 0)
+			continue;
+		unlinkat(fd, name, S_ISDIR(found.st_mode) ? AT_REMOVEDIR : 0);
+	}
+	if (directory)
+		closedir(directory);
+}

@@ -1,0 +1,3 @@
+EXTRA_DIST += \
+	tests/machine/boot.sh \
+	tests/machine/machine.py
