@@ -205,9 +205,9 @@ static int say_live(const struct target *target, enum liveness liveness,
 		return say_left(target, "live", EXIT_SOME_NOT);
 	why = command_print("live, bound by %s, pid %llu%s", record.comm,
 		(unsigned long long)record.pid,
-		record_from_elsewhere(&record)     ? ", on another host"
-		: record_binder_has_ended(&record) ? ", which has ended"
-						   : "");
+		lockfile_from_elsewhere(lock, &record) ? ", on another host"
+		: record_binder_has_ended(&record)     ? ", which has ended"
+						       : "");
 	status = say_left(target, why, EXIT_SOME_NOT);
 	free(why);
 	return status;

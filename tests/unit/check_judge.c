@@ -304,6 +304,24 @@ START_TEST(a_copy_of_the_record_makes_no_view)
 }
 END_TEST
 
+/* Whoever owns the lock file may have written any record. */
+START_TEST(a_record_that_is_not_trusted_makes_no_view)
+{
+	const struct pretence view = {.minor = 4711, .refuses = true};
+	const struct place place = place_of(AT_FDCWD, "s");
+	struct judgement judgement;
+
+	start(own, "s");
+	ck_assert_int_eq(chown(LOCKFILE_PREFIX "s" LOCKFILE_SUFFIX, STRANGER, STRANGER), 0);
+	pretend(&view);
+	lockfile_name(&lock, AT_FDCWD, "s");
+	ck_assert(lockfile_peek_accepted(&lock));
+	judge(&place, &lock, &judgement);
+	lockfile_leave(&lock);
+	ck_assert_int_eq(judgement.whose, NOBODYS);
+}
+END_TEST
+
 START_TEST(a_name_that_was_left_is_seen_through_no_view)
 {
 	const struct pretence view = {.minor = 4711, .refuses = true};
@@ -531,6 +549,7 @@ Suite *suite_of_room(void)
 	tcase_add_test(cases, another_boot_id_on_a_local_file_system_is_no_other_host);
 	tcase_add_test(cases, a_socket_seen_through_a_view_is_theirs);
 	tcase_add_test(cases, a_copy_of_the_record_makes_no_view);
+	ADD_ROOT_TEST(cases, a_record_that_is_not_trusted_makes_no_view);
 	tcase_add_test(cases, a_name_that_was_left_is_seen_through_no_view);
 	tcase_add_test(cases, another_boot_s_record_alone_is_nobodys);
 	tcase_add_test(cases, an_owner_s_claim_outlives_its_name);

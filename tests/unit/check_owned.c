@@ -1106,7 +1106,7 @@ static bool holds_with_record(const char *path)
 	struct pin pin;
 	bool held;
 
-	lockfile_peek(&lock);
+	lockfile_peek_accepted(&lock);
 	ck_assert_int_eq(inode_pin(AT_FDCWD, path, &pin), 0);
 	held = KEEPS_ERRNO(owned_holds(&pin, &lock));
 	inode_unpin(&pin);
@@ -1170,6 +1170,39 @@ START_TEST(a_claimed_record_outweighs_the_name)
 	ck_assert(holds_with_record("s"));
 	end(owner);
 	ck_assert(!holds_with_record("s"));
+}
+END_TEST
+
+/* Whoever owns the file may have written anything. */
+START_TEST(a_record_that_is_not_trusted_proves_nothing)
+{
+	int fd;
+
+	pretend_btrfs();
+	fd = listening("s", SOCK_STREAM);
+	start(claim_for_socket_in_child, &fd);
+	ck_assert(holds_with_record("s"));
+	ck_assert_int_eq(chown(FILE_OF_S, STRANGER, STRANGER), 0);
+	ck_assert(!holds_with_record("s"));
+}
+END_TEST
+
+static void claim_untold_in_child(const void *path)
+{
+	struct lockfile lock = taken_to_claim(path);
+	struct record record;
+
+	record_of_self(&record, -1);
+	ck_assert_int_ge(lockfile_claim(&lock, &record), 0);
+	lockfile_leave(&lock);
+}
+
+START_TEST(a_record_without_a_socket_decides_nothing)
+{
+	pretend_btrfs();
+	listening(absolute("s"), SOCK_STREAM);
+	start(claim_untold_in_child, "s");
+	ck_assert(holds_with_record("s"));
 }
 END_TEST
 
@@ -1298,6 +1331,8 @@ static void add_twins(TCase *cases)
 	tcase_add_test(cases, a_twin_s_listener_is_not_ours_by_another_name);
 	tcase_add_test(cases, without_a_twin_no_name_is_needed);
 	tcase_add_test(cases, a_claimed_record_outweighs_the_name);
+	ADD_ROOT_TEST(cases, a_record_that_is_not_trusted_proves_nothing);
+	tcase_add_test(cases, a_record_without_a_socket_decides_nothing);
 	tcase_add_test(cases, a_record_of_ours_does_not_outweigh_the_number);
 	tcase_add_test(cases, a_container_s_claim_is_joined);
 	tcase_add_test(cases, another_host_s_claim_is_not_joined);

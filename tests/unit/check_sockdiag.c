@@ -431,6 +431,18 @@ START_TEST(a_view_has_the_number_and_another_device)
 }
 END_TEST
 
+START_TEST(a_socket_without_an_inode_has_no_view)
+{
+	int nameless = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	struct pin pin;
+
+	make_stale("s");
+	pin = pin_of("s");
+	pin.inode.file.dev = makedev(0, 4711);
+	ck_assert(!is_view(&pin, nameless, cookie_of(nameless)));
+}
+END_TEST
+
 START_TEST(a_copy_of_a_whole_disk_is_no_view)
 {
 	int fd = bound("s", SOCK_STREAM);
@@ -585,6 +597,7 @@ static void add_twins(TCase *twins)
 static void add_views(TCase *views)
 {
 	tcase_add_loop_test(views, a_view_has_the_number_and_another_device, 0, TYPES);
+	tcase_add_test(views, a_socket_without_an_inode_has_no_view);
 	tcase_add_test(views, a_copy_of_a_whole_disk_is_no_view);
 	tcase_add_loop_test(views, where_the_device_says_nothing_there_is_no_view, 0, 2);
 }
