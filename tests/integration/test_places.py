@@ -8,6 +8,7 @@ shows another inode; a container has another boot id.
 import ctypes
 import errno
 import fcntl
+import json
 import os
 import resource
 import socket
@@ -56,10 +57,18 @@ class Stage:
         """Where the test finds what the actors find at this path."""
         return f"/proc/{self.stage.pid}/root{path}"
 
+    def enter(self):
+        return "nsenter", f"--mount=/proc/{self.stage.pid}/ns/mnt"
+
     def actor(self, through=(), guard=None, **popen):
-        enter = ("nsenter", f"--mount=/proc/{self.stage.pid}/ns/mnt")
         return Actor(self, guard=self.guard if guard is None else guard,
-                     through=(*enter, *through), **popen)
+                     through=(*self.enter(), *through), **popen)
+
+    def sockguard(self, *words):
+        """The command, which not every build has, among the actors."""
+        if not os.path.exists(harness.COMMAND):
+            self.skipTest("the command is not built")
+        return self.run_program([*self.enter(), harness.COMMAND, *words])
 
     def mount_image(self, kind, size, *mkfs):
         """A new file system of this kind, in a sparse file."""
@@ -201,6 +210,15 @@ class Twins(Stage):
         self.assertEqual(heir.unlink(self.path), 0)
         self.assertGone(self.outside(self.path))
         self.assertEqual(heir.said(), "")
+
+    def test_status(self):
+        """Each path has its own owner, for the command as well."""
+        owner, other = self.actor(), self.actor()
+        self.make_twins(owner, other)
+        for path, process in (self.path, owner), (self.twin, other):
+            ended = self.sockguard("status", "--json", path)
+            found = json.loads(ended.stdout)["sockets"][0]
+            self.assertEqual([holder["pid"] for holder in found["holders"]], [process.pid])
 
     def leave_stale(self, mode=0o755):
         """A stale name of root's at path, and a live socket of that number at twin."""
@@ -401,9 +419,8 @@ class Views(Stage):
         if not kernel_has("fuse") or not os.path.exists("/dev/fuse"):
             raise unittest.SkipTest("this kernel has no FUSE")
         self.real, self.view = self.directory("real"), self.directory("view")
-        self.start(["nsenter", f"--mount=/proc/{self.stage.pid}/ns/mnt",
-                    "bindfs", "-f", "-o", "attr_timeout=0,entry_timeout=0,negative_timeout=0",
-                    self.real, self.view])
+        self.start([*self.enter(), "bindfs", "-f", self.real, self.view,
+                    "-o", "attr_timeout=0,entry_timeout=0,negative_timeout=0"])
         harness.wait_until(lambda: os.path.ismount(self.outside(self.view)), "bindfs")
         self.below = os.path.join(self.real, "app.sock")
         self.above = os.path.join(self.view, "app.sock")
@@ -466,6 +483,38 @@ class Views(Stage):
             self.assertEqual(starter.unlink(seen), 0)
             self.assertEqual(starter.said(), "")
             fork.kill()
+
+    def test_clean(self):
+        """The command is no worse than a start. Where nothing tells of an owner, the name goes."""
+        for bound, seen in self.each_way():
+            owner = self.actor()
+            fd = owner.serve(bound)
+            ended = self.sockguard("clean", seen)
+            self.assertEqual(ended.returncode, 3 if self.guard else 0, ended.stdout)
+            self.assertEqual(self.answers(owner, fd, self.outside(bound)), self.guard)
+            owner.unlink(bound)
+
+    def test_own_name_through_the_other_view(self):
+        """What its owner removes there is its own all the same."""
+        for bound, seen in self.each_way():
+            owner = self.actor()
+            owner.serve(bound)
+            self.assertEqual(owner.unlink(seen), 0)
+            self.assertGone(self.outside(bound))
+            self.assertEqual(owner.said(), "")
+            owner.kill()
+
+    def test_number_used_again(self):
+        """A view pins no file for a socket: the next one has its number while it lives."""
+        owner, other = self.actor(), self.actor(guard=False)
+        old = owner.serve(self.above)
+        number = os.lstat(self.outside(self.above)).st_ino
+        other.unlink(self.above)
+        fd = other.serve(self.above)
+        if os.lstat(self.outside(self.above)).st_ino != number:
+            self.skipTest("the file system below did not use the number again")
+        self.fate(lambda: owner.unlink(self.above), other, fd, self.above)
+        owner.close(old)
 
     def test_copy(self):
         """A directory that was copied while its server ran has the record, and not the socket."""
@@ -594,8 +643,7 @@ class IdMapped(Stage):
         self.above = os.path.join(self.view, "app.sock")
 
     def mount_mapped(self, namespace):
-        tool("nsenter", f"--mount=/proc/{self.stage.pid}/ns/mnt", harness.PYTHON, "-c",
-             MOUNT_MAPPED, self.real, self.view, namespace)
+        tool(*self.enter(), harness.PYTHON, "-c", MOUNT_MAPPED, self.real, self.view, namespace)
         self.assertEqual(os.stat(self.outside(self.view)).st_uid, OTHER)
 
     def user(self, path):
