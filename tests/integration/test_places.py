@@ -39,6 +39,14 @@ def tool(*words):
     subprocess.run(words, check=True, capture_output=True, timeout=harness.PATIENCE)
 
 
+def other_boot_id(case, actor):
+    """For an actor that has not asked for it yet, in mounts of its own."""
+    boot_id = case.file("boot_id", f"{uuid.uuid4()}\n")
+    actor.leave_mounts()
+    actor.mount(boot_id, "/proc/sys/kernel/random/boot_id", "", MS_BIND)
+    os.unlink(boot_id)
+
+
 class Stage:
     """A mount namespace of the test's own, and actors in it."""
 
@@ -347,10 +355,7 @@ class OtherBootIds:
     def in_a_mount(self):
         """What the container managers do."""
         actor = Actor(self, guard=self.guard)
-        boot_id = self.file("boot_id", f"{uuid.uuid4()}\n")
-        actor.leave_mounts()
-        actor.mount(boot_id, "/proc/sys/kernel/random/boot_id", "", MS_BIND)
-        os.unlink(boot_id)
+        other_boot_id(self, actor)
         return actor
 
     def crash(self, stage):
@@ -411,19 +416,24 @@ class OtherBootIds:
 
 @needs_root
 class Views(Stage):
-    """bindfs shows a directory's files under other inodes: nobody gets from one to a socket that
-    was bound to the other."""
+    """bindfs shows the files of a directory under inodes of its own.
+
+    Nobody gets from one to a socket that was bound to the other.
+    """
 
     def setUp(self):
         super().setUp()
         if not kernel_has("fuse") or not os.path.exists("/dev/fuse"):
             raise unittest.SkipTest("this kernel has no FUSE")
         self.real, self.view = self.directory("real"), self.directory("view")
-        self.start([*self.enter(), "bindfs", "-f", self.real, self.view,
-                    "-o", "attr_timeout=0,entry_timeout=0,negative_timeout=0"])
-        harness.wait_until(lambda: os.path.ismount(self.outside(self.view)), "bindfs")
+        self.show(self.view)
         self.below = os.path.join(self.real, "app.sock")
         self.above = os.path.join(self.view, "app.sock")
+
+    def show(self, view, *options):
+        self.start([*self.enter(), "bindfs", "-f", *options, self.real, view,
+                    "-o", "attr_timeout=0,entry_timeout=0,negative_timeout=0"])
+        harness.wait_until(lambda: os.path.ismount(self.outside(view)), "bindfs")
 
     def fate(self, act, owner, fd, path):
         """Judged by the path its owner bound; the two views lead to two inodes."""
@@ -515,6 +525,16 @@ class Views(Stage):
             self.skipTest("the file system below did not use the number again")
         self.fate(lambda: owner.unlink(self.above), other, fd, self.above)
         owner.close(old)
+
+    def test_claim_of_another_host(self):
+        """A view that passes locks on, as a network file system does: the claim is all there is."""
+        network = self.directory("network")
+        self.show(network, "--multithreaded", "--enable-lock-forwarding")
+        owner, rival = self.actor(), self.actor()
+        other_boot_id(self, owner)
+        owner.leave_network()
+        fd = owner.serve(self.below)
+        self.fate(lambda: rival.unlink(os.path.join(network, "app.sock")), owner, fd, self.below)
 
     def test_copy(self):
         """A directory that was copied while its server ran has the record, and not the socket."""
