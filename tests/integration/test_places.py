@@ -720,11 +720,16 @@ call(429, tree, b"", -100, view.encode(), 0x4)
 class UserNamespace:
     """Whoever has no number there has 65534: root, and every stranger."""
 
-    def confined(self, uid):
-        """As a sandbox confines a user's program: a namespace that knows his own number alone."""
+    def unmapped(self, uid):
+        """A namespace that knows no number at all, the user's own neither."""
         actor = Actor(self, guard=self.guard)
         actor.become(uid)
         actor.leave("user")
+        return actor
+
+    def confined(self, uid):
+        """As a sandbox confines a user's program: a namespace that knows his own number alone."""
+        actor = self.unmapped(uid)
         for kind in "uid", "gid":
             if kind == "gid":
                 with open(f"/proc/{actor.pid}/setgroups", "w") as groups:
@@ -733,21 +738,27 @@ class UserNamespace:
                 table.write(f"{uid} {uid} 1\n")
         return actor
 
-    def test_planted_by_a_stranger(self):
-        """In a directory of root's, which is a stranger's as well for all one sees."""
+    def plant(self, user):
+        """A stranger's file, with mutex and claim locked, beside a path in a directory of root's."""
         os.chmod(self.dir, 0o1777)
         with open(self.lock(), "w") as planted:
             os.chown(self.lock(), OTHER, OTHER)
             os.chmod(self.lock(), 0o666)
             fcntl.fcntl(planted, F_OFD_SETLK,
                         struct.pack(FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 2, 0))
-            owner = self.confined(STRANGER)
+            owner, rival = user(STRANGER), user(STRANGER)
             fd = owner.serve(self.path)
-            rival = self.confined(STRANGER)
             self.assertFate(lambda: rival.unlink(self.path), owner, fd)
             if self.guard:
                 self.assertEqual(owner.unlink(self.path), 0)
             self.assertEqual(owner.said(), "")
+
+    def test_planted_by_a_stranger(self):
+        """For all one sees there the directory is the stranger's."""
+        self.plant(self.confined)
+
+    def test_planted_by_a_stranger_who_looks_like_oneself(self):
+        self.plant(self.unmapped)
 
     def test_start_after_a_crash(self):
         os.chmod(self.dir, 0o1777)
