@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/vfs.h>
 #include <unistd.h>
@@ -144,12 +145,27 @@ static bool tells_other_device(const struct pin *pin)
 	       ((uint32_t)fs.f_type == BTRFS_MAGIC || (uint32_t)fs.f_type == OVERLAYFS_MAGIC);
 }
 
+/*
+ * Does the name it was bound at lead to another socket, which explains its number? Two subvolumes,
+ * or two numbers of more than the 32 bits reported, look the same in all that the kernel tells.
+ */
+static bool is_bound_elsewhere(const struct bound *bound, const struct pin *pin)
+{
+	struct stat found;
+
+	return bound->name[0] == '/' && lstat(bound->name, &found) == 0 &&
+	       S_ISSOCK(found.st_mode) && (uint32_t)found.st_ino == bound->ino &&
+	       (found.st_ino != pin->inode.file.ino || found.st_dev != pin->inode.file.dev);
+}
+
 bool sockets_match(const struct bound *bound, const struct pin *pin)
 {
 	dev_t dev = pin->inode.file.dev;
 
 	return bound->ino == (uint32_t)pin->inode.file.ino &&
-	       (bound->dev == (uint32_t)(major(dev) << 20 | minor(dev)) || tells_other_device(pin));
+	       (bound->dev == (uint32_t)(major(dev) << 20 | minor(dev)) ||
+		       tells_other_device(pin)) &&
+	       !is_bound_elsewhere(bound, pin);
 }
 
 const struct bound *sockets_at(const struct sockets *sockets, const struct pin *pin)

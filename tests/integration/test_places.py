@@ -8,6 +8,7 @@ shows another inode; a container has another boot id.
 import ctypes
 import errno
 import fcntl
+import json
 import os
 import resource
 import socket
@@ -38,6 +39,14 @@ def tool(*words):
     subprocess.run(words, check=True, capture_output=True, timeout=harness.PATIENCE)
 
 
+def other_boot_id(case, actor):
+    """For an actor that has not asked for it yet, in mounts of its own."""
+    boot_id = case.file("boot_id", f"{uuid.uuid4()}\n")
+    actor.leave_mounts()
+    actor.mount(boot_id, "/proc/sys/kernel/random/boot_id", "", MS_BIND)
+    os.unlink(boot_id)
+
+
 class Stage:
     """A mount namespace of the test's own, and actors in it."""
 
@@ -56,10 +65,18 @@ class Stage:
         """Where the test finds what the actors find at this path."""
         return f"/proc/{self.stage.pid}/root{path}"
 
+    def enter(self):
+        return "nsenter", f"--mount=/proc/{self.stage.pid}/ns/mnt"
+
     def actor(self, through=(), guard=None, **popen):
-        enter = ("nsenter", f"--mount=/proc/{self.stage.pid}/ns/mnt")
         return Actor(self, guard=self.guard if guard is None else guard,
-                     through=(*enter, *through), **popen)
+                     through=(*self.enter(), *through), **popen)
+
+    def sockguard(self, *words):
+        """The command, which not every build has, among the actors."""
+        if not os.path.exists(harness.COMMAND):
+            self.skipTest("the command is not built")
+        return self.run_program([*self.enter(), harness.COMMAND, *words])
 
     def mount_image(self, kind, size, *mkfs):
         """A new file system of this kind, in a sparse file."""
@@ -202,6 +219,15 @@ class Twins(Stage):
         self.assertGone(self.outside(self.path))
         self.assertEqual(heir.said(), "")
 
+    def test_status(self):
+        """Each path has its own owner, for the command as well."""
+        owner, other = self.actor(), self.actor()
+        self.make_twins(owner, other)
+        for path, process in (self.path, owner), (self.twin, other):
+            ended = self.sockguard("status", "--json", path)
+            found = json.loads(ended.stdout)["sockets"][0]
+            self.assertEqual([holder["pid"] for holder in found["holders"]], [process.pid])
+
     def leave_stale(self, mode=0o755):
         """A stale name of root's at path, and a live socket of that number at twin."""
         late, other = self.actor(guard=False), self.actor(guard=False)
@@ -329,10 +355,7 @@ class OtherBootIds:
     def in_a_mount(self):
         """What the container managers do."""
         actor = Actor(self, guard=self.guard)
-        boot_id = self.file("boot_id", f"{uuid.uuid4()}\n")
-        actor.leave_mounts()
-        actor.mount(boot_id, "/proc/sys/kernel/random/boot_id", "", MS_BIND)
-        os.unlink(boot_id)
+        other_boot_id(self, actor)
         return actor
 
     def crash(self, stage):
@@ -393,20 +416,24 @@ class OtherBootIds:
 
 @needs_root
 class Views(Stage):
-    """bindfs shows a directory's files under other inodes: nobody gets from one to a socket that
-    was bound to the other."""
+    """bindfs shows the files of a directory under inodes of its own.
+
+    Nobody gets from one to a socket that was bound to the other.
+    """
 
     def setUp(self):
         super().setUp()
         if not kernel_has("fuse") or not os.path.exists("/dev/fuse"):
             raise unittest.SkipTest("this kernel has no FUSE")
         self.real, self.view = self.directory("real"), self.directory("view")
-        self.start(["nsenter", f"--mount=/proc/{self.stage.pid}/ns/mnt",
-                    "bindfs", "-f", "-o", "attr_timeout=0,entry_timeout=0,negative_timeout=0",
-                    self.real, self.view])
-        harness.wait_until(lambda: os.path.ismount(self.outside(self.view)), "bindfs")
+        self.show(self.view)
         self.below = os.path.join(self.real, "app.sock")
         self.above = os.path.join(self.view, "app.sock")
+
+    def show(self, view, *options):
+        self.start([*self.enter(), "bindfs", "-f", *options, self.real, view,
+                    "-o", "attr_timeout=0,entry_timeout=0,negative_timeout=0"])
+        harness.wait_until(lambda: os.path.ismount(self.outside(view)), "bindfs")
 
     def fate(self, act, owner, fd, path):
         """Judged by the path its owner bound; the two views lead to two inodes."""
@@ -466,6 +493,48 @@ class Views(Stage):
             self.assertEqual(starter.unlink(seen), 0)
             self.assertEqual(starter.said(), "")
             fork.kill()
+
+    def test_clean(self):
+        """The command is no worse than a start. Where nothing tells of an owner, the name goes."""
+        for bound, seen in self.each_way():
+            owner = self.actor()
+            fd = owner.serve(bound)
+            ended = self.sockguard("clean", seen)
+            self.assertEqual(ended.returncode, 3 if self.guard else 0, ended.stdout)
+            self.assertEqual(self.answers(owner, fd, self.outside(bound)), self.guard)
+            owner.unlink(bound)
+
+    def test_own_name_through_the_other_view(self):
+        """What its owner removes there is its own all the same."""
+        for bound, seen in self.each_way():
+            owner = self.actor()
+            owner.serve(bound)
+            self.assertEqual(owner.unlink(seen), 0)
+            self.assertGone(self.outside(bound))
+            self.assertEqual(owner.said(), "")
+            owner.kill()
+
+    def test_number_used_again(self):
+        """A view pins no file for a socket: the next one has its number while it lives."""
+        owner, other = self.actor(), self.actor(guard=False)
+        old = owner.serve(self.above)
+        number = os.lstat(self.outside(self.above)).st_ino
+        other.unlink(self.above)
+        fd = other.serve(self.above)
+        if os.lstat(self.outside(self.above)).st_ino != number:
+            self.skipTest("the file system below did not use the number again")
+        self.fate(lambda: owner.unlink(self.above), other, fd, self.above)
+        owner.close(old)
+
+    def test_claim_of_another_host(self):
+        """A view that passes locks on, as a network file system does: the claim is all there is."""
+        network = self.directory("network")
+        self.show(network, "--multithreaded", "--enable-lock-forwarding")
+        owner, rival = self.actor(), self.actor()
+        other_boot_id(self, owner)
+        owner.leave_network()
+        fd = owner.serve(self.below)
+        self.fate(lambda: rival.unlink(os.path.join(network, "app.sock")), owner, fd, self.below)
 
     def test_copy(self):
         """A directory that was copied while its server ran has the record, and not the socket."""
@@ -594,8 +663,7 @@ class IdMapped(Stage):
         self.above = os.path.join(self.view, "app.sock")
 
     def mount_mapped(self, namespace):
-        tool("nsenter", f"--mount=/proc/{self.stage.pid}/ns/mnt", harness.PYTHON, "-c",
-             MOUNT_MAPPED, self.real, self.view, namespace)
+        tool(*self.enter(), harness.PYTHON, "-c", MOUNT_MAPPED, self.real, self.view, namespace)
         self.assertEqual(os.stat(self.outside(self.view)).st_uid, OTHER)
 
     def user(self, path):
@@ -652,11 +720,16 @@ call(429, tree, b"", -100, view.encode(), 0x4)
 class UserNamespace:
     """Whoever has no number there has 65534: root, and every stranger."""
 
-    def confined(self, uid):
-        """As a sandbox confines a user's program: a namespace that knows his own number alone."""
+    def unmapped(self, uid):
+        """A namespace that knows no number at all, the user's own neither."""
         actor = Actor(self, guard=self.guard)
         actor.become(uid)
         actor.leave("user")
+        return actor
+
+    def confined(self, uid):
+        """As a sandbox confines a user's program: a namespace that knows his own number alone."""
+        actor = self.unmapped(uid)
         for kind in "uid", "gid":
             if kind == "gid":
                 with open(f"/proc/{actor.pid}/setgroups", "w") as groups:
@@ -665,21 +738,27 @@ class UserNamespace:
                 table.write(f"{uid} {uid} 1\n")
         return actor
 
-    def test_planted_by_a_stranger(self):
-        """In a directory of root's, which is a stranger's as well for all one sees."""
+    def plant(self, user):
+        """A stranger's file, with mutex and claim locked, beside a path in a directory of root's."""
         os.chmod(self.dir, 0o1777)
         with open(self.lock(), "w") as planted:
             os.chown(self.lock(), OTHER, OTHER)
             os.chmod(self.lock(), 0o666)
             fcntl.fcntl(planted, F_OFD_SETLK,
                         struct.pack(FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 2, 0))
-            owner = self.confined(STRANGER)
+            owner, rival = user(STRANGER), user(STRANGER)
             fd = owner.serve(self.path)
-            rival = self.confined(STRANGER)
             self.assertFate(lambda: rival.unlink(self.path), owner, fd)
             if self.guard:
                 self.assertEqual(owner.unlink(self.path), 0)
             self.assertEqual(owner.said(), "")
+
+    def test_planted_by_a_stranger(self):
+        """For all one sees there the directory is the stranger's."""
+        self.plant(self.confined)
+
+    def test_planted_by_a_stranger_who_looks_like_oneself(self):
+        self.plant(self.unmapped)
 
     def test_start_after_a_crash(self):
         os.chmod(self.dir, 0o1777)
