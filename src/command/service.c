@@ -37,7 +37,8 @@ static char *output_of(char *const argv[])
 
 	if (pipe2(ends, O_CLOEXEC) != 0)
 		return NULL;
-	signal(SIGCHLD, SIG_DFL); /* ignored, as by some parents, it would leave us no exit status */
+	signal(SIGCHLD,
+		SIG_DFL); /* ignored, as by some parents, it would leave us no exit status */
 	posix_spawn_file_actions_init(&actions);
 	posix_spawn_file_actions_adddup2(&actions, ends[1], STDOUT_FILENO);
 	posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, "/dev/null", O_WRONLY, 0);

@@ -17,7 +17,7 @@ import harness
 
 SANDBOXED = os.path.join(harness.BUILD, "tests", "sandboxed")
 CALLS = os.path.join(harness.SOURCE, "src", "core", "calls.h")
-MANUAL = os.path.join(harness.SOURCE, "man", "libsockguard.7")
+MANUAL = os.path.join(harness.SOURCE, "man", "libsockguard.7.in")
 KERNEL = os.path.join(harness.SOURCE, "src", "core", "kernel.c")
 
 VERBS = ("bind", "rebind", "unlink", "unlinkat", "remove", "rename", "over", "renameat",
