@@ -53,7 +53,7 @@ class Trial:
 
 class SandboxedCase(harness.Case):
     def trials(self, *words, guard):
-        ran = self.run_program([SANDBOXED, *words], guard=guard)
+        ran = self.run_program([SANDBOXED, *words], guard=guard, cwd=self.dir)
         self.assertEqual(ran.returncode, 0, ran.stderr)
         return [Trial(line) for line in ran.stdout.splitlines()]
 
