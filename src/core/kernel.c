@@ -106,6 +106,13 @@ static long call(long number, const uint64_t *arguments)
 #define POINTER(value)    ((uint64_t)(uintptr_t)(value))
 #define CALL(number, ...) call(number, (const uint64_t[6]){__VA_ARGS__})
 
+/* What kernel_fstat calls. */
+#ifdef SYS_STAT_FD
+#define SYS_LOOK SYS_STAT_FD
+#else
+#define SYS_LOOK SYS_statx
+#endif
+
 #ifdef SYS_STAT_AT
 static int told(long result, const stat_told *found, struct kernel_file *file)
 {
@@ -319,8 +326,10 @@ bool kernel_permits_locks(void)
 {
 	const uint64_t lock[6] = {0, INT(F_OFD_SETLK)};
 	const uint64_t unlink[6] = {INT(AT_FDCWD)};
+	const uint64_t look[6] = {0};
 	int saved = errno;
-	bool permits = allowed(SYS_FCNTL, lock) && allowed(SYS_unlinkat, unlink);
+	bool permits = allowed(SYS_FCNTL, lock) && allowed(SYS_unlinkat, unlink) &&
+		       allowed(SYS_LOOK, look);
 
 	errno = saved;
 	return permits;

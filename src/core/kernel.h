@@ -98,7 +98,7 @@ int kernel_rename(int olddir, const char *oldpath, int newdir, const char *newpa
  */
 int kernel_lock(int fd, int command, short type, uint32_t first, uint32_t count);
 
-/* Would a filter let lock files be locked and removed? Asked before one is created. */
+/* Would a filter let lock files be looked at, locked and removed? Asked before one is created. */
 bool kernel_permits_locks(void);
 
 /*

@@ -242,10 +242,11 @@ static bool release_mutex(int fd)
 	return released;
 }
 
-static enum lockfile_state give_back(int fd)
+/* After a look that failed with this error, or found another file: 0. */
+static enum lockfile_state give_back(int fd, int error)
 {
 	release_mutex(fd);
-	errno = EAGAIN;
+	errno = kernel_is_forbidden(error) ? error : EAGAIN; /* forbidden now, forbidden later */
 	return LOCKFILE_NONE;
 }
 
@@ -255,8 +256,9 @@ static enum lockfile_state take_mutex(struct lockfile *lock, int fd)
 
 	if (!try_mutex(fd))
 		return errno == EAGAIN ? LOCKFILE_BUSY : LOCKFILE_NONE;
+	errno = 0;
 	if (!name_leads_to(lock, &lock->file, &found))
-		return give_back(fd);
+		return give_back(fd, errno);
 	lock->fd = fd;
 	lock->named = true;
 	lock->recorded = found.size > 0;
@@ -290,12 +292,15 @@ static enum lockfile_state take_new_mutex(struct lockfile *lock, int fd)
 		remove_useless(lock);
 		return LOCKFILE_NONE;
 	}
-	if (kernel_fstat(fd, &found) != 0)
-		return give_back(fd);
+	if (kernel_fstat(fd, &found) != 0) {
+		remove_useless(lock);
+		return give_back(fd, errno);
+	}
 	lock->file = file_of(&found);
 	lock->recorded = found.size > 0;
+	errno = 0;
 	if (lock->recorded ? !name_leads_to(lock, &lock->file, &found) : found.nlink != 1)
-		return give_back(fd);
+		return give_back(fd, errno);
 	/* Whatever the program's umask or the directory's default ACL made of it. */
 	if ((found.mode & 07777) != 0600)
 		kernel_fchmod(fd, 0600);

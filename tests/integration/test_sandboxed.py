@@ -17,7 +17,7 @@ import harness
 
 SANDBOXED = os.path.join(harness.BUILD, "tests", "sandboxed")
 CALLS = os.path.join(harness.SOURCE, "src", "core", "calls.h")
-MANUAL = os.path.join(harness.SOURCE, "man", "libsockguard.7")
+MANUAL = os.path.join(harness.SOURCE, "man", "libsockguard.7.in")
 KERNEL = os.path.join(harness.SOURCE, "src", "core", "kernel.c")
 
 VERBS = ("bind", "rebind", "unlink", "unlinkat", "remove", "rename", "over", "renameat",
@@ -27,6 +27,8 @@ VERBS = ("bind", "rebind", "unlink", "unlinkat", "remove", "rename", "over", "re
 TAKING = ("unlink", "unlinkat", "remove", "rename", "over", "renameat", "renameat2", "exchange")
 ACTIONS = ("kill", "thread", "trap", "handled", "errno", "lie", "trace")
 
+# Without these the guard does not see what a name leads to, nor what a lock file is.
+LOOKS = ("newfstatat", "fstat", "fstatat64", "fstat64")
 REFUSED = ("-1", str(errno.EADDRINUSE))
 
 
@@ -51,7 +53,7 @@ class Trial:
 
 class SandboxedCase(harness.Case):
     def trials(self, *words, guard):
-        ran = self.run_program([SANDBOXED, *words], guard=guard)
+        ran = self.run_program([SANDBOXED, *words], guard=guard, cwd=self.dir)
         self.assertEqual(ran.returncode, 0, ran.stderr)
         return [Trial(line) for line in ran.stdout.splitlines()]
 
@@ -79,11 +81,16 @@ class SandboxedCase(harness.Case):
             with_guard.answer[0] == "0"
 
 
-def cases(series, methods, actions, verbs=VERBS, protected=False):
-    """A class of tests, one for each series of trials. protected: a rival's socket is kept."""
+def cases(series, methods, actions, verbs=VERBS, protected=False, tidy=False):
+    """A class of tests, one for each series of trials. protected: a rival's socket is kept; tidy:
+    lock files go with the sockets."""
     def case(method, action, verb):
         def test(self):
             plain, guarded = self.compare(series, method, action, verb)
+            for trial in guarded:
+                if tidy and trial.object != "live" and trial.denied not in LOOKS and \
+                        trial.answer[0] == "0":
+                    self.assertEqual(trial.locks, [], str(trial))
             if not protected:
                 return
             for without, with_guard in zip(plain, guarded):
@@ -111,11 +118,11 @@ Exact = cases("exact", ("prctl", "pointers"), COMMON + RARE)
 ExactBy = cases("exact", ("syscall", "stacked", "strict"), ("kill", "handled"))
 
 # All but one of the guard's calls, or but one value of an argument of them.
-Without = cases("without", ("prctl",), COMMON)
+Without = cases("without", ("prctl",), COMMON, tidy=True)
 WithoutRarely = cases("without", ("prctl",), RARE, SOME)
 WithoutBy = cases("without", ("stacked", "split", "forked", "clone", "thread", "tsync",
                               "bystander"), ("kill",), SOME)
-Values = cases("values", ("prctl",), ("kill", "errno"))
+Values = cases("values", ("prctl",), ("kill", "errno"), tidy=True)
 
 # Filters that allow all, that failed to come in, and those of other processes cost no protection.
 Permissive = cases("open", ("none", "prctl", "syscall", "stacked", "forked", "clone", "thread",
