@@ -448,7 +448,8 @@ static bool find_library(void)
 		options.library = NULL;
 		return true;
 	}
-	if (access(options.library, R_OK) == 0 && (!storm.hostile || copy_library()))
+	if (options.library && access(options.library, R_OK) == 0 &&
+		(!storm.hostile || copy_library()))
 		return true;
 	perror(options.library);
 	return false;
