@@ -25,7 +25,7 @@ enum ground ground_at(const char *path)
 {
 	const char *base = strrchr(path, '/');
 
-	return base && base[1] == 'p' ? ground_of(atoi(base + 2)) : PLAIN;
+	return base && base[1] == 'p' ? ground_of((int)strtol(base + 2, NULL, 10)) : PLAIN;
 }
 
 uid_t ground_user(int number)

@@ -3,7 +3,6 @@
 #include <dirent.h>
 #include <stdbool.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -69,7 +68,7 @@ static int look_around(struct litter *litter, struct name *names, bool tell)
 		if (filled == PATHS_MOST)
 			continue;
 		snprintf(names[filled].path, GROUND_PATH, "%.60s/%.60s", where, base);
-		names[filled++].uid = ground_user(atoi(base + 1));
+		names[filled++].uid = ground_user((int)number_of(base + 1));
 	}
 	if (directory)
 		closedir(directory);
@@ -95,7 +94,7 @@ static void clean(void (*start_and_stop)(uid_t uid, char **paths), struct name *
 int litter_clean_up(void (*start_and_stop)(uid_t uid, char **paths))
 {
 	enum { ROUNDS = 128 };
-	struct name names[PATHS_MOST];
+	struct name names[PATHS_MOST] = {{.uid = 0}};
 	struct litter first, last;
 	int count = 0;
 

@@ -6,7 +6,6 @@
 #include <grp.h>
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/prctl.h>
@@ -162,7 +161,7 @@ static void make_record(const char *name)
 	int fd = make_file(name, 0666);
 
 	if (chance(2) && read(random, boot, 36) != 36)
-		abort();
+		perror("storm: boot_id");
 	close(random);
 	memset(text, ' ', sizeof(text));
 	snprintf(text, sizeof(text),
@@ -170,7 +169,7 @@ static void make_record(const char *name)
 		"socket 1\ncookie 1\nnetns 1\n",
 		(int)getppid(), boot);
 	if (write(fd, text, sizeof(text)) != sizeof(text))
-		abort();
+		perror(name);
 	lock(fd, F_OFD_SETLK, F_RDLCK, 1, 1);
 	if (chance(2))
 		lock(fd, F_OFD_SETLK, F_WRLCK, 0, 1);
@@ -218,7 +217,7 @@ static void make_symlink(const char *name)
 		"../secret/made", "/proc/self/fd/0", ".", "nowhere", "/dev/full"};
 
 	if (symlink(targets[chance(sizeof(targets) / sizeof(*targets))], name) != 0)
-		abort();
+		perror(name);
 }
 
 /* Of his own file, and, where that is allowed, of one that is there or that he may not read. */
@@ -321,10 +320,17 @@ static void grasp(const char *name)
 
 static void touch(const char *name)
 {
+	struct stat found;
+	int fd;
+
+	if (lstat(name, &found) != 0 || S_ISLNK(found.st_mode))
+		return; /* one may lead to his directory: he would lock himself out */
 	chmod(name, chance(2) ? 0 : 0666);
 	utimensat(AT_FDCWD, name, NULL, AT_SYMLINK_NOFOLLOW);
-	if (truncate(name, chance(2) ? 0 : 300) != 0)
-		return;
+	fd = open(name, O_WRONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC); /* never for a lease */
+	if (fd >= 0 && ftruncate(fd, chance(2) ? 0 : 300) != 0)
+		errno = 0; /* a FIFO */
+	close(fd);
 }
 
 /* Many files that look like alternates: whoever lists the directory comes past them all. */
@@ -397,7 +403,9 @@ _Noreturn void neighbour_live(enum ground where, bool stay_root)
 	umask(0);
 	chance_seed(storm.seed, 4, (uint64_t)where);
 	for (;;) {
-		act();
+		/* In bursts: on a busy machine he gets to act a few dozen times a second. */
+		for (unsigned int i = chance(20); i > 0; i--)
+			act();
 		pause_us(chance(4) ? 200 : 3000);
 	}
 }

@@ -272,7 +272,8 @@ void referee_watch(struct watch *watch, int number, const char *path, bool arriv
 {
 	struct query query = {0};
 
-	*watch = (struct watch){.number = number, .path = path, .attempt = -1};
+	*watch =
+		(struct watch){.number = number, .path = path, .attempt = -1, .arriving = arriving};
 	if (arriving && number >= 0)
 		watch->attempt = begin_attempt(number);
 	if (number >= 0)
@@ -308,7 +309,8 @@ static enum verdict weigh(const struct watch *watch, uint64_t ended)
 
 	if (watch->live)
 		return JUST;
-	if (ground_at(watch->path) == MOVING)
+	if (ground_at(watch->path) == MOVING ||
+		(ground_at(watch->path) == HOME && watch->arriving && !watch->there))
 		return UNCLEAR;
 	if (watch->number < 0)
 		return FALSE_ALARM;

@@ -12,7 +12,8 @@
  * A false alarm is as certain: no socket was bound to the path when the call began, and no bind,
  * rename or link that ended well on that path overlaps with the call. Where a process was killed
  * within such a call, nobody knows how it ended: the refusal is counted as unclear. So is every
- * refusal where a neighbour moves the directory.
+ * refusal where a neighbour moves the directory, and of a bind, rename or link to an absent name in
+ * his own directory: there he may put a living server's lock file, claim and all, beside any name.
  */
 #ifndef REFEREE_H
 #define REFEREE_H
@@ -57,6 +58,7 @@ struct watch {
 	uint64_t ticket;
 	bool live;  /* a socket was bound to it when the call began */
 	bool there; /* there was such a name then */
+	bool arriving;
 	int attempt;
 };
 

@@ -265,9 +265,14 @@ static pid_t roles[2 + GROUNDS];
 
 static bool all_live(void)
 {
-	for (size_t i = 0; i < sizeof(roles) / sizeof(*roles); i++)
-		if (roles[i] > 0 && waitpid(roles[i], NULL, WNOHANG) != 0)
-			return false;
+	int status;
+
+	for (size_t i = 0; i < sizeof(roles) / sizeof(*roles); i++) {
+		if (roles[i] <= 0 || waitpid(roles[i], &status, WNOHANG) == 0)
+			continue;
+		referee_say("role %zu ended with status %x", i, (unsigned int)status);
+		return false;
+	}
 	return true;
 }
 
@@ -443,7 +448,8 @@ static bool find_library(void)
 		options.library = NULL;
 		return true;
 	}
-	if (access(options.library, R_OK) == 0 && (!storm.hostile || copy_library()))
+	if (options.library && access(options.library, R_OK) == 0 &&
+		(!storm.hostile || copy_library()))
 		return true;
 	perror(options.library);
 	return false;
