@@ -36,7 +36,8 @@ static bool lives_in_view(const struct pin *pin, const struct place *place,
 	return !lock->distrusted && lock->recorded && lockfile_record(lock, record) &&
 	       !record->left && record->cookie != 0 &&
 	       sockdiag_bound_through_view(pin, place->at, place->name, (ino_t)record->socket,
-		       record->cookie);
+		       record->cookie) &&
+	       !owned_is_recorded(record);
 }
 
 static void name_rival(const struct lockfile *lock, struct judgement *judgement)

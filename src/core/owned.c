@@ -486,6 +486,25 @@ void owned_adopt_inherited(void)
 	errno = saved;
 }
 
+static bool is_recorded_as(int fd, void *record)
+{
+	return record_is_of(record, fd);
+}
+
+bool owned_is_recorded(struct record *record)
+{
+	int saved = errno;
+	unsigned int turn;
+	struct name name;
+	bool ours = false;
+
+	for (unsigned int i = 0; i < SLOTS && !ours && record->cookie != 0; i++)
+		ours = read_slot(slot_at(0, i), &name, &turn) && name.cookie == record->cookie;
+	ours = ours || each_descriptor(is_recorded_as, record);
+	errno = saved;
+	return ours;
+}
+
 struct sought {
 	const struct pin *pin;
 	const struct lockfile *lock;

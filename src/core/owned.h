@@ -40,6 +40,9 @@ int owned_claim_on(const struct file_id *file);
 void owned_note(const struct inode *inode, const struct file_id *lockfile, int claim,
 	uint64_t cookie, bool foreign);
 
+/* Is the socket that this record names one of ours, bound by us or among our descriptors? */
+bool owned_is_recorded(struct record *record);
+
 /* The name is gone: gives up the claims on it. */
 void owned_forget(const struct inode *inode, const struct file_id *lockfile);
 

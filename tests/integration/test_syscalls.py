@@ -48,8 +48,8 @@ AT_MOST = {
     "unlink a stale name": 20,
     "rename own socket": 31,
     "link own socket": 30,
-    "rename a live socket, refused": 61,
-    "unlink a live socket, refused": 49,
+    "rename a live socket, refused": 63,
+    "unlink a live socket, refused": 50,
 }
 
 AT_START = 65  # more than with a library that does nothing; three descriptors are open
