@@ -65,6 +65,8 @@ class Chronyd(Server):
     name = "chronyd"
     kind = "datagram"
     packages = ("chrony",)
+    unit = "chrony.service"
+    differs = "-d: logs to standard error; -x: leaves the clock alone"
     as_root = True
     drops_to = "_chrony"
     run_mode = 0o770
