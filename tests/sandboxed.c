@@ -765,6 +765,7 @@ static pid_t start_rival(void)
 	need(pipe(ends) == 0, "pipe");
 	pid = fork();
 	if (pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		bind_own(object);
 		write(ends[1], "", 1);
 		pause();

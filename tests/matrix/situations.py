@@ -138,6 +138,7 @@ class Run:
         log = second.new_log()
         if runs_on:
             self._stop(second)
+        during = self._during(place, poller)  # and no client's own socket lies there any more
         if first.ended():
             seen = Cell("stolen: the first ended" if stolen else "the first ended", 0, theft=stolen)
         elif stolen:
@@ -150,7 +151,6 @@ class Run:
             seen = Cell(f"refused: {how}{status}", left=self._left(place, names).left)
         if self.library and "sockguard: " in log:
             seen.text += "; the guard names the owner" * bool(re.search(r"in use by \S", log))
-        during = self._during(place, poller)
         pin.close()
         return [seen, during]
 
