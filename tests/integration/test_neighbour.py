@@ -605,10 +605,10 @@ class Believed(NeighbourCase):
         self.assertEqual(self.server().unlink(self.path), errno.EADDRINUSE)
 
     @needs_root
-    def test_record_of_another_host(self):
+    def test_claim_on_an_absent_name(self):
         Neighbour(self, lambda: forged_record(self.lock()), 0)
-        self.stale_of(0)
-        self.assertEqual(self.server().unlink(self.path), errno.EADDRINUSE)
+        server = self.server()
+        self.assertEqual(server.bind(server.socket("stream"), self.path), errno.EADDRINUSE)
 
     @needs_root
     def test_ones_own_locked_file(self):
