@@ -86,7 +86,7 @@ size_t inode_directory(const char *path)
 	return length;
 }
 
-bool inode_list(int directory, bool (*found)(const char *entry, void *about), void *about)
+int inode_list(int directory, bool (*found)(const char *entry, void *about), void *about)
 {
 	struct entry { /* linux_dirent64, getdents(2) */
 		uint64_t ino;
@@ -104,8 +104,8 @@ bool inode_list(int directory, bool (*found)(const char *entry, void *about), vo
 
 			at += entry->length;
 			if (found(entry->name, about))
-				return true;
+				return 1;
 		}
 	}
-	return false;
+	return filled < 0 ? -1 : 0;
 }

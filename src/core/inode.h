@@ -80,10 +80,10 @@ int inode_pin(int dirfd, const char *path, struct pin *pin);
 void inode_unpin(struct pin *pin);
 
 /*
- * Calls back for each entry of an open directory until that says true. Not readdir(3), which
- * allocates.
+ * Calls back for each entry of an open directory until that says true. Returns 1 if it did, 0 at
+ * the end of the list, or -1 with errno as getdents64(2). Not readdir(3), which allocates.
  */
-bool inode_list(int directory, bool (*found)(const char *entry, void *about), void *about);
+int inode_list(int directory, bool (*found)(const char *entry, void *about), void *about);
 
 /* How many bytes of a path name the directory, the last slash included; 0: the current one. */
 size_t inode_directory(const char *path);

@@ -121,18 +121,17 @@ static bool is_trusted(const struct kernel_file *found)
 	return found->uid != UNMAPPED && (found->uid == kernel_euid() || found->uid == 0);
 }
 
-bool lockfile_is_of_other(struct lockfile *lock, struct file_id *file)
+bool lockfile_find_claimed(struct lockfile *lock, bool (*claimed)(const struct kernel_file *))
 {
 	int saved = errno;
 	struct kernel_file found;
-	bool other = lock->path[0] != '\0' && is_shared(lock) &&
-		     inode_look(lock->dirfd, lock->path, &found) == 0 && S_ISREG(found.mode) &&
-		     !lockfile_counts(&found);
+	bool is_found =
+		lock->path[0] != '\0' && is_shared(lock) &&
+		inode_look(lock->dirfd, lock->path, &found) == 0 && !lockfile_counts(&found) &&
+		shared_find(lock->dirfd, lock->path, lock->length, claimed, NULL) == SHARED_FOUND;
 
-	if (other)
-		*file = file_of(&found);
 	errno = saved;
-	return other;
+	return is_found;
 }
 
 /* A regular file of one name only: anything else was put there to have us write elsewhere. */
@@ -336,6 +335,7 @@ static int open_or_create(struct lockfile *lock, bool *created)
  */
 static int open_or_create_shared(struct lockfile *lock, bool *created)
 {
+	enum shared found;
 	int fd;
 
 	if (kernel_euid() == UNMAPPED) {
@@ -347,7 +347,12 @@ static int open_or_create_shared(struct lockfile *lock, bool *created)
 	fd = create(lock);
 	if (fd >= 0 || errno != EEXIST)
 		return fd;
-	*created = !shared_find(lock->dirfd, lock->path, lock->length, NULL);
+	found = shared_find(lock->dirfd, lock->path, lock->length, lockfile_counts, NULL);
+	if (found == SHARED_UNREADABLE) { /* an alternate would not be found again */
+		errno = EINVAL;
+		return -1;
+	}
+	*created = found == SHARED_NONE;
 	if (*created)
 		shared_alternate(lock->path, lock->length);
 	fd = *created ? create(lock) : open_existing(lock);
@@ -478,7 +483,8 @@ static bool settle(struct lockfile *lock)
 		struct lockfile other = *lock;
 
 		forget_state(&other);
-		if (!shared_find(other.dirfd, other.path, other.length, &lock->file))
+		if (shared_find(other.dirfd, other.path, other.length, lockfile_counts,
+			    &lock->file) != SHARED_FOUND)
 			return true;
 		if (!settle_with(lock, &other))
 			return false;
@@ -521,6 +527,8 @@ bool lockfile_peek(struct lockfile *lock)
 	int saved = errno;
 	struct kernel_file found;
 
+	if (lock->path[0] != '\0' && is_shared(lock))
+		shared_find(lock->dirfd, lock->path, lock->length, lockfile_counts, NULL);
 	if (lock->path[0] != '\0')
 		lock->fd =
 			kernel_open(lock->dirfd, lock->path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0);

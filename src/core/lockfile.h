@@ -69,10 +69,10 @@ bool lockfile_socket(const char *path, char *socket, size_t size);
 bool lockfile_counts(const struct kernel_file *found);
 
 /*
- * Is there a file of another user's at its name, where only ours count? It is the right one all the
- * same for a process that claimed it before it changed its user. Fills in which file it is.
+ * Where only files of our user count and the plain one is another's: finds the one that `claimed`
+ * says we claimed, before we changed our user. The lock then has its name.
  */
-bool lockfile_is_of_other(struct lockfile *lock, struct file_id *file);
+bool lockfile_find_claimed(struct lockfile *lock, bool (*claimed)(const struct kernel_file *));
 
 /* Opens the file, creating it where there is none, and tries for the mutex without waiting. */
 enum lockfile_state lockfile_try(struct lockfile *lock);

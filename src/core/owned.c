@@ -343,7 +343,7 @@ static bool each_descriptor(bool (*found)(int fd, void *about), void *about)
 			return each_number(usual[i], found, about);
 	listed.dir = kernel_open(AT_FDCWD, "/proc/thread-self/fd", O_RDONLY | O_DIRECTORY, 0);
 	if (listed.dir >= 0) {
-		done = inode_list(listed.dir, is_listed, &listed);
+		done = inode_list(listed.dir, is_listed, &listed) == 1;
 		kernel_close(listed.dir);
 	}
 	return listed.any ? done : each_number(NUMBERS, found, about);

@@ -19,21 +19,24 @@ bool shared_is_alternate(const char *tail)
 	return tail[0] == '.' && strspn(tail + 1, hex) == DIGITS && tail[SHARED_LONGER] == '\0';
 }
 
-static bool counts(int dirfd, const char *path, const struct file_id *except)
-{
-	struct kernel_file found;
-
-	return inode_look(dirfd, path, &found) == 0 && lockfile_counts(&found) &&
-	       !(except && found.dev == except->dev && found.ino == except->ino);
-}
-
 struct wanted {
 	int dirfd;
 	char *path;
 	size_t length;
 	size_t name; /* where the name begins in path */
+	bool (*counts)(const struct kernel_file *);
 	const struct file_id *except;
 };
+
+/* Is it what path leads to now? */
+static bool is_there(const struct wanted *wanted)
+{
+	const struct file_id *except = wanted->except;
+	struct kernel_file found;
+
+	return inode_look(wanted->dirfd, wanted->path, &found) == 0 && wanted->counts(&found) &&
+	       !(except && found.dev == except->dev && found.ino == except->ino);
+}
 
 /* An entry of the directory: is it an alternate that counts? */
 static bool is_wanted(const char *entry, void *about)
@@ -45,7 +48,7 @@ static bool is_wanted(const char *entry, void *about)
 		!shared_is_alternate(entry + length))
 		return false;
 	memcpy(wanted->path + wanted->length, entry + length, SHARED_LONGER + 1);
-	if (counts(wanted->dirfd, wanted->path, wanted->except))
+	if (is_there(wanted))
 		return true;
 	wanted->path[wanted->length] = '\0';
 	return false;
@@ -63,21 +66,28 @@ static int open_directory(const struct wanted *wanted)
 	return fd;
 }
 
-bool shared_find(int dirfd, char *path, size_t length, const struct file_id *except)
+static enum shared list(struct wanted *wanted)
+{
+	static const enum shared answers[] = {SHARED_UNREADABLE, SHARED_NONE, SHARED_FOUND};
+	int directory = open_directory(wanted);
+	int listed = directory < 0 ? -1 : inode_list(directory, is_wanted, wanted);
+
+	if (directory >= 0)
+		kernel_close(directory);
+	return answers[listed + 1];
+}
+
+enum shared shared_find(int dirfd, char *path, size_t length,
+	bool (*counts)(const struct kernel_file *), const struct file_id *except)
 {
 	int saved = errno;
-	struct wanted wanted = {.dirfd = dirfd, .path = path, .length = length, .except = except};
-	bool found;
-	int directory;
+	struct wanted wanted = {
+		.dirfd = dirfd, .path = path, .length = length, .counts = counts, .except = except};
+	enum shared found;
 
 	path[length] = '\0';
 	wanted.name = inode_directory(path);
-	found = counts(dirfd, path, except);
-	directory = found ? -1 : open_directory(&wanted);
-	if (directory >= 0) {
-		found = inode_list(directory, is_wanted, &wanted);
-		kernel_close(directory);
-	}
+	found = is_there(&wanted) ? SHARED_FOUND : list(&wanted);
 	errno = saved;
 	return found;
 }

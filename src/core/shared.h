@@ -26,11 +26,12 @@ bool shared_is_alternate(const char *tail);
 
 /*
  * Finds a lock file that counts, other than `except` (which may be NULL), the plain one first. The
- * path is one of either kind, with space for an alternate, and `length` that of the plain one.
- * Returns whether there is one, with its name in path; otherwise path is the plain one. A directory
- * that cannot be listed has none but the plain one.
+ * path is one of either kind, with space for an alternate, and `length` that of the plain one. If
+ * one is found its name is in path; otherwise path is the plain one.
  */
-bool shared_find(int dirfd, char *path, size_t length, const struct file_id *except);
+enum shared { SHARED_FOUND, SHARED_NONE, SHARED_UNREADABLE };
+enum shared shared_find(int dirfd, char *path, size_t length,
+	bool (*counts)(const struct kernel_file *), const struct file_id *except);
 
 /* Makes path a fresh alternate of the plain name. */
 void shared_alternate(char *path, size_t length);

@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "config.h"
 #include "filter.h"
@@ -147,15 +148,21 @@ static enum lockfile_state borrow(struct lockfile *lock)
 	return claim < 0 ? LOCKFILE_NONE : lockfile_borrow(lock, claim);
 }
 
+static bool is_claimed(const struct kernel_file *found)
+{
+	const struct file_id file = file_of(found);
+
+	return S_ISREG(found->mode) && owned_claim_on(&file) >= 0;
+}
+
 static enum lockfile_state try_one(struct step *step, int i)
 {
 	struct lockfile *lock = &step->lock[i];
 	enum lockfile_state state = LOCKFILE_NONE;
-	struct file_id file;
 
 	if (!step->guarded[i])
 		return LOCKFILE_NONE;
-	if (lockfile_is_of_other(lock, &file) && owned_claim_on(&file) >= 0)
+	if (owned_any() && lockfile_find_claimed(lock, is_claimed))
 		state = borrow(lock); /* privileges dropped since the bind */
 	if (state == LOCKFILE_NONE && !step->unblocked)
 		state = lockfile_try(lock);
