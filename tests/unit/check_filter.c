@@ -141,11 +141,22 @@ END_TEST
 
 /* ---- random programs, judged by the kernel and by us ---- */
 
+static uint32_t state;
+
+/* xorshift32 */
+static uint32_t next(void)
+{
+	state ^= state << 13;
+	state ^= state >> 17;
+	state ^= state << 5;
+	return state >> 1;
+}
+
 static uint32_t any_number(void)
 {
 	static const uint32_t often[] = {0, 1, 2, 31, 0xff, 0xffff, 0x7fffffff, 0x80000000, ~0U};
 
-	return rand() % 2 ? often[rand() % 9] : (uint32_t)rand();
+	return next() % 2 ? often[next() % 9] : next() << 1;
 }
 
 /* An instruction that the kernel accepts, with so many behind it that may be jumped over. */
@@ -153,44 +164,46 @@ static struct sock_filter any_instruction(int behind)
 {
 	static const uint16_t operations[] = {BPF_ADD, BPF_SUB, BPF_MUL, BPF_AND, BPF_OR, BPF_XOR};
 	static const uint16_t jumps[] = {BPF_JEQ, BPF_JGT, BPF_JGE, BPF_JSET};
-	const uint16_t source = rand() % 2 ? BPF_X : BPF_K;
+	const uint16_t source = next() % 2 ? BPF_X : BPF_K;
 	uint32_t k = any_number();
 
-	switch (rand() % 12) {
+	switch (next() % 12) {
 	case 0:
 		return (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS,
-			(uint32_t)LOW(rand() % 3));
+			(uint32_t)LOW(next() % 3));
 	case 1:
 		return (struct sock_filter)BPF_STMT(BPF_LD | BPF_IMM, k);
 	case 2:
 		return (struct sock_filter)BPF_STMT(BPF_LDX | BPF_IMM, k);
 	case 3:
-		return (struct sock_filter)BPF_STMT((rand() % 2 ? BPF_LD : BPF_LDX) | BPF_MEM,
-			(uint32_t)(rand() % 4));
+		return (struct sock_filter)BPF_STMT((next() % 2 ? BPF_LD : BPF_LDX) | BPF_MEM,
+			(uint32_t)(next() % 4));
 	case 4:
-		return (struct sock_filter)BPF_STMT(rand() % 2 ? BPF_ST : BPF_STX,
-			(uint32_t)(rand() % 4));
+		return (struct sock_filter)BPF_STMT(next() % 2 ? BPF_ST : BPF_STX,
+			(uint32_t)(next() % 4));
 	case 5:
-		return (struct sock_filter)BPF_STMT(BPF_MISC | (rand() % 2 ? BPF_TAX : BPF_TXA), 0);
+		return (struct sock_filter)BPF_STMT(BPF_MISC | (next() % 2 ? BPF_TAX : BPF_TXA), 0);
 	case 6:
-		return (struct sock_filter)BPF_STMT(BPF_ALU | (rand() % 2 ? BPF_LSH : BPF_RSH) |
+		return (struct sock_filter)BPF_STMT(BPF_ALU | (next() % 2 ? BPF_LSH : BPF_RSH) |
 							    source,
 			k % 32);
 	case 7:
 		return (struct sock_filter)BPF_STMT(BPF_ALU | BPF_DIV | BPF_K, k | 1);
 	case 8:
-		return (struct sock_filter)BPF_STMT((rand() % 2 ? BPF_LD | BPF_W | BPF_LEN
+		return (struct sock_filter)BPF_STMT((next() % 2 ? BPF_LD | BPF_W | BPF_LEN
 								: BPF_ALU | BPF_NEG),
 			0);
 	case 9:
-		return (struct sock_filter)BPF_STMT(BPF_JMP | BPF_JA, (uint32_t)(rand() % behind));
+		return (struct sock_filter)BPF_STMT(BPF_JMP | BPF_JA,
+			(uint32_t)(next() % (uint32_t)behind));
 	case 10:
 		return (struct sock_filter)
-			BPF_STMT((uint16_t)(BPF_ALU | operations[rand() % 6] | source), k);
+			BPF_STMT((uint16_t)(BPF_ALU | operations[next() % 6] | source), k);
 	default:
-		return (struct sock_filter)BPF_JUMP((uint16_t)(BPF_JMP | jumps[rand() % 4] |
+		return (struct sock_filter)BPF_JUMP((uint16_t)(BPF_JMP | jumps[next() % 4] |
 							       source),
-			k, (uint8_t)(rand() % behind), (uint8_t)(rand() % behind));
+			k, (uint8_t)(next() % (uint32_t)behind),
+			(uint8_t)(next() % (uint32_t)behind));
 	}
 }
 
@@ -219,7 +232,7 @@ static int differences(unsigned int seed)
 	struct sock_filter code[WHOLE];
 	int differ = 0;
 
-	srand(seed);
+	state = seed * 2654435761U;
 	any_program(code);
 	if (install(code, WHOLE) != 0)
 		return 100;

@@ -158,7 +158,8 @@ END_TEST
 
 START_TEST(what_deceives_a_reader_is_escaped)
 {
-	assert_escaped("\342\200\256", "\\xe2\\x80\\xae"); /* turns the direction */
+	/* turns the direction: NOLINTNEXTLINE(misc-misleading-bidirectional) */
+	assert_escaped("\342\200\256", "\\xe2\\x80\\xae");
 	assert_escaped("\342\200\213", "\\xe2\\x80\\x8b"); /* has no width */
 }
 END_TEST
