@@ -3,6 +3,7 @@ noinst_LTLIBRARIES += libcore.la
 libcore_la_SOURCES = \
 	src/core/address.c src/core/address.h \
 	src/core/calls.h \
+	src/core/caller.h \
 	src/core/config.c src/core/config.h \
 	src/core/filesystem.c src/core/filesystem.h \
 	src/core/filter.c src/core/filter.h \

@@ -12,6 +12,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "caller.h"
 #include "kernel.h"
 #include "scratch.h"
 #include "self.h"
@@ -59,7 +60,7 @@ struct slot {
 
 static _Atomic(struct slot *) table;
 
-bool owned_any(void)
+static bool table_any(void)
 {
 	return atomic_load_explicit(&table, memory_order_acquire) != NULL;
 }
@@ -69,12 +70,12 @@ static bool have_table(void)
 	struct slot *none = NULL;
 	struct slot *made;
 
-	if (owned_any())
+	if (table_any())
 		return true;
 	made = scratch_take(SLOTS * sizeof(*made));
 	if (made && !atomic_compare_exchange_strong(&table, &none, made))
 		scratch_give_back(made, SLOTS * sizeof(*made)); /* another thread was faster */
-	return owned_any();
+	return table_any();
 }
 
 static unsigned int home_of(const struct inode *inode)
@@ -219,7 +220,7 @@ static enum owned proves(const struct name *name, const struct lockfile *lock)
 	return !name->foreign && !lockfile_claimed(lock) ? OWNED_SOCKET : OWNED_NOT;
 }
 
-enum owned owned_is_mine(const struct inode *inode, const struct lockfile *lock)
+static enum owned table_is_mine(const struct inode *inode, const struct lockfile *lock)
 {
 	unsigned int home = home_of(inode);
 	enum owned best = OWNED_NOT;
@@ -236,7 +237,7 @@ enum owned owned_is_mine(const struct inode *inode, const struct lockfile *lock)
 	return best;
 }
 
-int owned_claim_on(const struct file_id *file)
+static int table_claim_on(const struct file_id *file)
 {
 	unsigned int turn;
 	struct name name;
@@ -248,7 +249,7 @@ int owned_claim_on(const struct file_id *file)
 	return -1;
 }
 
-void owned_note(const struct inode *inode, const struct file_id *lockfile, int claim,
+static void table_note(const struct inode *inode, const struct file_id *lockfile, int claim,
 	uint64_t cookie, bool foreign)
 {
 	struct name name;
@@ -265,7 +266,7 @@ void owned_note(const struct inode *inode, const struct file_id *lockfile, int c
 		lockfile_unclaim(claim);
 }
 
-void owned_forget(const struct inode *inode, const struct file_id *lockfile)
+static void table_forget(const struct inode *inode, const struct file_id *lockfile)
 {
 	unsigned int home = home_of(inode);
 
@@ -347,6 +348,46 @@ static bool each_descriptor(bool (*found)(int fd, void *about), void *about)
 		kernel_close(listed.dir);
 	}
 	return listed.any ? done : each_number(NUMBERS, found, about);
+}
+
+/* ---- the caller, whoever it is ---- */
+
+static const struct caller self = {
+	.pid = kernel_pid,
+	.any = table_any,
+	.is_mine = table_is_mine,
+	.claim_on = table_claim_on,
+	.note = table_note,
+	.forget = table_forget,
+	.each_descriptor = each_descriptor,
+};
+
+const struct caller *caller = &self;
+
+bool owned_any(void)
+{
+	return caller->any();
+}
+
+enum owned owned_is_mine(const struct inode *inode, const struct lockfile *lock)
+{
+	return caller->is_mine(inode, lock);
+}
+
+int owned_claim_on(const struct file_id *file)
+{
+	return caller->claim_on(file);
+}
+
+void owned_note(const struct inode *inode, const struct file_id *lockfile, int claim,
+	uint64_t cookie, bool foreign)
+{
+	caller->note(inode, lockfile, claim, cookie, foreign);
+}
+
+void owned_forget(const struct inode *inode, const struct file_id *lockfile)
+{
+	caller->forget(inode, lockfile);
 }
 
 /*
@@ -482,7 +523,7 @@ void owned_adopt_inherited(void)
 {
 	int saved = errno;
 
-	each_descriptor(adopt_inherited, NULL);
+	caller->each_descriptor(adopt_inherited, NULL);
 	errno = saved;
 }
 
@@ -525,7 +566,7 @@ static int holder_of(const struct pin *pin, const struct lockfile *lock)
 {
 	int saved = errno;
 	struct sought sought = {.pin = pin, .lock = lock};
-	bool held = each_descriptor(is_sought, &sought);
+	bool held = caller->each_descriptor(is_sought, &sought);
 
 	errno = saved;
 	return held ? sought.fd : -1;

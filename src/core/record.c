@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "caller.h"
 #include "inode.h"
 #include "kernel.h"
 #include "text.h"
@@ -104,7 +105,7 @@ void record_of_self(struct record *record, int fd)
 	struct kernel_file found;
 
 	memset(record, 0, sizeof(*record));
-	record->pid = (uint64_t)kernel_pid();
+	record->pid = (uint64_t)caller->pid();
 	record->uid = kernel_euid();
 	record->time = kernel_seconds();
 	record->uptime = kernel_uptime();

@@ -10,6 +10,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "caller.h"
 #include "config.h"
 #include "inode.h"
 #include "kernel.h"
@@ -34,12 +35,12 @@ void report_load(void)
 	errno = saved;
 }
 
-static bool stderr_is_as_it_was(void)
+bool report_is_stderr(int fd)
 {
 	struct kernel_file found;
 	struct file_id now;
 
-	if (!stderr_at_load.open || kernel_fstat(STDERR_FILENO, &found) != 0)
+	if (!stderr_at_load.open || kernel_fstat(fd, &found) != 0)
 		return false;
 	now = file_of(&found);
 	return file_same(&now, &stderr_at_load.file);
@@ -145,7 +146,7 @@ static bool send_line(struct text *line, enum log_to to)
 	text_add(line, "\n");
 	switch (to) {
 	case LOG_TO_STDERR:
-		return stderr_is_as_it_was() && write_quietly(STDERR_FILENO, line);
+		return report_is_stderr(STDERR_FILENO) && write_quietly(STDERR_FILENO, line);
 	case LOG_TO_SYSLOG:
 		return send_to_syslog(line);
 	case LOG_TO_FILE:
@@ -168,7 +169,7 @@ static void start_line(struct text *text, enum log_to to)
 	text_add(text, "sockguard: ");
 	text_add_escaped(text, comm);
 	text_add(text, "[");
-	text_add_number(text, (uint64_t)kernel_pid());
+	text_add_number(text, (uint64_t)caller->pid());
 	text_add(text, "]: ");
 }
 
@@ -286,6 +287,20 @@ void report_decision(const char *verb, const char *path, const char *decision)
 	start_line(&text, config.log_to);
 	add_call(&text, verb, path);
 	text_add(&text, decision);
+	send_line(&text, config.log_to);
+	errno = saved;
+}
+
+void report_unguarded(const char *verb, const char *path, const char *why)
+{
+	int saved = errno;
+	char buffer[LINE];
+	struct text text = text_in(buffer, sizeof(buffer));
+
+	start_line(&text, config.log_to);
+	add_call(&text, verb, path);
+	text_add(&text, "is not guarded: ");
+	text_add(&text, why);
 	send_line(&text, config.log_to);
 	errno = saved;
 }

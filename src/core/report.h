@@ -9,10 +9,15 @@
 #ifndef REPORT_H
 #define REPORT_H
 
+#include <stdbool.h>
+
 #include "record.h"
 
 /* Remembers what descriptor 2 is. For a constructor. */
 void report_load(void);
+
+/* Is this descriptor the file that descriptor 2 was then? */
+bool report_is_stderr(int fd);
 
 enum rival {
 	RIVAL_KNOWN,   /* the record tells who */
@@ -32,5 +37,8 @@ void report_setting(const char *variable, const char *expected);
 
 /* With SOCKGUARD_DEBUG=1 alone: a decision, and why. */
 void report_decision(const char *verb, const char *path, const char *decision);
+
+/* A call that a supervisor has to let pass, and why. */
+void report_unguarded(const char *verb, const char *path, const char *why);
 
 #endif
