@@ -55,6 +55,7 @@ _sockguard_programs() {
 _sockguard_value() { # OPTION
 	case $1 in
 	--reuse) _sockguard_words auto always never ;;
+	--by) _sockguard_words auto preload syscalls ;;
 	--log)
 		_sockguard_words stderr syslog none
 		[[ $cur != /* ]] || _sockguard_files _sockguard_is_there
@@ -73,7 +74,7 @@ _sockguard_program_at() {
 			i=$((i + 1))
 			break
 			;;
-		--only | --ignore | --reuse | --log)
+		--only | --ignore | --reuse | --log | --by)
 			[[ ${COMP_WORDS[i + 1]} != = ]] || i=$((i + 1))
 			i=$((i + 1))
 			;;
@@ -96,7 +97,7 @@ _sockguard_run() {
 	elif _sockguard_value "$prev"; then
 		return
 	elif [[ $cur == -* && $prev != -- ]]; then
-		_sockguard_words --only --ignore --reuse --log --debug --strict --help
+		_sockguard_words --only --ignore --reuse --log --debug --by --no-io-uring --strict --help
 	else
 		_sockguard_programs
 	fi

@@ -70,6 +70,24 @@ schemadir = $(datadir)/sockguard
 if COMMAND
 schema_DATA = docs/check.schema.json docs/status.schema.json
 endif
+
+# What guards by system call. It knows the rules by libcore, and nothing of the library.
+supervise_sources = \
+	src/supervise/look.c src/supervise/look.h \
+	src/supervise/notify.c src/supervise/notify.h \
+	src/supervise/proxy.c src/supervise/proxy.h \
+	src/supervise/request.c src/supervise/request.h \
+	src/supervise/start.c src/supervise/start.h \
+	src/supervise/supervisor.c src/supervise/supervisor.h \
+	src/supervise/target.c src/supervise/target.h \
+	src/supervise/trap.c src/supervise/trap.h \
+	src/supervise/worker.c src/supervise/worker.h
+if SUPERVISOR
+sockguard_SOURCES += $(supervise_sources)
+sockguard_CPPFLAGS += -DHAVE_SUPERVISOR=1
+sockguard_CFLAGS += $(SECCOMP_CFLAGS)
+sockguard_LDADD += $(SECCOMP_LIBS)
+endif
 EXTRA_DIST += docs/check.schema.json docs/status.schema.json
 
 # libtool's own way to install stumbles over spaces in a directory's name, and its archive beside

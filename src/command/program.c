@@ -80,23 +80,30 @@ static bool gains_nothing(int fd)
 	       (fstatvfs(fd, &fs) == 0 && (fs.f_flag & ST_NOSUID));
 }
 
-/* Whoever gets other rights by the exec has a loader that heeds no LD_PRELOAD, ld.so(8). */
-static bool keeps_rights(struct program *program, int fd)
+/* How whoever executes the file gets other rights by that; NULL if it does not. */
+static const char *gains_by(int fd)
 {
 	struct stat found;
 
 	if (fstat(fd, &found) != 0)
-		return UNTOLD(program);
+		return NULL;
 	if ((found.st_mode & S_ISUID) && found.st_uid != getuid() && !gains_nothing(fd))
-		return refuse(program, "set-user-ID, so that the loader heeds no LD_PRELOAD");
+		return "set-user-ID, so that the loader heeds no LD_PRELOAD";
 	if ((found.st_mode & S_ISGID) && (found.st_mode & S_IXGRP) && found.st_gid != getgid() &&
 		!gains_nothing(fd))
-		return refuse(program, "set-group-ID, so that the loader heeds no LD_PRELOAD");
+		return "set-group-ID, so that the loader heeds no LD_PRELOAD";
 	if (getuid() != 0 && fgetxattr(fd, "security.capability", NULL, 0) > 0 &&
 		!gains_nothing(fd))
-		return refuse(program, "has file capabilities, so that the loader heeds no "
-				       "LD_PRELOAD");
-	return true;
+		return "has file capabilities, so that the loader heeds no LD_PRELOAD";
+	return NULL;
+}
+
+/* The loader of whoever gets other rights by the exec heeds no LD_PRELOAD, ld.so(8). */
+static bool keeps_rights(struct program *program, int fd)
+{
+	const char *by = gains_by(fd);
+
+	return !by || refuse(program, by);
 }
 
 /* ---- ELF ---- */
@@ -302,6 +309,7 @@ static bool look_at(struct program *program, int fd, const struct library *libra
 		strcpy(program->about, "/bin/sh"); /* as execvp has it run */
 		return true;
 	}
+	program->gains_rights = gains_by(fd) != NULL;
 	if (look_at_elf(program, &file, library) && keeps_rights(program, fd))
 		set(program, GUARDABLE, NULL);
 	return false;
@@ -325,6 +333,7 @@ static bool look_once(struct program *program, const char *path, const struct li
 void program_look(struct program *program, const char *name, const struct library *library)
 {
 	program->go = false;
+	program->gains_rights = false;
 	set(program, NO_PROGRAM, "there is no such program");
 	if (!find(name, program->found))
 		return;

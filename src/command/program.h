@@ -19,6 +19,7 @@ enum guardable {
 struct program {
 	enum guardable guardable;
 	bool go;
+	bool gains_rights;    /* set-ID, or by file capabilities, that whoever asks does not have */
 	const char *why;      /* not: a sentence without its subject. Constant */
 	char found[PATH_MAX]; /* the file of that name; empty: there is none */
 	char about[PATH_MAX]; /* what why is said of: found, or the interpreter of a script */

@@ -26,6 +26,8 @@ EMULATOR = os.environ.get("SOCKGUARD_EMULATOR")  # of qemu-user; its programs ar
 LIBRARY = os.environ.get("SOCKGUARD_LIBRARY", os.path.join(BUILD, ".libs", "libsockguard.so"))
 COMMAND = os.path.join(BUILD, "sockguard")
 ACTOR = os.environ.get("SOCKGUARD_ACTOR", os.path.join(BUILD, "tests", "actor"))
+# How a guarded program is guarded: by the preloaded library, or by a supervisor of system calls.
+BY = os.environ.get("SOCKGUARD_BY", "preload")
 PYTHON = "/usr/bin/python3"
 PATIENCE = 30.0  # seconds until a test that waits for something gives up: never a measurement
 
@@ -33,7 +35,7 @@ PATIENCE = 30.0  # seconds until a test that waits for something gives up: never
 def environment(guard, **settings):
     """The environment of a program under test; settings are SOCKGUARD_* without the prefix."""
     env = {k: v for k, v in os.environ.items() if not k.startswith(("SOCKGUARD_", "LD_"))}
-    if guard:
+    if guard and BY == "preload":
         if not os.path.exists(LIBRARY):
             raise FileNotFoundError(f"{LIBRARY} is not built")  # the loader would only warn
         env["QEMU_SET_ENV" if EMULATOR else "LD_PRELOAD"] = \
@@ -41,6 +43,18 @@ def environment(guard, **settings):
     for name, value in settings.items():
         env["SOCKGUARD_" + name] = value
     return env
+
+
+def guarded_command(argv, guard):
+    """The words that start a program, guarded in the way that BY names."""
+    if not guard or BY == "preload":
+        return argv
+    return [COMMAND, "run", "--by", BY, "--", *argv]
+
+
+def preload_only(why):
+    """For a test whose outcome differs under a supervisor, and why it must."""
+    return unittest.skipIf(BY == "syscalls", why)
 
 
 def wait_until(condition, what, patience=PATIENCE):
@@ -96,7 +110,8 @@ class Case(unittest.TestCase):
         """Starts a program in a process group of its own and returns the Popen."""
         env = environment(guard, **(settings or {}))
         env.update(popen.pop("env", {}))
-        process = subprocess.Popen(argv, env=env, start_new_session=True, **popen)
+        process = subprocess.Popen(guarded_command(argv, guard), env=env, start_new_session=True,
+                                   **popen)
         self._started.append(process)
         return process
 
@@ -104,8 +119,8 @@ class Case(unittest.TestCase):
         """Runs a program to its end and returns the CompletedProcess, output captured as text."""
         env = environment(guard, **(settings or {}))
         env.update(popen.pop("env", {}))
-        return subprocess.run(argv, env=env, capture_output=True, text=True, timeout=PATIENCE,
-                              **popen)
+        return subprocess.run(guarded_command(argv, guard), env=env, capture_output=True,
+                              text=True, timeout=PATIENCE, **popen)
 
     def identity(self, path=None):
         """Device and inode of a name, the name itself not followed."""

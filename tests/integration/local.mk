@@ -39,12 +39,19 @@ command_tests = \
 	tests/integration/test_refusals.py \
 	tests/integration/test_completion.py
 
+# Those of a supervisor: statically linked programs, and one written in Go.
+supervisor_tests = tests/integration/test_supervise.py
+
 TESTS += $(integration_tests)
+if SUPERVISOR
+TESTS += $(supervisor_tests)
+endif
 if COMMAND
 TESTS += $(command_tests)
 endif
-EXTRA_DIST += $(integration_tests) $(command_tests) \
+EXTRA_DIST += $(integration_tests) $(command_tests) $(supervisor_tests) \
 	tests/integration/actor.py \
 	tests/integration/command.py \
 	tests/integration/gunicorn_gate.py \
+	tests/integration/listener.go \
 	tests/integration/wsgi_app.py

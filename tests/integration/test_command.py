@@ -237,22 +237,25 @@ class Settings(command.CommandCase):
 
 
 class Unguardable(command.CommandCase):
-    """Programs the guard cannot work in: told in one line, and with --strict not started."""
+    """Programs the library cannot be preloaded into: told in one line, and with --strict not started.
+
+    With --by auto a supervisor guards most of them: test_supervise.py.
+    """
 
     def assert_told(self, program, why, *args, status=None, stranger=False, **popen):
         """status: how the program ends when it is started all the same; None: not tried."""
         run = self.as_stranger if stranger else self.sockguard
         if status is not None:
-            ended = run("run", program, *args, **popen)
+            ended = run("run", "--by", "preload", program, *args, **popen)
             self.assertEqual(ended.returncode, status)
             self.assertRegex(ended.stderr, r"\Asockguard: .* will not be guarded: .*" + why)
-        ended = run("run", "--strict", program, *args, **popen)
+        ended = run("run", "--by", "preload", "--strict", program, *args, **popen)
         self.assertEqual((ended.returncode, ended.stdout), (126, ""))
         self.assertRegex(ended.stderr, r"\Asockguard: .*" + why + r".*; not started\n\Z")
 
     def assert_not_told(self, program, *args, stranger=False, **popen):
         run = self.as_stranger if stranger else self.sockguard
-        ended = run("run", "--strict", program, *args, **popen)
+        ended = run("run", "--by", "preload", "--strict", program, *args, **popen)
         self.assertEqual((ended.returncode, ended.stderr), (0, ""))
 
     def test_an_ordinary_program(self):

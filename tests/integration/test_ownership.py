@@ -82,6 +82,7 @@ class Owners:
         self.assertServes(self.binder, self.fd)
         self.assertOwns(self.binder)
 
+    @harness.preload_only("a supervisor adopts nothing before it has to judge")
     def test_executed_and_closed(self):
         """Closed before the unlink, while a worker holds it."""
         self.binder.fork()
@@ -132,6 +133,7 @@ class Owners:
         self.binder.close_from(3)
         self.assertOwns(self.binder)
 
+    @harness.preload_only("a supervisor remembers nothing")
     def test_binder_that_closed_everything_while_a_worker_holds_it(self):
         self.binder.fork()
         self.binder.close_from(3)

@@ -42,6 +42,7 @@ class Settings(SocketCase):
         self.assertRegex(rival.said(), rf"\A{self.refusal(rival)}\n\Z")
         self.assertEqual(self.owner.said(), "")
 
+    @harness.preload_only("remove(3) is unlink(2) to a supervisor")
     def test_refusal_line_of_each_call(self):
         rival = self.rival()
         here = rival.open_directory(self.dir)
@@ -96,6 +97,7 @@ class Settings(SocketCase):
 
     # SOCKGUARD_DISABLE
 
+    @harness.preload_only("sockguard run says that it is disabled")
     def test_disable(self):
         rival = self.rival(DISABLE="1")
         self.assertUnprotected(rival)
@@ -113,6 +115,7 @@ class Settings(SocketCase):
         if rival.renameat2(-1, "", -1, "", 0) != errno.ENOSYS:  # as a libc has it without
             yield lambda: rival.renameat2(here, "app.sock", here, "other", 0)
 
+    @harness.preload_only("sockguard run says that it is disabled")
     def test_disable_each_call_that_takes(self):
         rival = self.rival(DISABLE="1")
         for take in self.calls_that_take(rival):
@@ -158,6 +161,7 @@ class Settings(SocketCase):
     def test_disable_at_load(self):
         self.assertEqual(self.claims_of_heir(DISABLE="1"), 0)
 
+    @harness.preload_only("a supervisor adopts nothing before it has to judge")
     def test_without_disable_at_load(self):
         self.assertEqual(self.claims_of_heir(), 1)
 
