@@ -141,7 +141,7 @@ def parse(log, loads):
             continue
         victim, name, text = found.groups()
         counts[name] = counts.get(name, 0) + 1
-        if name == "getppid":
+        if name == "getsid":
             inside = not inside and not loads
             if loads:
                 return positions
@@ -382,7 +382,8 @@ class Field:
                     yield f"FALSE ALARM: the next start of {name}: {told(first, bound, last)}"
             elif self.inode(name) != live[name] or bound == 0:
                 yield f"THEFT: the next start took {name} from a live socket"
-        litter = [name for name in os.listdir(self.dir) if name.split(".")[0] not in live
+        litter = [name for name in os.listdir(self.dir)
+                  if (harness.socket_of(name) or name).split(".")[0] not in live
                   and name not in self.scenario.files]
         if litter:
             yield f"LITTER: {' '.join(litter)}"
