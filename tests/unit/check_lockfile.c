@@ -737,6 +737,22 @@ START_TEST(what_another_thread_is_at_is_not_held_here)
 }
 END_TEST
 
+static void take_lease(const void *path)
+{
+	signal(SIGIO, SIG_IGN);
+	ck_assert_int_eq(fcntl(open(path, O_RDWR | O_CLOEXEC), F_SETLEASE, F_WRLCK), 0);
+}
+
+/* The kernel would have an open wait until it breaks the lease: 45 seconds. */
+START_TEST(a_lease_is_not_waited_for)
+{
+	write_file(FILE_OF_S, "");
+	start(take_lease, FILE_OF_S);
+	ck_assert_int_eq(try_for("s"), LOCKFILE_BUSY);
+	ck_assert(exists(FILE_OF_S));
+}
+END_TEST
+
 /* ---- system calls that others forbid ---- */
 
 /* A filter may, and a kernel before Linux 3.15 knows no such locks. */
@@ -1582,6 +1598,7 @@ static void add_none(TCase *cases)
 		2);
 	tcase_add_loop_test(cases, of_two_of_ours_in_a_sticky_directory_none_may_be_held, 0, 2);
 	ADD_ROOT_TEST(cases, a_third_one_s_file_in_a_directory_of_ours_counts);
+	tcase_add_test(cases, a_lease_is_not_waited_for);
 }
 
 static void add_forbidden(TCase *cases)
