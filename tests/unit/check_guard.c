@@ -624,23 +624,34 @@ START_TEST(a_mutex_held_for_ever_is_waited_for_with_a_bound)
 }
 END_TEST
 
-/* The line of a refusal. */
-static const char *refused_unlink(const char *path)
+static void log_anew(void)
 {
-	static char line[512];
-	int before = open_descriptors();
-	int fd;
-
 	config.log_to = LOG_TO_FILE;
 	config.log_file = "log";
 	unlink("log");
-	ASSERT_FAILS(g_unlink(path), EADDRINUSE);
-	ck_assert_int_eq(open_descriptors(), before);
+}
+
+/* What was logged since; there must be something. */
+static const char *logged(void)
+{
+	static char line[512];
+	int fd = open("log", O_RDONLY | O_CLOEXEC);
+
 	memset(line, 0, sizeof(line));
-	fd = open("log", O_RDONLY | O_CLOEXEC);
 	ck_assert_int_gt(read(fd, line, sizeof(line) - 1), 0);
 	close(fd);
 	return line;
+}
+
+/* The line of a refusal. */
+static const char *refused_unlink(const char *path)
+{
+	int before = open_descriptors();
+
+	log_anew();
+	ASSERT_FAILS(g_unlink(path), EADDRINUSE);
+	ck_assert_int_eq(open_descriptors(), before);
+	return logged();
 }
 
 /* Who waits in vain for a mutex tells that the file was busy. */
@@ -679,6 +690,17 @@ START_TEST(a_planted_lock_file_tells_nothing)
 	ck_assert_int_eq(chown(FILE_OF("s"), 12345, 12345), 0);
 	ck_assert_ptr_nonnull(strstr(refused_unlink("s"), "left no record"));
 	end(rival);
+}
+END_TEST
+
+START_TEST(the_unlink_of_an_own_name_is_told_as_such)
+{
+	guarded("s");
+	config.debug = true;
+	log_anew();
+	ASSERT_WORKS(g_unlink("s"));
+	ck_assert_ptr_nonnull(strstr(logged(), "its own socket"));
+	config.debug = false;
 }
 END_TEST
 
@@ -878,6 +900,31 @@ START_TEST(a_lock_file_is_removed_under_its_own_mutex)
 	ck_assert(now() - start_time > 0.1);
 	ck_assert(!exists(LOCKFILE_PREFIX "s" LOCKFILE_SUFFIX));
 	ck_assert_int_eq(pthread_join(thread, NULL), 0);
+}
+END_TEST
+
+static void do_nothing(const void *about)
+{
+	(void)about;
+}
+
+static int fork_and_fail(const struct call *call)
+{
+	start(do_nothing, NULL);
+	return fail_with_erofs(call);
+}
+
+/* Not by close alone, for the child has a copy. */
+START_TEST(a_lock_file_that_stays_has_its_mutex_given_back)
+{
+	struct call call = {"unlink", fork_and_fail, AT_FDCWD, FILE_OF("s"), 0, NULL, 0};
+	struct lockfile lock;
+
+	guarded("s");
+	ASSERT_FAILS(guard_unlink(&call), EROFS);
+	lockfile_name(&lock, AT_FDCWD, "s");
+	ck_assert_int_eq(lockfile_try(&lock), LOCKFILE_HELD);
+	lockfile_leave(&lock);
 }
 END_TEST
 
@@ -1124,6 +1171,19 @@ START_TEST(an_absent_name_that_is_claimed_is_in_use)
 	ck_assert(is_claimed("s"));
 	end(rival);
 	ASSERT_WORKS(g_bind_fd(new_socket(false), "s"));
+}
+END_TEST
+
+START_TEST(the_refusal_of_an_absent_name_is_told)
+{
+	int fd;
+
+	start(own_guarded, "s");
+	ck_assert_int_eq(unlink("s"), 0);
+	fd = new_socket(false);
+	log_anew();
+	ASSERT_FAILS(g_bind_fd(fd, "s"), EADDRINUSE);
+	ck_assert_ptr_nonnull(strstr(logged(), "refused"));
 }
 END_TEST
 
@@ -1607,6 +1667,62 @@ START_TEST(who_ends_on_the_way_out_leaves_the_name_free)
 }
 END_TEST
 
+static int see_both_left(const struct call *call)
+{
+	ck_assert(is_left("s"));
+	ck_assert(is_left("t"));
+	return perform_rename(call);
+}
+
+/* Whoever is killed right after leaves both free: the one is gone, the other another's. */
+START_TEST(both_names_are_left_while_one_replaces_the_other)
+{
+	struct call call = {"rename", see_both_left, AT_FDCWD, "s", AT_FDCWD, "t", 0};
+
+	guarded("s");
+	guarded("t");
+	ck_assert_int_eq(guard_rename(&call), 0);
+	ck_assert(!is_left("t"));
+}
+END_TEST
+
+START_TEST(an_own_name_replaces_a_file)
+{
+	guarded("s");
+	write_file("file", "");
+	ASSERT_WORKS(g_rename("s", "file"));
+	ck_assert(is_served("file") && is_claimed("file"));
+	ck_assert(!exists(FILE_OF("s")));
+	ASSERT_WORKS(g_unlink("file"));
+}
+END_TEST
+
+/* 0 is a descriptor like any. */
+START_TEST(an_own_name_is_exchanged_with_a_file_without_stdin)
+{
+	guarded("s");
+	write_file("file", "");
+	close(STDIN_FILENO);
+	ASSERT_WORKS(g_rename_with("file", "s", RENAME_EXCHANGE));
+	ck_assert(is_served("file") && is_claimed("file"));
+	ck_assert(!exists(FILE_OF("s")));
+}
+END_TEST
+
+START_TEST(the_claim_on_a_replaced_name_is_given_up)
+{
+	int before = open_descriptors();
+	int fd;
+
+	make_stale("s");
+	fd = guarded("t");
+	ASSERT_WORKS(g_rename("s", "t"));
+	close(fd);
+	ck_assert(!exists(FILE_OF("t")));
+	ck_assert_int_eq(open_descriptors(), before);
+}
+END_TEST
+
 START_TEST(a_name_that_stays_is_not_left)
 {
 	guarded("s");
@@ -1748,6 +1864,52 @@ START_TEST(a_symlink_to_a_socket_is_linked_as_told)
 }
 END_TEST
 
+static bool record_of(const char *path, struct record *record)
+{
+	struct lockfile lock;
+	bool found;
+
+	lockfile_name(&lock, AT_FDCWD, path);
+	found = lockfile_peek(&lock) && lockfile_record(&lock, record);
+	lockfile_leave(&lock);
+	return found;
+}
+
+/* Or the claim on it could not be asked whether its socket is still there. */
+START_TEST(a_linked_name_s_record_tells_of_the_socket)
+{
+	struct record record, linked;
+
+	guarded("p");
+	ASSERT_WORKS(g_link("p", "p.bak"));
+	ck_assert(record_of("p", &record));
+	ck_assert(record_of("p.bak", &linked));
+	ck_assert_uint_ne(linked.socket, 0);
+	ck_assert_uint_eq(linked.socket, record.socket);
+	ck_assert_uint_eq(linked.cookie, record.cookie);
+}
+END_TEST
+
+static int link_without_a_trace(const struct call *call)
+{
+	ck_assert(exists(FILE_OF("a")));
+	ck_assert(!exists(FILE_OF("link")));
+	return perform_link(call);
+}
+
+/* What has the lock file is the name that the symlink leads to, which is not looked for. */
+START_TEST(no_lock_file_is_made_beside_a_symlink_that_is_followed)
+{
+	struct call call = {
+		"linkat", link_without_a_trace, AT_FDCWD, "link", AT_FDCWD, "a", AT_SYMLINK_FOLLOW};
+
+	guarded("s");
+	ck_assert_int_eq(symlink("s", "link"), 0);
+	ck_assert_int_eq(guard_link(&call), 0);
+	ck_assert(is_claimed("a"));
+}
+END_TEST
+
 /* ---- together ---- */
 
 /* As a server starts: unlink, bind, serve. Says whether it came to own the name. */
@@ -1837,6 +1999,8 @@ static void add_unlink(TCase *cases)
 	tcase_add_test(cases, a_socket_that_is_a_file_by_then_is_libc_s);
 	tcase_add_loop_test(cases, a_name_that_cannot_be_seen_by_then_is_not_taken, 0, 2);
 	tcase_add_test(cases, a_lock_file_is_removed_under_its_own_mutex);
+	tcase_add_test(cases, a_lock_file_that_stays_has_its_mutex_given_back);
+	tcase_add_test(cases, the_unlink_of_an_own_name_is_told_as_such);
 	tcase_add_test(cases, a_call_within_a_call_waits_for_no_mutex_of_its_own);
 	tcase_add_test(cases, a_lock_file_that_went_with_its_socket_is_removed_all_the_same);
 	tcase_add_loop_test(cases, no_call_becomes_a_cancellation_point, 0, 2);
@@ -1856,6 +2020,7 @@ static void add_bind(TCase *cases)
 	tcase_add_test(cases, own_stale_names_are_replaced_too);
 	tcase_add_test(cases, so_reuseaddr_replaces_no_other_files);
 	tcase_add_test(cases, an_absent_name_that_is_claimed_is_in_use);
+	tcase_add_test(cases, the_refusal_of_an_absent_name_is_told);
 	tcase_add_test(cases, an_absent_name_claimed_by_an_owner_without_socket_is_free);
 	tcase_add_test(cases, an_absent_name_of_our_own_is_bound_anew);
 	tcase_add_test(cases, another_host_s_claim_keeps_the_name);
@@ -1893,6 +2058,10 @@ static void add_rename(TCase *cases)
 	tcase_add_test(cases, a_file_is_renamed_to_a_name_that_is_free_by_then);
 	tcase_add_test(cases, who_ends_on_the_way_out_leaves_the_name_free);
 	tcase_add_test(cases, a_name_that_stays_is_not_left);
+	tcase_add_test(cases, both_names_are_left_while_one_replaces_the_other);
+	tcase_add_test(cases, an_own_name_replaces_a_file);
+	tcase_add_test(cases, an_own_name_is_exchanged_with_a_file_without_stdin);
+	tcase_add_test(cases, the_claim_on_a_replaced_name_is_given_up);
 	tcase_add_test(cases, files_and_directories_are_libc_s_to_rename);
 }
 
@@ -1908,6 +2077,8 @@ static void add_link(TCase *cases)
 	tcase_add_test(cases, an_absent_name_that_is_claimed_is_not_linked);
 	tcase_add_test(cases, a_link_that_fails_leaves_no_trace);
 	tcase_add_test(cases, a_symlink_to_a_socket_is_linked_as_told);
+	tcase_add_test(cases, a_linked_name_s_record_tells_of_the_socket);
+	tcase_add_test(cases, no_lock_file_is_made_beside_a_symlink_that_is_followed);
 }
 
 Suite *suite_of_room(void)

@@ -367,6 +367,17 @@ START_TEST(pinning_needs_no_permission_on_the_socket)
 }
 END_TEST
 
+START_TEST(the_directory_of_a_path_ends_with_its_last_slash)
+{
+	ck_assert_uint_eq(inode_directory(""), 0);
+	ck_assert_uint_eq(inode_directory("s"), 0);
+	ck_assert_uint_eq(inode_directory("/"), 1);
+	ck_assert_uint_eq(inode_directory("/s"), 1);
+	ck_assert_uint_eq(inode_directory("a/b/s"), 4);
+	ck_assert_uint_eq(inode_directory("a/"), 2);
+}
+END_TEST
+
 Suite *suite_of_room(void)
 {
 	Suite *suite = suite_create("inode");
@@ -374,6 +385,7 @@ Suite *suite_of_room(void)
 	TCase *looking = suite_cases(suite, "looking");
 	TCase *pinning = suite_cases(suite, "pinning");
 
+	tcase_add_test(looking, the_directory_of_a_path_ends_with_its_last_slash);
 	tcase_add_test(comparing, a_file_is_device_and_number);
 	tcase_add_test(comparing, all_of_a_number_counts);
 	tcase_add_test(comparing, an_inode_is_born_once);

@@ -1,11 +1,18 @@
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <stddef.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 
+#include "filter.h"
 #include "judge.h"
 #include "owned.h"
 #include "suite.h"
+
+#define FILE_OF_S LOCKFILE_PREFIX "s" LOCKFILE_SUFFIX
 
 #define AT(path) (&(struct place){AT_FDCWD, path, AT_FDCWD, path})
 
@@ -530,6 +537,159 @@ START_TEST(what_nobody_would_tell_counts_as_live)
 }
 END_TEST
 
+/* ---- a lock file of another user ---- */
+
+/* As of a user whose directory root is at work in. */
+static void distrust(const char *lockfile)
+{
+	ck_assert_int_eq(chown(lockfile, STRANGER, STRANGER), 0);
+}
+
+static struct judgement judged_under_mutex(const char *path)
+{
+	struct judgement judgement;
+
+	lockfile_name(&lock, AT_FDCWD, path);
+	ck_assert_int_eq(lockfile_try(&lock), LOCKFILE_HELD);
+	KEEPS_ERRNO_VOID(judge(AT(path), &lock, &judgement));
+	lockfile_leave(&lock);
+	return judgement;
+}
+
+/* Anybody could write that, to keep root from removing a stale name for ever. */
+START_TEST(a_distrusted_record_makes_no_other_host)
+{
+	struct record record = from_elsewhere();
+
+	pretend(&(struct pretence){.filesystem = NFS_TYPE});
+	make_stale("s");
+	claim_as("s", &record);
+	ck_assert_int_eq(judged_under_mutex("s").whose, THEIRS);
+	distrust(FILE_OF_S);
+	ck_assert_int_eq(judged_under_mutex("s").whose, NOBODYS);
+	lockfile_name(&lock, AT_FDCWD, "s");
+	ck_assert_int_eq(lockfile_try(&lock), LOCKFILE_HELD);
+	ck_assert(KEEPS_ERRNO(judge_stale(AT("s"), &lock)));
+}
+END_TEST
+
+START_TEST(a_distrusted_claim_keeps_an_absent_name_while_its_socket_lives)
+{
+	struct judgement judgement;
+	pid_t owner = start(own, "s");
+	struct record record;
+
+	ck_assert_int_eq(unlink("s"), 0);
+	distrust(FILE_OF_S);
+	ck_assert(is_absent_but_claimed("s", &judgement));
+	ck_assert_int_eq(judgement.rival, RIVAL_ABSENT);
+	lockfile_name(&lock, AT_FDCWD, "s");
+	ck_assert(lockfile_peek(&lock));
+	ck_assert(lockfile_record(&lock, &record));
+	lockfile_leave(&lock);
+	end(owner);
+	claim_as("s", &record); /* by somebody else, as it was */
+	distrust(FILE_OF_S);
+	ck_assert(!is_absent_but_claimed("s", &judgement));
+}
+END_TEST
+
+/* What is not known of a record counts for nobody then. */
+START_TEST(a_distrusted_claim_that_does_not_tell_its_socket_keeps_no_name)
+{
+	struct record record;
+	struct judgement judgement;
+
+	record_of_self(&record, -1);
+	claim_as("s", &record);
+	ck_assert(is_absent_but_claimed("s", &judgement));
+	distrust(FILE_OF_S);
+	ck_assert(!is_absent_but_claimed("s", &judgement));
+}
+END_TEST
+
+START_TEST(a_distrusted_claim_without_a_record_keeps_no_name)
+{
+	struct judgement judgement;
+
+	start(claim_without_socket, "s");
+	write_file(FILE_OF_S, "not a record");
+	ck_assert(is_absent_but_claimed("s", &judgement));
+	distrust(FILE_OF_S);
+	ck_assert(!is_absent_but_claimed("s", &judgement));
+}
+END_TEST
+
+/* ---- a process that forbids itself to ask ---- */
+
+#define LOAD(field)         BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, field))
+#define UNLESS(value, skip) BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, value, 0, skip)
+#define FORBIDDEN           BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM)
+#define ALLOWED             BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)
+
+static void install(struct sock_filter *code, size_t length)
+{
+	const struct sock_fprog program = {.len = (unsigned short)length, .filter = code};
+	struct filter_attempt attempt;
+
+	ck_assert_int_eq(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+	attempt = filter_begin();
+	ck_assert_int_eq(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program), 0);
+	filter_end(attempt, true, &program);
+}
+
+static void forbid_connect(void)
+{
+	struct sock_filter code[] = {LOAD(nr), UNLESS(SYS_connect, 1), FORBIDDEN, ALLOWED};
+
+	install(code, 4);
+}
+
+static void forbid_netlink(void)
+{
+	struct sock_filter code[] = {LOAD(nr), UNLESS(SYS_socket, 3), LOAD(args[0]),
+		UNLESS(AF_NETLINK, 1), FORBIDDEN, ALLOWED};
+
+	if (__BYTE_ORDER__ == __ORDER_BIG_ENDIAN__)
+		code[2].k += 4;
+	install(code, 6);
+}
+
+START_TEST(what_the_filters_keep_us_from_asking_is_unjudged)
+{
+	if (_i == 0)
+		make_stale("s");
+	else
+		start_owner("s", SOCK_STREAM);
+	forbid_connect();
+	forbid_netlink();
+	ck_assert_int_eq(judged("s").whose, UNJUDGED);
+	ck_assert(!is_stale("s"));
+}
+END_TEST
+
+/* It may be our own, and we cannot show it. */
+START_TEST(a_live_socket_is_unjudged_if_the_filters_forbid_the_proofs)
+{
+	start_owner("s", SOCK_STREAM);
+	make_stale("t");
+	forbid_netlink();
+	ck_assert_int_eq(judged("s").whose, UNJUDGED);
+	ck_assert_int_eq(judged("t").whose, NOBODYS); /* connect has told */
+	ck_assert_int_eq(judged("u").whose, ABSENT);
+}
+END_TEST
+
+START_TEST(other_filters_change_no_judgement)
+{
+	start_owner("s", SOCK_STREAM);
+	make_stale("t");
+	forbid_connect();
+	ck_assert_int_eq(judged("s").whose, THEIRS);
+	ck_assert_int_eq(judged("t").whose, NOBODYS); /* sock_diag has told */
+}
+END_TEST
+
 Suite *suite_of_room(void)
 {
 	Suite *suite = suite_create("judge");
@@ -562,7 +722,14 @@ Suite *suite_of_room(void)
 	tcase_add_test(cases, without_descriptors_a_claim_keeps_an_absent_name);
 	tcase_add_test(cases, without_descriptors_nobody_s_is_theirs);
 	tcase_add_test(cases, what_nobody_would_tell_counts_as_live);
+	ADD_ROOT_TEST(cases, a_distrusted_record_makes_no_other_host);
+	ADD_ROOT_TEST(cases, a_distrusted_claim_keeps_an_absent_name_while_its_socket_lives);
+	ADD_ROOT_TEST(cases, a_distrusted_claim_that_does_not_tell_its_socket_keeps_no_name);
+	ADD_ROOT_TEST(cases, a_distrusted_claim_without_a_record_keeps_no_name);
 	cases = suite_cases(suite, "forbidden");
+	tcase_add_loop_test(cases, what_the_filters_keep_us_from_asking_is_unjudged, 0, 2);
+	tcase_add_test(cases, a_live_socket_is_unjudged_if_the_filters_forbid_the_proofs);
+	tcase_add_test(cases, other_filters_change_no_judgement);
 	tcase_add_test(cases, a_claim_in_no_known_network_namespace_keeps_an_absent_name);
 	tcase_add_loop_test(cases, what_changes_while_it_is_judged_is_what_it_is_then, 0, 2);
 	return suite;

@@ -426,6 +426,40 @@ START_TEST(another_namespace_s_connected_datagram_socket_is_live)
 }
 END_TEST
 
+/* sock_diag does not tell; and connect(2) is asked by way of /proc. */
+START_TEST(a_name_in_a_directory_that_is_open_is_asked_by_its_pin)
+{
+	int dir = open(".", O_PATH | O_CLOEXEC);
+	struct pin pin;
+
+	bound("s", SOCK_DGRAM);
+	make_stale("t");
+	forbid(SYS_sendto);
+	ck_assert_int_eq(inode_pin(dir, "s", &pin), 0);
+	ck_assert_int_eq(KEEPS_ERRNO(liveness_of(&pin, dir, "s")), LIVE);
+	ck_assert_int_eq(inode_pin(dir, "t", &pin), 0);
+	ck_assert_int_eq(KEEPS_ERRNO(liveness_of(&pin, dir, "t")), DEAD);
+}
+END_TEST
+
+/* As in a chroot; sock_diag does not tell either. */
+START_TEST(without_proc_the_path_s_word_has_to_do)
+{
+	struct pin pin;
+
+	make_stale("s");
+	bound("t", SOCK_STREAM);
+	ck_assert_int_eq(chroot("."), 0);
+	ck_assert(!exists("/proc"));
+	forbid(SYS_sendto);
+	ck_assert_int_eq(inode_pin(AT_FDCWD, "s", &pin), 0);
+	ck_assert_int_eq(KEEPS_ERRNO(liveness_of(&pin, AT_FDCWD, "s")), DEAD);
+	ck_assert_int_eq(inode_pin(AT_FDCWD, "t", &pin), 0);
+	ck_assert_int_eq(KEEPS_ERRNO(liveness_of(&pin, AT_FDCWD, "t")), LIVE);
+	ck_assert_int_eq(KEEPS_ERRNO(liveness_of(&pin, AT_FDCWD, "s")), UNKNOWN); /* another's */
+}
+END_TEST
+
 Suite *suite_of_room(void)
 {
 	Suite *suite = suite_create("liveness");
@@ -463,5 +497,8 @@ Suite *suite_of_room(void)
 	if (suite_is_root("another_network_namespace_s_socket_is_live"))
 		tcase_add_loop_test(cases, another_network_namespace_s_socket_is_live, 0, TYPES);
 	ADD_ROOT_TEST(cases, another_namespace_s_connected_datagram_socket_is_live);
+	cases = suite_cases(suite, "forbidden");
+	tcase_add_test(cases, a_name_in_a_directory_that_is_open_is_asked_by_its_pin);
+	ADD_ROOT_TEST(cases, without_proc_the_path_s_word_has_to_do);
 	return suite;
 }

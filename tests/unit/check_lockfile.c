@@ -519,6 +519,131 @@ START_TEST(one_s_own_file_in_a_sticky_directory_counts)
 }
 END_TEST
 
+/* What a stranger may plant, and hold for as long as he likes. */
+static void plant_empty(void)
+{
+	write_file("sticky/" FILE_OF_S, "");
+	ck_assert_int_eq(chown("sticky/" FILE_OF_S, STRANGER, STRANGER), 0);
+}
+
+static void plant_fifo(void)
+{
+	ck_assert_int_eq(mkfifo("sticky/" FILE_OF_S, 0666), 0);
+	ck_assert_int_eq(chown("sticky/" FILE_OF_S, STRANGER, STRANGER), 0);
+}
+
+static void plant_directory(void)
+{
+	ck_assert_int_eq(mkdir("sticky/" FILE_OF_S, 0777), 0);
+	ck_assert_int_eq(chown("sticky/" FILE_OF_S, STRANGER, STRANGER), 0);
+}
+
+static void lock_all(const void *path)
+{
+	struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+
+	ck_assert_int_eq(fcntl(open(path, O_RDWR | O_CLOEXEC), F_OFD_SETLK, &lock), 0);
+}
+
+static void plant_locked(void)
+{
+	plant_empty();
+	start(lock_all, "sticky/" FILE_OF_S);
+}
+
+static void make_sticky(void)
+{
+	ck_assert_int_eq(mkdir("sticky", 0777), 0);
+	ck_assert_int_eq(chmod("sticky", 01777), 0);
+}
+
+START_TEST(what_a_stranger_planted_in_a_sticky_directory_is_passed_by)
+{
+	static void (*const plants[])(void) = {
+		plant_empty, plant_fifo, plant_directory, plant_locked};
+	struct lockfile lock = named("sticky/s");
+	struct stat planted, still;
+
+	make_sticky();
+	plants[_i]();
+	ck_assert_int_eq(lstat("sticky/" FILE_OF_S, &planted), 0);
+	ck_assert_int_eq(KEEPS_ERRNO(lockfile_try(&lock)), LOCKFILE_HELD);
+	ck_assert_str_ne(lock.path, "sticky/" FILE_OF_S);
+	ck_assert(!lock.distrusted);
+	ck_assert(exists(lock.path));
+	ck_assert_int_eq(tried_elsewhere("sticky/s"),
+		LOCKFILE_BUSY); /* it is one mutex for all of ours */
+	lockfile_leave(&lock);
+	ck_assert(!exists(lock.path));
+	ck_assert_int_eq(lstat("sticky/" FILE_OF_S, &still), 0);
+	ck_assert_uint_eq(still.st_ino, planted.st_ino);
+}
+END_TEST
+
+#define ALTERNATE "sticky/" FILE_OF_S ".0123456789ab"
+
+/* A crash left one, and a stranger's file that was in its way is gone. */
+START_TEST(of_two_of_ours_in_a_sticky_directory_one_remains)
+{
+	struct lockfile lock = named("sticky/s");
+
+	make_sticky();
+	write_file("sticky/" FILE_OF_S, "");
+	write_file(ALTERNATE, "");
+	ck_assert_int_eq(KEEPS_ERRNO(lockfile_try(&lock)), LOCKFILE_HELD);
+	ck_assert_int_ne(exists("sticky/" FILE_OF_S), exists(ALTERNATE));
+	ck_assert(exists(lock.path));
+	lockfile_leave(&lock);
+	ck_assert(!exists("sticky/" FILE_OF_S));
+	ck_assert(!exists(ALTERNATE));
+}
+END_TEST
+
+static void claim_at(const char *path)
+{
+	struct file_id file;
+
+	ck_assert_int_ge(claimed("sticky/s", &file), 0);
+	ck_assert_int_eq(rename("sticky/" FILE_OF_S, path), 0);
+}
+
+START_TEST(of_two_of_ours_in_a_sticky_directory_the_claimed_one_remains)
+{
+	static const char *const names[] = {"sticky/" FILE_OF_S, ALTERNATE};
+	struct lockfile lock = named("sticky/s");
+	int before;
+
+	make_sticky();
+	claim_at(names[_i]);
+	write_file(names[1 - _i], "");
+	before = open_descriptors();
+	ck_assert_int_eq(KEEPS_ERRNO(lockfile_try(&lock)), LOCKFILE_HELD);
+	ck_assert_str_eq(lock.path, names[_i]);
+	ck_assert(lockfile_claimed(&lock));
+	lockfile_leave(&lock);
+	ck_assert(exists(names[_i]));
+	ck_assert(!exists(names[1 - _i]));
+	ck_assert_int_eq(open_descriptors(), before);
+}
+END_TEST
+
+/* Never wait for one while holding another. */
+START_TEST(of_two_of_ours_in_a_sticky_directory_none_may_be_held)
+{
+	static const char *const names[] = {"sticky/" FILE_OF_S, ALTERNATE};
+	int before;
+
+	make_sticky();
+	write_file("sticky/" FILE_OF_S, "");
+	write_file(ALTERNATE, "");
+	start(lock_all, names[_i]);
+	before = open_descriptors();
+	ck_assert_int_eq(try_for("sticky/s"), LOCKFILE_BUSY);
+	ck_assert(exists(names[_i]));
+	ck_assert_int_eq(open_descriptors(), before);
+}
+END_TEST
+
 /* Where nobody can put one at another's name, whose it is does not matter. */
 START_TEST(a_third_one_s_file_in_a_directory_of_ours_counts)
 {
@@ -609,6 +734,22 @@ START_TEST(what_another_thread_is_at_is_not_held_here)
 		ck_assert_int_eq(pthread_join(threads[i], &held), 0);
 		ck_assert_ptr_null(held);
 	}
+}
+END_TEST
+
+static void take_lease(const void *path)
+{
+	signal(SIGIO, SIG_IGN);
+	ck_assert_int_eq(fcntl(open(path, O_RDWR | O_CLOEXEC), F_SETLEASE, F_WRLCK), 0);
+}
+
+/* The kernel would have an open wait until it breaks the lease: 45 seconds. */
+START_TEST(a_lease_is_not_waited_for)
+{
+	write_file(FILE_OF_S, "");
+	start(take_lease, FILE_OF_S);
+	ck_assert_int_eq(try_for("s"), LOCKFILE_BUSY);
+	ck_assert(exists(FILE_OF_S));
 }
 END_TEST
 
@@ -1449,7 +1590,15 @@ static void add_none(TCase *cases)
 	ADD_ROOT_TEST(cases, a_third_one_s_file_in_a_sticky_directory_does_not_count);
 	ADD_ROOT_TEST(cases, the_directory_owner_s_file_in_a_sticky_directory_counts);
 	ADD_ROOT_TEST(cases, one_s_own_file_in_a_sticky_directory_counts);
+	if (suite_is_root("what_a_stranger_planted_in_a_sticky_directory_is_passed_by"))
+		tcase_add_loop_test(cases,
+			what_a_stranger_planted_in_a_sticky_directory_is_passed_by, 0, 4);
+	tcase_add_test(cases, of_two_of_ours_in_a_sticky_directory_one_remains);
+	tcase_add_loop_test(cases, of_two_of_ours_in_a_sticky_directory_the_claimed_one_remains, 0,
+		2);
+	tcase_add_loop_test(cases, of_two_of_ours_in_a_sticky_directory_none_may_be_held, 0, 2);
 	ADD_ROOT_TEST(cases, a_third_one_s_file_in_a_directory_of_ours_counts);
+	tcase_add_test(cases, a_lease_is_not_waited_for);
 }
 
 static void add_forbidden(TCase *cases)

@@ -377,6 +377,33 @@ START_TEST(sockets_of_one_namespace_tell_the_same_one)
 }
 END_TEST
 
+static int tells_its_user(const void *about)
+{
+	struct record record;
+
+	(void)about;
+	record_of_self(&record, -1);
+	return record.uid == STRANGER ? 0 : 1;
+}
+
+START_TEST(a_record_of_self_tells_the_user)
+{
+	ck_assert_int_eq(as_stranger(tells_its_user, NULL), 0);
+}
+END_TEST
+
+START_TEST(a_record_of_self_tells_of_a_socket_on_descriptor_0)
+{
+	struct record record;
+	int fd = listening("s", SOCK_STREAM);
+
+	ck_assert_int_eq(dup2(fd, 0), 0);
+	record_of_self(&record, 0);
+	ck_assert_uint_ne(record.socket, 0);
+	ck_assert(record_is_of(&record, fd));
+}
+END_TEST
+
 static uint64_t uptime(void)
 {
 	struct timespec now;
@@ -603,6 +630,8 @@ Suite *suite_of_room(void)
 	TCase *self = suite_cases(suite, "self");
 	TCase *forbidden = suite_cases(suite, "forbidden");
 
+	ADD_ROOT_TEST(self, a_record_of_self_tells_the_user);
+	tcase_add_test(self, a_record_of_self_tells_of_a_socket_on_descriptor_0);
 	tcase_add_test(text, a_record_comes_back_as_it_was);
 	tcase_add_test(text, every_field_at_its_widest_fits);
 	tcase_add_test(text, a_name_is_held_or_left);

@@ -1,6 +1,8 @@
 #include <fcntl.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 
 #include "config.h"
@@ -192,6 +194,7 @@ START_TEST(a_mutex_that_cannot_be_had_ends_the_step)
 }
 END_TEST
 
+static pthread_t main_thread;
 static volatile sig_atomic_t handled;
 
 static void handle(int number)
@@ -275,6 +278,125 @@ START_TEST(one_name_twice_is_one_mutex)
 }
 END_TEST
 
+/* ---- whose mutex is waited for ---- */
+
+static void give_away(void)
+{
+	write_file(LOCKFILE_PREFIX "a" LOCKFILE_SUFFIX, "");
+	ck_assert_int_eq(chown(LOCKFILE_PREFIX "a" LOCKFILE_SUFFIX, STRANGER, STRANGER), 0);
+}
+
+/* That of another user who holds it for ever, to keep root waiting. */
+START_TEST(the_mutex_of_a_distrusted_file_is_passed_over)
+{
+	int before;
+	struct step step;
+
+	give_away();
+	start(take_in_child, "a");
+	before = open_descriptors();
+	step = step_on("a", "b");
+	ck_assert(KEEPS_ERRNO(step_enter(&step)));
+	ck_assert(step.without[FROM]);
+	ck_assert(!step.without[TO]);
+	ck_assert_int_eq(step.lock[FROM].fd, -1);
+	ck_assert_int_ge(step.lock[TO].fd, 0);
+	step_leave(&step);
+	step_end(&step);
+	ck_assert(exists(LOCKFILE_PREFIX "a" LOCKFILE_SUFFIX));
+	ck_assert_int_eq(open_descriptors(), before);
+}
+END_TEST
+
+START_TEST(the_mutex_of_a_distrusted_file_is_taken_where_it_is_free)
+{
+	struct step step;
+
+	give_away();
+	step = step_on("a", NULL);
+	ck_assert(step_enter(&step));
+	ck_assert(!step.without[FROM]);
+	ck_assert_int_ge(step.lock[FROM].fd, 0);
+	ck_assert_int_eq(in_child(try_for, "a"), LOCKFILE_BUSY);
+	step_leave(&step);
+	step_end(&step);
+}
+END_TEST
+
+/* ---- while it waits ---- */
+
+static atomic_int directories; /* open, as seen from another thread while the step waits */
+
+static void count_directories(int number)
+{
+	(void)number;
+	atomic_store(&directories, open_descriptors());
+}
+
+static void *interrupt_and_let_go(void *about)
+{
+	usleep(100000);
+	pthread_kill(main_thread, SIGUSR1);
+	usleep(100000);
+	kill(*(const pid_t *)about, SIGKILL);
+	return NULL;
+}
+
+/* A handler may leave by siglongjmp: then nobody would close them. */
+START_TEST(nothing_is_open_while_it_waits)
+{
+	struct sigaction action = {.sa_handler = count_directories};
+	pid_t holder;
+	pthread_t thread;
+	struct step step;
+	int before;
+
+	ck_assert_int_eq(mkdir("d", 0755), 0);
+	holder = start(take_in_child, "d/a");
+	ck_assert_int_eq(sigaction(SIGUSR1, &action, NULL), 0);
+	main_thread = pthread_self();
+	before = open_descriptors();
+	step = step_on("d/a", "d/b");
+	ck_assert_int_eq(pthread_create(&thread, NULL, interrupt_and_let_go, &holder), 0);
+	ck_assert(step_enter(&step));
+	ck_assert_int_eq(atomic_load(&directories), before);
+	ck_assert_int_eq(open_descriptors(), before + 4); /* two directories, two lock files */
+	step_leave(&step);
+	step_end(&step);
+	ck_assert_int_eq(pthread_join(thread, NULL), 0);
+	ck_assert_int_eq(open_descriptors(), before);
+}
+END_TEST
+
+/* Of the asynchronous kind, for the sleep is the kernel's and no cancellation point. */
+static void *cancelled_while_waiting(void *about)
+{
+	struct step step;
+
+	pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, NULL);
+	step = step_on("a", NULL);
+	step_enter(&step);
+	step_end(&step);
+	return about;
+}
+
+START_TEST(a_thread_may_be_cancelled_while_it_waits)
+{
+	int before;
+	pthread_t thread;
+	void *result;
+
+	start(take_in_child, "a");
+	before = open_descriptors();
+	ck_assert_int_eq(pthread_create(&thread, NULL, cancelled_while_waiting, NULL), 0);
+	usleep(100000);
+	ck_assert_int_eq(pthread_cancel(thread), 0);
+	ck_assert_int_eq(pthread_join(thread, &result), 0);
+	ck_assert_ptr_eq(result, PTHREAD_CANCELED);
+	ck_assert_int_eq(open_descriptors(), before);
+}
+END_TEST
+
 Suite *suite_of_room(void)
 {
 	Suite *suite = suite_create("step");
@@ -290,5 +412,9 @@ Suite *suite_of_room(void)
 	tcase_add_test(cases, signals_arrive_while_it_waits);
 	tcase_add_test(cases, two_that_cross_do_not_wait_for_each_other_for_ever);
 	tcase_add_test(cases, one_name_twice_is_one_mutex);
+	ADD_ROOT_TEST(cases, the_mutex_of_a_distrusted_file_is_passed_over);
+	ADD_ROOT_TEST(cases, the_mutex_of_a_distrusted_file_is_taken_where_it_is_free);
+	tcase_add_test(cases, nothing_is_open_while_it_waits);
+	tcase_add_test(cases, a_thread_may_be_cancelled_while_it_waits);
 	return suite;
 }

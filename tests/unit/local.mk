@@ -12,6 +12,7 @@ unit_tests = \
 	tests/unit/check_filesystem \
 	tests/unit/check_filter \
 	tests/unit/check_guard \
+	tests/unit/check_held \
 	tests/unit/check_inode \
 	tests/unit/check_judge \
 	tests/unit/check_kernel \
@@ -22,6 +23,7 @@ unit_tests = \
 	tests/unit/check_record \
 	tests/unit/check_report \
 	tests/unit/check_self \
+	tests/unit/check_shared \
 	tests/unit/check_sockdiag \
 	tests/unit/check_step \
 	tests/unit/check_text
@@ -59,6 +61,8 @@ tests_unit_check_self_CFLAGS = $(unit_cflags)
 tests_unit_check_self_LDADD = $(unit_libs)
 tests_unit_check_guard_CFLAGS = $(unit_cflags)
 tests_unit_check_guard_LDADD = $(unit_libs)
+tests_unit_check_held_CFLAGS = $(unit_cflags)
+tests_unit_check_held_LDADD = $(unit_libs)
 tests_unit_check_inode_CFLAGS = $(unit_cflags)
 tests_unit_check_inode_LDADD = $(unit_libs)
 tests_unit_check_judge_CFLAGS = $(unit_cflags)
@@ -77,6 +81,8 @@ tests_unit_check_record_CFLAGS = $(unit_cflags)
 tests_unit_check_record_LDADD = $(unit_libs)
 tests_unit_check_report_CFLAGS = $(unit_cflags)
 tests_unit_check_report_LDADD = $(unit_libs)
+tests_unit_check_shared_CFLAGS = $(unit_cflags)
+tests_unit_check_shared_LDADD = $(unit_libs)
 tests_unit_check_sockdiag_CFLAGS = $(unit_cflags)
 tests_unit_check_sockdiag_LDADD = $(unit_libs)
 tests_unit_check_step_CFLAGS = $(unit_cflags)
