@@ -16,7 +16,8 @@ static char path[LOCKFILE_PATH];
 static bool finds_beside(const char *plain, const struct file_id *except)
 {
 	strcpy(path, plain);
-	return KEEPS_ERRNO(shared_find(AT_FDCWD, path, strlen(plain), except));
+	return KEEPS_ERRNO(shared_find(AT_FDCWD, path, strlen(plain), lockfile_counts, except) ==
+			   SHARED_FOUND);
 }
 
 static bool finds(void)
@@ -136,7 +137,8 @@ START_TEST(the_path_may_be_an_alternate_already)
 {
 	write_file(ALTERNATE, "");
 	strcpy(path, ANOTHER);
-	ck_assert(shared_find(AT_FDCWD, path, strlen(PLAIN), NULL));
+	ck_assert(shared_find(AT_FDCWD, path, strlen(PLAIN), lockfile_counts, NULL) ==
+		  SHARED_FOUND);
 	ck_assert_str_eq(path, ALTERNATE);
 }
 END_TEST
@@ -167,7 +169,8 @@ START_TEST(a_path_starts_from_its_directory)
 	write_file("d/" ALTERNATE, "");
 	dir = open("d", O_PATH | O_CLOEXEC);
 	strcpy(path, PLAIN);
-	ck_assert(KEEPS_ERRNO(shared_find(dir, path, strlen(PLAIN), NULL)));
+	ck_assert(KEEPS_ERRNO(shared_find(dir, path, strlen(PLAIN), lockfile_counts, NULL) ==
+			      SHARED_FOUND));
 	ck_assert_str_eq(path, ALTERNATE);
 }
 END_TEST
