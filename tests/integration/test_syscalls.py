@@ -6,7 +6,11 @@ below is what was reached: it may be lowered, and must not creep up again.
 
 import errno
 import os
+import re
+import shutil
+import subprocess
 import sys
+import unittest
 
 import harness
 from actor import Actor, SocketCase
@@ -124,6 +128,85 @@ class Price(SocketCase):
         empty = tally.of_start(self.dir, env, EMPTY)
         self.assertLessEqual(with_guard.total() - empty.total(), AT_START,
                              f"{with_guard} for {empty}")
+
+
+# Calls of every kind on sockets of its own and of a rival's.
+BUSY = """
+import os, socket, sys
+rival, claimed = sys.argv[1:]
+try:
+    os.open("here the calls begin", os.O_RDONLY)
+except OSError:
+    pass
+stale = socket.socket(socket.AF_UNIX)
+stale.bind("stale")
+stale.close()
+again = socket.socket(socket.AF_UNIX)
+again.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+try:
+    again.bind("stale")
+except OSError:
+    pass
+own = socket.socket(socket.AF_UNIX)
+own.bind("own")
+os.link("own", "other")
+os.rename("other", "another")
+def expect_refusal(act):
+    try:
+        act()
+    except OSError as error:
+        print(error.errno)
+    else:
+        print(0)
+expect_refusal(lambda: os.unlink(rival))
+expect_refusal(lambda: os.rename("own", rival))
+expect_refusal(lambda: socket.socket(socket.AF_UNIX).bind(claimed))
+os.unlink("another")
+if os.path.exists("own"):  # the guard refused the rename
+    os.unlink("own")
+"""
+
+DESCRIPTORS = "open,openat,openat2,socket,accept,accept4,dup,dup2,dup3,fcntl,pipe,pipe2,memfd_create"
+MAKES_ONE = re.compile(r"^\d*\s*(?!fcntl)\w+\(|F_DUPFD")
+
+
+@unittest.skipUnless(shutil.which("strace"), "strace is not installed")
+class CloseOnExec(SocketCase):
+    """A program that is started meanwhile inherits none of the guard's descriptors."""
+
+    def trace(self, guard):
+        """The calls that made a descriptor, and the errnos of the refused ones."""
+        log = os.path.join(self.dir, "strace")
+        rival = Actor(self, guard=True)
+        rival.serve(self.path)
+        claimant = Actor(self, guard=True)
+        claimed = os.path.join(self.dir, "claimed")
+        claimant.serve(claimed)
+        os.unlink(claimed)
+        env = harness.environment(guard)
+        preload = [f"-ELD_PRELOAD={env.pop('LD_PRELOAD')}"] if guard else []
+        work = os.path.join(self.dir, "work")
+        os.mkdir(work)
+        done = subprocess.run(
+            ["strace", "-o", log, "-e", "trace=" + DESCRIPTORS, *preload,
+             sys.executable, "-c", BUSY, self.path, claimed],
+            env=env, cwd=work, stdout=subprocess.PIPE, text=True, check=True)
+        with open(log) as lines:
+            calls = lines.read().split("here the calls begin", 1)[1].splitlines()[1:]
+        made = [call for call in calls if MAKES_ONE.search(call) and " = -1 " not in call]
+        return made, [int(number) for number in done.stdout.split()]
+
+    def test_every_descriptor_of_the_guard_is_close_on_exec(self):
+        made, errnos = self.trace(guard=True)
+        self.assertEqual(errnos, [errno.EADDRINUSE] * 3)
+        for kind in ("O_PATH", "sockguard", "SOCK_DGRAM", "AF_NETLINK", "F_DUPFD", "boot_id"):
+            self.assertTrue(any(kind in call for call in made), f"{kind} in {made}")
+        self.assertEqual([call for call in made if "CLOEXEC" not in call], [])
+
+    def test_without_the_guard_there_are_none_of_these(self):
+        made, errnos = self.trace(guard=False)
+        self.assertEqual(errnos, [0, 0, 0])
+        self.assertFalse(any("sockguard" in call or "NETLINK" in call for call in made), made)
 
 
 if __name__ == "__main__":

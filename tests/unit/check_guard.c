@@ -1697,18 +1697,6 @@ START_TEST(an_own_name_replaces_a_file)
 }
 END_TEST
 
-/* 0 is a descriptor like any. */
-START_TEST(an_own_name_is_exchanged_with_a_file_without_stdin)
-{
-	guarded("s");
-	write_file("file", "");
-	close(STDIN_FILENO);
-	ASSERT_WORKS(g_rename_with("file", "s", RENAME_EXCHANGE));
-	ck_assert(is_served("file") && is_claimed("file"));
-	ck_assert(!exists(FILE_OF("s")));
-}
-END_TEST
-
 START_TEST(the_claim_on_a_replaced_name_is_given_up)
 {
 	int before = open_descriptors();
@@ -2060,7 +2048,6 @@ static void add_rename(TCase *cases)
 	tcase_add_test(cases, a_name_that_stays_is_not_left);
 	tcase_add_test(cases, both_names_are_left_while_one_replaces_the_other);
 	tcase_add_test(cases, an_own_name_replaces_a_file);
-	tcase_add_test(cases, an_own_name_is_exchanged_with_a_file_without_stdin);
 	tcase_add_test(cases, the_claim_on_a_replaced_name_is_given_up);
 	tcase_add_test(cases, files_and_directories_are_libc_s_to_rename);
 }

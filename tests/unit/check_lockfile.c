@@ -1387,6 +1387,28 @@ START_TEST(a_claimed_file_moves_with_its_name)
 END_TEST
 
 /* Whose claim was on the file it takes the place of: it is void. */
+/* 0 is a descriptor like any, in a program that closed its standard input. */
+START_TEST(a_lock_file_on_descriptor_0_moves_and_is_moved_onto)
+{
+	struct lockfile a = named("a");
+	struct lockfile b;
+
+	ck_assert_int_ge(claimed("a", NULL), 0);
+	close(STDIN_FILENO);
+	if (_i == 0)
+		a = taken("a");
+	b = taken("b");
+	if (_i == 1)
+		a = taken("a");
+	ck_assert_int_eq(_i == 0 ? a.fd : b.fd, STDIN_FILENO);
+	ck_assert(KEEPS_ERRNO(lockfile_move(&a, &b)));
+	lockfile_leave(&a);
+	lockfile_leave(&b);
+	ck_assert(is_claimed("b"));
+	ck_assert(!exists(LOCKFILE_PREFIX "a" LOCKFILE_SUFFIX));
+}
+END_TEST
+
 START_TEST(a_move_voids_the_claims_on_its_target)
 {
 	struct file_id file;
@@ -1652,6 +1674,7 @@ static void add_borrowing_and_moving(TCase *cases)
 	tcase_add_test(cases, unclaiming_gives_a_borrowed_mutex_back);
 	tcase_add_test(cases, trying_after_borrowing_is_trying);
 	tcase_add_test(cases, a_claimed_file_moves_with_its_name);
+	tcase_add_loop_test(cases, a_lock_file_on_descriptor_0_moves_and_is_moved_onto, 0, 2);
 	tcase_add_test(cases, a_move_voids_the_claims_on_its_target);
 	tcase_add_test(cases, a_new_file_at_a_moved_name_is_let_be);
 	tcase_add_test(cases, what_nobody_claims_is_not_moved);
