@@ -98,8 +98,7 @@ static bool answered_unseen(const struct call *call, int saved, int *result)
 {
 	int looked = errno;
 	bool unusable = looked == EFAULT || looked == ENOTDIR || looked == ENAMETOOLONG ||
-			looked == ELOOP || /* for anybody */
-			kernel_is_forbidden(looked);
+			looked == ELOOP; /* for anybody */
 	size_t length = unusable ? 0 : strlen(call->path);
 
 	errno = saved;
