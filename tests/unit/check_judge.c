@@ -668,6 +668,21 @@ START_TEST(what_the_filters_keep_us_from_asking_is_unjudged)
 }
 END_TEST
 
+/* Although it might show what is its own. */
+START_TEST(with_filters_what_nobody_would_tell_is_unjudged)
+{
+	struct judgement judgement;
+
+	make_stale("s");
+	forbid_connect();
+	lockfile_name(&lock, AT_FDCWD, "s");
+	lock.file = (struct file_id){0};
+	use_up_descriptors();
+	KEEPS_ERRNO_VOID(judge(AT("s"), &lock, &judgement));
+	ck_assert_int_eq(judgement.whose, UNJUDGED);
+}
+END_TEST
+
 /* It may be our own, and we cannot show it. */
 START_TEST(a_live_socket_is_unjudged_if_the_filters_forbid_the_proofs)
 {
@@ -729,6 +744,7 @@ Suite *suite_of_room(void)
 	cases = suite_cases(suite, "forbidden");
 	tcase_add_loop_test(cases, what_the_filters_keep_us_from_asking_is_unjudged, 0, 2);
 	tcase_add_test(cases, a_live_socket_is_unjudged_if_the_filters_forbid_the_proofs);
+	tcase_add_test(cases, with_filters_what_nobody_would_tell_is_unjudged);
 	tcase_add_test(cases, other_filters_change_no_judgement);
 	tcase_add_test(cases, a_claim_in_no_known_network_namespace_keeps_an_absent_name);
 	tcase_add_loop_test(cases, what_changes_while_it_is_judged_is_what_it_is_then, 0, 2);
