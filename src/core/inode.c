@@ -13,9 +13,10 @@ bool file_same(const struct file_id *a, const struct file_id *b)
 
 bool inode_same(const struct inode *a, const struct inode *b)
 {
+	bool handles = a->handle != 0 && b->handle != 0;
 	bool told = (a->born_sec || a->born_nsec) && (b->born_sec || b->born_nsec);
 
-	return file_same(&a->file, &b->file) &&
+	return file_same(&a->file, &b->file) && (!handles || a->handle == b->handle) &&
 	       (!told || (a->born_sec == b->born_sec && a->born_nsec == b->born_nsec));
 }
 
@@ -44,6 +45,9 @@ static int identify(int dirfd, const char *path, int flags, struct inode *inode)
 	inode->file = file_of(&file);
 	inode->born_sec = file.born_sec;
 	inode->born_nsec = file.born_nsec;
+	inode->handle = 0;
+	if (S_ISSOCK(file.mode) && file.born_sec == 0 && file.born_nsec == 0)
+		inode->handle = kernel_handle(dirfd, path, flags);
 	errno = S_ISSOCK(file.mode) ? saved : ENOTSOCK;
 	return S_ISSOCK(file.mode) ? 0 : -1;
 }
@@ -52,6 +56,12 @@ int inode_identify(int dirfd, const char *path, struct inode *inode)
 {
 	*inode = (struct inode){0};
 	return identify(dirfd, path, AT_SYMLINK_NOFOLLOW, inode);
+}
+
+int inode_of_descriptor(int fd, struct inode *inode)
+{
+	*inode = (struct inode){0};
+	return identify(fd, "", AT_EMPTY_PATH, inode);
 }
 
 int inode_pin(int dirfd, const char *path, struct pin *pin)

@@ -26,6 +26,11 @@ struct inode {
 	struct file_id file;
 	int64_t born_sec;
 	uint32_t born_nsec;
+	/*
+	 * Where no birth time is told, as by FUSE, which may use the number of a socket again while
+	 * that lives: a digest of the file handle, name_to_handle_at(2). 0: not known.
+	 */
+	uint64_t handle;
 };
 
 /* What a name leads to at this moment. */
@@ -75,6 +80,9 @@ int inode_identify(int dirfd, const char *path, struct inode *inode);
  * ENOTSOCK where it leads to something else, otherwise as openat(2) or statx(2) have it.
  */
 int inode_pin(int dirfd, const char *path, struct pin *pin);
+
+/* The same of an open descriptor. */
+int inode_of_descriptor(int fd, struct inode *inode);
 
 /* Leaves errno alone. */
 void inode_unpin(struct pin *pin);

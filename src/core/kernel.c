@@ -231,6 +231,24 @@ int kernel_fstatfs(int fd, uint32_t *type)
 	return result;
 }
 
+uint64_t kernel_handle(int dirfd, const char *path, int flags)
+{
+	struct {
+		uint32_t size;
+		int32_t type;
+		unsigned char bytes[128]; /* MAX_HANDLE_SZ */
+	} handle = {.size = sizeof(handle.bytes)};
+	int mount;
+	uint64_t digest = UINT64_C(0xcbf29ce484222325); /* FNV-1a */
+
+	if (CALL(SYS_name_to_handle_at, INT(dirfd), POINTER(path), POINTER(&handle),
+		    POINTER(&mount), INT(flags & AT_EMPTY_PATH)) != 0)
+		return 0;
+	for (uint32_t i = 0; i < handle.size; i++)
+		digest = (digest ^ handle.bytes[i]) * UINT64_C(0x100000001b3);
+	return digest;
+}
+
 /* ---- files ---- */
 
 int kernel_open(int dirfd, const char *path, int flags, unsigned int mode)

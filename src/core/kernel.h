@@ -71,6 +71,12 @@ int kernel_statx_mount(int dirfd, const char *path, int flags, struct kernel_mou
 /* fstatfs(2): the type of the file system alone, in the 32 bits of linux/magic.h. */
 int kernel_fstatfs(int fd, uint32_t *type);
 
+/*
+ * A digest of the file handle, name_to_handle_at(2): the same for the same file alone, even if its
+ * number is used again. 0 where the file system has none or it is not permitted.
+ */
+uint64_t kernel_handle(int dirfd, const char *path, int flags);
+
 /* Files. The flags are libc's, which are the kernel's; descriptors are always close-on-exec. */
 int kernel_open(int dirfd, const char *path, int flags, unsigned int mode);
 void kernel_close(int fd); /* leaves errno alone: nobody could do anything about a failure */

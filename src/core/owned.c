@@ -460,11 +460,11 @@ static bool is_socket_of(int fd, const struct sockaddr_un *address, const struct
 	enum recorded recorded;
 
 	if (file >= 0) {
-		struct file_id bound = {0};
-		if (kernel_fstat(file, &found) == 0)
-			bound = file_of(&found);
+		struct inode bound;
+		bool same =
+			inode_of_descriptor(file, &bound) == 0 && inode_same(&bound, &pin->inode);
 		kernel_close(file);
-		return file_same(&bound, &pin->inode.file);
+		return same;
 	}
 	if (kernel_fstat(fd, &found) != 0)
 		return false;
