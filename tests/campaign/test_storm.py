@@ -7,6 +7,7 @@
 import os
 import re
 import subprocess
+import tempfile
 import unittest
 
 from injection import harness
@@ -20,7 +21,9 @@ class Campaign(harness.Case):
     def storm(self, seconds, *words):
         if SEED:
             words += ("--seed", SEED)
-        run = subprocess.run([STORM, "--seconds", str(seconds), "--directory", self.dir, *words],
+        directory = tempfile.mkdtemp(dir=self.dir)
+        os.chmod(directory, 0o755)
+        run = subprocess.run([STORM, "--seconds", str(seconds), "--directory", directory, *words],
                              capture_output=True, text=True, timeout=seconds + 60,
                              env=harness.environment(False))
         for line in run.stdout.splitlines():
@@ -53,6 +56,15 @@ class Hostile(Campaign):
     SECONDS = max(SECONDS // 2, 1)
     FAILURES = ("thefts", "false alarms", "waits too long", "surprises", "crashes", "litter")
 
+    def find(self, failures, *words):
+        """One of these within a few storms: races do not come at every time."""
+        for _ in range(4):
+            _, counts = self.storm(self.SECONDS, "--hostile", *words, "--library",
+                                   harness.LIBRARY)
+            if any(counts[name] for name in failures):
+                return
+        self.fail(f"no {' or '.join(failures)}")
+
     def test_guarded(self):
         """guarded: no theft, no refusal without a rival, no wait above a second"""
         run, counts = self.storm(self.SECONDS, "--hostile", "--library", harness.LIBRARY)
@@ -68,15 +80,11 @@ class Hostile(Campaign):
 
     def test_blind(self):
         """guarded, but with a filter that keeps them from finding their lock files: thefts"""
-        _, counts = self.storm(self.SECONDS, "--hostile", "--blind",
-                               "--library", harness.LIBRARY)
-        self.assertGreater(counts["thefts"], 0)
+        self.find(("thefts",), "--blind")
 
     def test_trusted(self):
         """guarded, and the neighbour is root: his locks are waited for"""
-        _, counts = self.storm(self.SECONDS, "--hostile", "--trusted",
-                               "--library", harness.LIBRARY)
-        self.assertGreater(counts["waits too long"] + counts["false alarms"], 0)
+        self.find(("waits too long", "false alarms"), "--trusted")
 
 
 if __name__ == "__main__":

@@ -380,7 +380,30 @@ class Settings(SocketCase):
         rival.close(2)
         self.assert_heard(rival)
 
+    # An empty piece of a list
+
+    def test_an_empty_pattern_matches_nothing(self):
+        """The others in the list count."""
+        self.assertUnprotected(self.rival(IGNORE=f":/nowhere::{self.path}:"))
+
+    def test_an_empty_pattern_protects_nothing_else(self):
+        self.assertUnprotected(self.rival(ONLY="/nowhere/*:"))
+
     # SOCKGUARD_DEBUG
+
+    def test_debug_says_what_became_of_a_bind(self):
+        rival = self.rival(DEBUG="1")
+        self.assertEqual(rival.bind(rival.socket("stream"), self.path), errno.EADDRINUSE)
+        self.assertIn(f'bind("{self.path}") failed as without the guard: the path exists',
+                      rival.said())
+
+    def test_debug_tells_ignored_paths(self):
+        rival = self.rival(DEBUG="1", IGNORE=self.path)
+        self.assertEqual(rival.unlink(self.path), 0)
+        self.assertEqual(rival.bind(rival.socket("stream"), self.path), 0)
+        said = rival.said()
+        for verb in ("unlink", "bind"):
+            self.assertIn(f'{verb}("{self.path}") left to libc: a setting ignores the path', said)
 
     def test_debug(self):
         rival = self.rival(DEBUG="1")
