@@ -327,10 +327,23 @@ END_TEST
 
 static atomic_int directories; /* open, as seen from another thread while the step waits */
 
+/* In a handler: without opendir, which allocates. */
+static int count_descriptors(void)
+{
+	int count = 0;
+
+	for (int fd = 0; fd < 1024; fd++)
+		count += fcntl(fd, F_GETFD) >= 0;
+	return count;
+}
+
 static void count_directories(int number)
 {
+	int saved = errno;
+
 	(void)number;
-	atomic_store(&directories, open_descriptors());
+	atomic_store(&directories, count_descriptors());
+	errno = saved;
 }
 
 static void *interrupt_and_let_go(void *about)
@@ -355,16 +368,16 @@ START_TEST(nothing_is_open_while_it_waits)
 	holder = start(take_in_child, "d/a");
 	ck_assert_int_eq(sigaction(SIGUSR1, &action, NULL), 0);
 	main_thread = pthread_self();
-	before = open_descriptors();
+	before = count_descriptors();
 	step = step_on("d/a", "d/b");
 	ck_assert_int_eq(pthread_create(&thread, NULL, interrupt_and_let_go, &holder), 0);
 	ck_assert(step_enter(&step));
 	ck_assert_int_eq(atomic_load(&directories), before);
-	ck_assert_int_eq(open_descriptors(), before + 4); /* two directories, two lock files */
+	ck_assert_int_eq(count_descriptors(), before + 4); /* two directories, two lock files */
 	step_leave(&step);
 	step_end(&step);
 	ck_assert_int_eq(pthread_join(thread, NULL), 0);
-	ck_assert_int_eq(open_descriptors(), before);
+	ck_assert_int_eq(count_descriptors(), before);
 }
 END_TEST
 
