@@ -243,6 +243,11 @@ EXPORT int prctl(int option, ...)
 	return result;
 }
 
+#if defined(__GLIBC__) && __SIZEOF_POINTER__ == 4
+/* What prctl is for 32-bit programs that are compiled with 64 bits of time. */
+EXPORT int __prctl_time64(int option, ...) __attribute__((alias("prctl")));
+#endif
+
 /* The filter that a call by number installs: NULL for none, or strict mode. */
 static bool is_filter_call(long number, const long *words, const struct sock_fprog **program)
 {

@@ -63,7 +63,7 @@ class Versions(SocketCase):
         """Or the case above would show nothing."""
         versions = dict(needed_symbols(harness.LIBRARY))
         self.assertIn("dlsym", versions)
-        self.assertTrue(all(versions[name] for name in ("close", "socket", "syscall")), versions)
+        self.assertTrue(all(versions[name] for name in ("sigprocmask", "getauxval")), versions)
 
 
 class Names(SocketCase):
@@ -74,12 +74,13 @@ class Names(SocketCase):
         return {line.split()[-1].split("@")[0] for line in lines}
 
     def test_no_wrapped_name_has_a_variant(self):
-        """As open has open64 and stat has __stat64_time64; which libc itself would call."""
+        """As open has open64 and stat has __stat64_time64; none but those that are exported too."""
         exported = self.exported()
         self.assertTrue({"open64", *WRAPPED} <= exported)
         variants = [name for name in exported for wrapped in WRAPPED
                     if re.fullmatch(rf"_*{wrapped}_?(64|_?time64|64_time64|_chk|_2)", name)]
-        self.assertEqual(variants, [])
+        ours = output("nm", "-D", "--defined-only", harness.LIBRARY).split()
+        self.assertEqual([name for name in variants if name not in ours], [])
 
 
 class Widths(SocketCase):
