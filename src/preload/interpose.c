@@ -245,7 +245,7 @@ EXPORT int prctl(int option, ...)
 
 #if defined(__GLIBC__) && __SIZEOF_POINTER__ == 4
 /* What prctl is for 32-bit programs that are compiled with 64 bits of time. */
-EXPORT int __prctl_time64(int option, ...) __attribute__((alias("prctl")));
+EXPORT int __prctl_time64(int option, ...) __attribute__((alias("prctl"), leaf, nothrow));
 #endif
 
 /* The filter that a call by number installs: NULL for none, or strict mode. */
