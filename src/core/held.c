@@ -66,11 +66,13 @@ bool held_here(const struct file_id *file)
 	for (size_t i = 0; i < HELD && !here; i++) {
 		int fd = atomic_load(&held[i].fd) - 1;
 		struct kernel_file found;
+		struct file_id there;
 
 		if (fd < 0 || atomic_load(&held[i].thread) != this_thread() ||
 			kernel_fstat(fd, &found) != 0)
 			continue;
-		here = found.dev == file->dev && found.ino == file->ino;
+		there = file_of(&found);
+		here = file_same(&there, file);
 	}
 	errno = saved;
 	return here;

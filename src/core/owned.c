@@ -541,7 +541,7 @@ bool owned_is_recorded(struct record *record)
 
 	for (unsigned int i = 0; i < SLOTS && !ours && record->cookie != 0; i++)
 		ours = read_slot(slot_at(0, i), &name, &turn) && name.cookie == record->cookie;
-	ours = ours || each_descriptor(is_recorded_as, record);
+	ours = ours || caller->each_descriptor(is_recorded_as, record);
 	errno = saved;
 	return ours;
 }

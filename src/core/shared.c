@@ -31,11 +31,13 @@ struct wanted {
 /* Is it what path leads to now? */
 static bool is_there(const struct wanted *wanted)
 {
-	const struct file_id *except = wanted->except;
 	struct kernel_file found;
+	struct file_id there;
 
-	return inode_look(wanted->dirfd, wanted->path, &found) == 0 && wanted->counts(&found) &&
-	       !(except && found.dev == except->dev && found.ino == except->ino);
+	if (inode_look(wanted->dirfd, wanted->path, &found) != 0 || !wanted->counts(&found))
+		return false;
+	there = file_of(&found);
+	return !(wanted->except && file_same(&there, wanted->except));
 }
 
 /* An entry of the directory: is it an alternate that counts? */
