@@ -46,13 +46,13 @@ sockguard_SOURCES = \
 	src/command/check.c \
 	src/command/clean.c \
 	src/command/command.c src/command/command.h \
-	src/command/entry.c src/command/entry.h \
+	src/command/socketpath.c src/command/socketpath.h \
 	src/command/escape.c src/command/escape.h \
 	src/command/holders.c src/command/holders.h \
 	src/command/json.c src/command/json.h \
 	src/command/library.c src/command/library.h \
 	src/command/main.c \
-	src/command/names.c src/command/names.h \
+	src/command/entries.c src/command/entries.h \
 	src/command/process.c src/command/process.h \
 	src/command/program.c src/command/program.h \
 	src/command/run.c \
@@ -73,7 +73,7 @@ endif
 
 # What guards by system call. It knows the rules by libcore, and nothing of the library.
 supervise_sources = \
-	src/supervise/look.c src/supervise/look.h \
+	src/supervise/classify.c src/supervise/classify.h \
 	src/supervise/notify.c src/supervise/notify.h \
 	src/supervise/proxy.c src/supervise/proxy.h \
 	src/supervise/request.c src/supervise/request.h \

@@ -26,7 +26,7 @@
 #include "kernel.h"
 #include "liveness.h"
 #include "lockfile.h"
-#include "names.h"
+#include "entries.h"
 
 static const char help[] =
 	"Usage: sockguard clean [--dry-run] [--verbose] PATH|DIR...\n"

@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 #include "command.h"
-#include "entry.h"
+#include "socketpath.h"
 #include "json.h"
 #include "lockfile.h"
 #include "process.h"

@@ -14,7 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "look.h"
+#include "classify.h"
 #include "notify.h"
 #include "request.h"
 #include "target.h"

@@ -27,9 +27,9 @@ tests_context_jumped_SOURCES = tests/context/jumped.c $(context_common)
 tests_context_jumped_LDFLAGS = $(AM_LDFLAGS) -pthread
 
 # Another preloaded library, that wraps the same calls.
-check_LTLIBRARIES += tests/context/libneighbour.la
-tests_context_libneighbour_la_SOURCES = tests/context/neighbour.c
-tests_context_libneighbour_la_LDFLAGS = \
+check_LTLIBRARIES += tests/context/libwrapper.la
+tests_context_libwrapper_la_SOURCES = tests/context/wrapper.c
+tests_context_libwrapper_la_LDFLAGS = \
 	$(AM_LDFLAGS) -module -avoid-version -shared -rpath /nowhere
 
 CONTEXTS = \

@@ -10,7 +10,7 @@ import textwrap
 import harness
 from actor import Actor, SocketCase, needs_root
 
-NEIGHBOUR = os.path.join(harness.BUILD, "tests", "context", ".libs", "libneighbour.so")
+NEIGHBOUR = os.path.join(harness.BUILD, "tests", "context", ".libs", "libwrapper.so")
 
 
 class Neighbours:

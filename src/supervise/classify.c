@@ -1,4 +1,4 @@
-#include "look.h"
+#include "classify.h"
 
 #include <errno.h>
 #include <fcntl.h>

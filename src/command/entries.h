@@ -2,8 +2,8 @@
  * names: what directories hold. A directory may have a million entries, and many of the sockets we
  * look at may have been bound there: so each is read once.
  */
-#ifndef NAMES_H
-#define NAMES_H
+#ifndef ENTRIES_H
+#define ENTRIES_H
 
 #include <stdbool.h>
 #include <stddef.h>

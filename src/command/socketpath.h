@@ -1,14 +1,14 @@
 /*
  * entry: what is known of one socket path: its state, its socket, and its lock file.
  */
-#ifndef ENTRY_H
-#define ENTRY_H
+#ifndef SOCKETPATH_H
+#define SOCKETPATH_H
 
 #include <stdbool.h>
 #include <time.h>
 
 #include "holders.h"
-#include "names.h"
+#include "entries.h"
 #include "record.h"
 #include "sockets.h"
 

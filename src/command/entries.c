@@ -1,4 +1,4 @@
-#include "names.h"
+#include "entries.h"
 
 #include <dirent.h>
 #include <errno.h>

@@ -1,4 +1,4 @@
-#include "entry.h"
+#include "socketpath.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -4,8 +4,8 @@
  * Almost none is, and those must cost little: they are told apart here by a look at the names, with
  * the supervisor's own rights and without a process of their own.
  */
-#ifndef LOOK_H
-#define LOOK_H
+#ifndef CLASSIFY_H
+#define CLASSIFY_H
 
 #include "request.h"
 
