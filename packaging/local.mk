@@ -13,4 +13,5 @@ EXTRA_DIST += \
 	debian/tests/control \
 	debian/tests/smoke \
 	packaging/libsockguard.rpmlintrc \
-	packaging/libsockguard.spec
+	packaging/libsockguard.spec \
+	packaging/loader.sh

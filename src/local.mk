@@ -95,3 +95,11 @@ EXTRA_DIST += docs/check.schema.json docs/status.schema.json
 preloadexecdir = $(libdir)
 preloadexec_SCRIPTS = .libs/libsockguard.so
 .libs/libsockguard.so: libsockguard.la
+
+# The loader must find LD_PRELOAD=libsockguard.so, which names no directory.
+install-exec-hook:
+	@test -n "$(DESTDIR)" || \
+		$(SHELL) '$(srcdir)/packaging/loader.sh' install $(SG_LIBC) '$(libdir)'
+uninstall-hook:
+	@test -n "$(DESTDIR)" || \
+		$(SHELL) '$(srcdir)/packaging/loader.sh' uninstall $(SG_LIBC) '$(libdir)'
