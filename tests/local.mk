@@ -6,7 +6,7 @@ PY_LOG_COMPILER = $(PYTHON3)
 AM_PY_LOG_FLAGS = -B
 AM_TESTS_ENVIRONMENT = SOCKGUARD_BUILD='$(abs_top_builddir)'; export SOCKGUARD_BUILD;
 TESTS =
-EXTRA_DIST += tests/integration/harness.py tests/lockname.py
+EXTRA_DIST += tests/integration/harness.py tests/explained.py tests/lockname.py
 
 include tests/unit/local.mk
 include tests/integration/local.mk
@@ -15,6 +15,7 @@ include tests/campaign/local.mk
 include tests/machine/local.mk
 include tests/matrix/local.mk
 include tests/coverage/local.mk
+include tests/mutate/local.mk
 include tests/model/local.mk
 include tests/transparency/local.mk
 include tests/bench/local.mk

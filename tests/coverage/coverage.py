@@ -1,18 +1,18 @@
-"""Reads what llvm-cov exports: prints each file's coverage, and every branch never taken.
+"""Reads the output of llvm-cov export. Prints each file's coverage, and every branch never taken.
 
 usage: coverage.py EXPORT SOURCE EXPLAINED
 
-EXPORT is of llvm-cov export -format=text, SOURCE the directory the names are told from. EXPLAINED
-says why a branch is never taken: an entry is a line
+EXPORT is the output of llvm-cov export -format=text. File names are relative to SOURCE. EXPLAINED
+gives the reason why a branch is never taken. An entry is a line
 
-    FILE FUNCTION: CONDITION is true|false|never asked
+    FILE FUNCTION: CONDITION is true|false|never evaluated
 
 or "case LABEL: is never taken", or "FUNCTION is never called", and below it, indented, the reason.
-Names and text, and no line numbers: those change with every edit. Of a branch that only a race takes
-the line ends in "(a race)": at times it is taken.
+An entry has no line numbers, because these change with every edit. If only a race takes the branch,
+the line ends with "(a race)", and the branch may be taken.
 
-The exit status is 1 where a branch is neither taken nor explained, or an explanation is of one that
-is taken, or there no more.
+The exit status is 1 if a branch is neither taken nor explained, or if an explained branch is taken
+or does not exist any more.
 """
 
 import json
@@ -20,9 +20,12 @@ import os
 import re
 import sys
 
+sys.path.insert(1, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+from explained import read_explanations  # noqa: E402
+
 
 class Source:
-    """A file of the program, and where its functions lie."""
+    """A source file, and the positions of its functions."""
 
     def __init__(self, path, name):
         self.name = name
@@ -31,64 +34,63 @@ class Source:
         self._functions = []
 
     def add_function(self, name, first, last):
-        """Lines first to last are this function's."""
+        """Adds a function that extends from line first to line last."""
         self._functions.append((first, last, name))
 
     def function(self, line):
-        """The name of the function this line is in."""
+        """Returns the name of the function that contains the line."""
         return next(name for first, last, name in self._functions if first <= line <= last)
 
     def before(self, line, column):
-        """What stands on the line before the column."""
+        """Returns the text on the line before the column."""
         return self._lines[line - 1][:column - 1]
 
     def text(self, line, column, last_line, last_column):
-        """What stands there, on one line."""
+        """Returns the text between the two positions, joined into one line."""
         lines = self._lines[line - 1:last_line]
         lines[-1] = lines[-1][:last_column - 1]
         lines[0] = lines[0][column - 1:]
         return re.sub(r"\s+", " ", " ".join(lines)).strip()
 
 
-RACE = " (a race)"
-
-
 class Branch:
-    """A condition, with how often it was true and false in all runs together."""
+    """A condition, and how often it was true and false in all programs."""
 
     def __init__(self, source, place):
         self._source, self._place = source, place
         self.line = place[0]
         self.true = self.false = 0
 
-    def saw(self, true, false):
-        """Adds what one program did."""
+    def add(self, true, false):
+        """Adds the counts of one program."""
         self.true, self.false = max(self.true, true), max(self.false, false)
 
     def _text(self):
         return self._source.text(*self._place)
 
     def condition(self):
-        """Which it is, as an explanation begins."""
+        """Returns the start of an explanation's line."""
         return f"{self._source.name} {self._source.function(self.line)}: {self._text()}"
 
     def missed(self):
-        """What never happened, as an explanation names it; None where all did."""
+        """Returns the explanation's line for the outcome that never occurred; None if there is
+        none."""
         text, condition = self._text(), self.condition()
         if re.match(r"(case|default)\b", text):
             return None if self.true else f"{condition.rstrip(':')} is never taken"
         if self._source.before(*self._place[:2]).endswith("switch ("):
-            return None  # none of the cases: that all values have one, -Wswitch sees to
+            return None  # the implicit default; -Wswitch requires a case for each value
         if text in ("true", "false", "0", "1"):
-            return None  # no condition: a loop without an end
+            return None  # a constant, such as that of an endless loop
         if self.true and self.false:
             return None
-        outcome = "false" if self.true else "true" if self.false else "never asked"
+        outcome = "false" if self.true else "true" if self.false else "never evaluated"
         return f"{condition} is {outcome}"
 
 
 def read_export(path, root):
-    """The conditions, the branches never taken as {name: file and line}, each file's summary."""
+    """Returns the conditions, the branches never taken as {name: file and line}, and each file's
+    summary."""
     with open(path, encoding="utf-8") as export:
         data = json.load(export)["data"][0]
     sources, conditions, missed, summaries = {}, set(), {}, {}
@@ -119,38 +121,16 @@ def read_export(path, root):
 
 
 def branches_of(source, counted):
-    """The branches of one file."""
+    """Returns the branches of one file."""
     branches = {}
     for line, column, last_line, last_column, true, false, *_ in counted:
         place = (line, column, last_line, last_column)
-        branches.setdefault(place, Branch(source, place)).saw(true, false)
+        branches.setdefault(place, Branch(source, place)).add(true, false)
     return branches.values()
 
 
-def read_explained(path):
-    """{what never happens: why}, and what only a race does; ends where that is not understood."""
-    explained, races, entry = {}, set(), None
-    with open(path, encoding="utf-8") as lines:
-        for number, line in enumerate(lines, 1):
-            if not line.strip() or line.startswith("#"):
-                continue
-            if line[0].isspace() and entry:
-                explained[entry] = f"{explained[entry]} {line.strip()}".strip()
-            elif not line[0].isspace() and line.strip().removesuffix(RACE) not in explained:
-                entry = line.strip().removesuffix(RACE)
-                explained[entry] = ""
-                if line.strip().endswith(RACE):
-                    races.add(entry)
-            else:
-                sys.exit(f"{path}:{number}: a reason without a branch, or a branch told twice")
-    for entry, reason in explained.items():
-        if not reason:
-            sys.exit(f"{path}: no reason is given why {entry}")
-    return explained, races
-
-
-def tell(summaries):
-    """A line a file: what part of its lines and branches was reached."""
+def print_summaries(summaries):
+    """Prints the coverage of lines and branches, with one line for each file."""
     totals = {"lines": [0, 0], "branches": [0, 0]}
     print(f"{'':20}{'lines':>20}{'branches':>20}")
     for name, summary in sorted(summaries.items()):
@@ -166,7 +146,7 @@ def tell(summaries):
 
 
 def share(covered, count):
-    """As in "9/10  90.0%"."""
+    """Returns a text like "9/10   90.0%"."""
     return f"{covered}/{count} {100 * covered / count if count else 100:6.1f}%"
 
 
@@ -175,8 +155,8 @@ def main():
         print("usage: coverage.py EXPORT SOURCE EXPLAINED", file=sys.stderr)
         return 2
     conditions, missed, summaries = read_export(*sys.argv[1:3])
-    explained, races = read_explained(sys.argv[3])
-    tell(summaries)
+    explained, races = read_explanations(sys.argv[3], "branch", "")
+    print_summaries(summaries)
     unexplained = sorted(set(missed) - set(explained))
     stale = sorted(name for name in set(explained) - set(missed)
                    if name not in races or name.rsplit(" is ", 1)[0] not in conditions)
@@ -185,7 +165,7 @@ def main():
     for name in unexplained:
         print(f"Not explained: {missed[name]}: {name.split(' ', 1)[1]}")
     for name in stale:
-        print(f"Explained, but taken or gone: {name}")
+        print(f"Explained, but taken or missing: {name}")
     print(f"{len(missed)} branches are never taken: {len(missed) - len(unexplained)} explained, "
           f"{len(unexplained)} not; {len(stale)} explanations are stale")
     return 1 if unexplained or stale else 0

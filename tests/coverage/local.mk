@@ -1,2 +1,2 @@
-# What the tests reach: scripts/coverage measures it.
+# The coverage of the tests, which scripts/coverage measures.
 EXTRA_DIST += scripts/coverage tests/coverage/coverage.py tests/coverage/explained
