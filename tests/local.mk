@@ -13,6 +13,7 @@ include tests/integration/local.mk
 include tests/context/local.mk
 include tests/campaign/local.mk
 include tests/machine/local.mk
+include tests/containers/local.mk
 include tests/matrix/local.mk
 include tests/coverage/local.mk
 include tests/mutate/local.mk

@@ -1,0 +1,3 @@
+EXTRA_DIST += \
+	tests/containers/engine.py \
+	tests/containers/test_containers.py
