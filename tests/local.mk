@@ -20,5 +20,6 @@ include tests/mutate/local.mk
 include tests/model/local.mk
 include tests/transparency/local.mk
 include tests/bench/local.mk
+include tests/package/local.mk
 include tests/portability/local.mk
 include tests/fuzz/local.mk
