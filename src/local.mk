@@ -1,4 +1,4 @@
-# What judges and locks, once: the library, the command and the unit tests are built from it.
+# The rules and the lock protocol. The library, the command and the unit tests contain this code.
 noinst_LTLIBRARIES += libcore.la
 libcore_la_SOURCES = \
 	src/core/address.c src/core/address.h \
@@ -14,23 +14,27 @@ libcore_la_SOURCES = \
 	src/core/kernel.c src/core/kernel.h \
 	src/core/liveness.c src/core/liveness.h \
 	src/core/lockfile.c src/core/lockfile.h \
+	src/core/locktable.c src/core/locktable.h \
 	src/core/owned.c src/core/owned.h \
+	src/core/pattern.c src/core/pattern.h \
 	src/core/record.c src/core/record.h \
 	src/core/report.c src/core/report.h \
 	src/core/scratch.c src/core/scratch.h \
 	src/core/self.c src/core/self.h \
 	src/core/sockdiag.c src/core/sockdiag.h \
 	src/core/shared.c src/core/shared.h \
+	src/core/starttime.c src/core/starttime.h \
 	src/core/step.c src/core/step.h \
 	src/core/text.c src/core/text.h
 libcore_la_CFLAGS = $(AM_CFLAGS) -fvisibility=hidden
 
-# The functions behind those that the library exports.
+# The table of libc's functions, which the exported functions and the unit tests use.
 noinst_LTLIBRARIES += libpreload.la
-libpreload_la_SOURCES = src/preload/libc.c src/preload/libc.h
+libpreload_la_SOURCES = src/preload/direct.c src/preload/direct.h src/preload/libc.c \
+	src/preload/libc.h
 libpreload_la_CFLAGS = $(AM_CFLAGS) -fvisibility=hidden
 
-# Any -rpath makes libtool link a shared library; it does not get into it.
+# With any -rpath, libtool links a shared library. The path itself is not stored in it.
 noinst_LTLIBRARIES += libsockguard.la
 libsockguard_la_SOURCES = src/preload/interpose.c
 libsockguard_la_CFLAGS = $(AM_CFLAGS) -fvisibility=hidden
@@ -46,41 +50,52 @@ sockguard_SOURCES = \
 	src/command/check.c \
 	src/command/clean.c \
 	src/command/command.c src/command/command.h \
-	src/command/socketpath.c src/command/socketpath.h \
+	src/command/entries.c src/command/entries.h \
 	src/command/escape.c src/command/escape.h \
 	src/command/holders.c src/command/holders.h \
 	src/command/json.c src/command/json.h \
 	src/command/library.c src/command/library.h \
 	src/command/main.c \
-	src/command/entries.c src/command/entries.h \
+	src/command/proc.c src/command/proc.h \
 	src/command/process.c src/command/process.h \
 	src/command/program.c src/command/program.h \
 	src/command/run.c \
 	src/command/service.c src/command/service.h \
+	src/command/socketpath.c src/command/socketpath.h \
 	src/command/sockets.c src/command/sockets.h \
 	src/command/status.c \
+	src/command/supervised.c src/command/supervised.h \
 	src/command/table.c src/command/table.h \
-	src/command/unit.c
+	src/command/unit.c \
+	src/command/way.c src/command/way.h \
+	src/supervise/members.h \
+	src/supervise/procstatus.c src/supervise/procstatus.h
 sockguard_CPPFLAGS = $(AM_CPPFLAGS) -DLIBRARY_DIR='"$(libdir)"'
 sockguard_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
 sockguard_LDADD = libcore.la $(JANSSON_LIBS)
 
-# What the JSON of status and check means, for programs that read it.
+# The schemas of the JSON that status and check print.
 schemadir = $(datadir)/sockguard
 if COMMAND
 schema_DATA = docs/check.schema.json docs/status.schema.json
 endif
 
-# What guards by system call. It knows the rules by libcore, and nothing of the library.
+# The supervisor. It uses the rules in libcore, and nothing else of the library.
 supervise_sources = \
+	src/supervise/pending.c src/supervise/pending.h \
 	src/supervise/classify.c src/supervise/classify.h \
+	src/supervise/identity.c src/supervise/identity.h \
+	src/supervise/inspect.c src/supervise/inspect.h \
+	src/supervise/members.c \
 	src/supervise/notify.c src/supervise/notify.h \
 	src/supervise/proxy.c src/supervise/proxy.h \
 	src/supervise/request.c src/supervise/request.h \
 	src/supervise/start.c src/supervise/start.h \
 	src/supervise/supervisor.c src/supervise/supervisor.h \
 	src/supervise/target.c src/supervise/target.h \
+	src/supervise/title.c src/supervise/title.h \
 	src/supervise/trap.c src/supervise/trap.h \
+	src/supervise/unguarded.c src/supervise/unguarded.h \
 	src/supervise/worker.c src/supervise/worker.h
 if SUPERVISOR
 sockguard_SOURCES += $(supervise_sources)
@@ -90,8 +105,8 @@ sockguard_LDADD += $(SECCOMP_LIBS)
 endif
 EXTRA_DIST += docs/check.schema.json docs/status.schema.json
 
-# libtool's own way to install stumbles over spaces in a directory's name, and its archive beside
-# the library would serve nobody: LD_PRELOAD names the .so.
+# Not installed by libtool, which fails if a directory's name contains spaces, and would also install a
+# .la file, which is of no use: LD_PRELOAD names the .so.
 preloadexecdir = $(libdir)
 preloadexec_SCRIPTS = .libs/libsockguard.so
 .libs/libsockguard.so: libsockguard.la

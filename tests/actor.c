@@ -1,12 +1,13 @@
 /*
- * An actor: a process that makes the calls a test tells it to make, one at a time.
+ * An actor: a process that makes the calls that a test requests, one at a time.
  *
- * Descriptor 0 is a SOCK_SEQPACKET socket. A packet is a command: words, each ended by a NUL byte,
- * perhaps with one descriptor attached. The answer is one packet too: the result, errno, and what
- * else there is to tell. The first answer, a 0, comes unasked: the actor is ready. When nobody is
- * left at the other end the actor exits, so that a test that dies leaves nothing behind.
+ * The control socket is a SOCK_SEQPACKET socket: descriptor 0, or the descriptor that the first
+ * argument names, because podman uses 0 itself. A packet is a command: words that each end in a NUL
+ * byte, perhaps with one descriptor attached. The answer is one packet: the result, errno, and a
+ * text, which may be empty. When the actor is ready, it sends an answer with the result 0. It exits
+ * when the other end is closed, so that no actor outlives a test that is killed.
  *
- * Plain libc: it is built against musl and for 32 bits too.
+ * It uses only libc, because it is also built against musl and for 32 bits.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -31,20 +32,20 @@
 
 enum { CONTROL = 0, WORDS = 16, PACKET = 16384 };
 
-/* musl has none before 1.2.6, and then "renameat2" answers ENOSYS. */
+/* musl before 1.2.6 does not define it; the command "renameat2" then fails with ENOSYS. */
 extern int renameat2(int, const char *, int, const char *, unsigned) __attribute__((weak));
 
-static const char *self;  /* what "exec" executes */
-static int attached = -1; /* the descriptor that came with the command */
-static char told[PACKET]; /* what the answer says besides the result */
+static const char *self;         /* the program that "exec" executes */
+static int attached = -1;        /* the descriptor that came with the command */
+static char answer_text[PACKET]; /* the text of the next answer */
 
 static int number(const char *word)
 {
 	return (int)strtol(word, NULL, 0);
 }
 
-/* The last bytes before a page nobody may read: who looks further than it was told to crashes. */
-static void *edge(const void *bytes, size_t length)
+/* Copies bytes to just before an unreadable page, so that a read past the length crashes. */
+static void *copy_before_guard_page(const void *bytes, size_t length)
 {
 	static char *page;
 	size_t size = (size_t)sysconf(_SC_PAGESIZE);
@@ -58,7 +59,7 @@ static void *edge(const void *bytes, size_t length)
 	return memcpy(page + size - length, bytes, length);
 }
 
-/* A socket address in hexadecimal, placed so that nothing may be read behind it. */
+/* Decodes a socket address from hexadecimal. The bytes after it cannot be read. */
 static const struct sockaddr *address(const char *hex)
 {
 	unsigned char bytes[PACKET / 2];
@@ -69,7 +70,7 @@ static const struct sockaddr *address(const char *hex)
 
 		bytes[length++] = (unsigned char)strtoul(digits, NULL, 16);
 	}
-	return edge(bytes, length);
+	return copy_before_guard_page(bytes, length);
 }
 
 static long do_socket(char **word)
@@ -108,7 +109,7 @@ static long do_listen(char **word)
 	return listen(number(word[1]), number(word[2]));
 }
 
-/* Never waits: nobody there is EAGAIN. */
+/* Fails with EAGAIN if no client is waiting. */
 static long do_accept(char **word)
 {
 	struct pollfd ready = {.fd = number(word[1]), .events = POLLIN};
@@ -122,9 +123,9 @@ static long do_accept(char **word)
 
 static long do_receive(char **word)
 {
-	ssize_t length = recv(number(word[1]), told, sizeof(told) - 1, MSG_DONTWAIT);
+	ssize_t length = recv(number(word[1]), answer_text, sizeof(answer_text) - 1, MSG_DONTWAIT);
 
-	told[length > 0 ? length : 0] = '\0';
+	answer_text[length > 0 ? length : 0] = '\0';
 	return length;
 }
 
@@ -138,7 +139,7 @@ static long do_close(char **word)
 	return close(number(word[1]));
 }
 
-/* As old daemons do it, up to a number that keeps this quick where the limit is a billion. */
+/* Closes in a loop, like old daemons, but stops at 2^20, because the limit may be a billion. */
 static long do_closefrom(char **word)
 {
 	struct rlimit limit = {0};
@@ -269,7 +270,7 @@ static long send_descriptor(int over, int fd)
 	return sendmsg(over, &message, MSG_NOSIGNAL) == 1 ? 0 : -1;
 }
 
-/* Returns what recvmsg does; *fd is the descriptor that came along, or -1. */
+/* Returns the result of recvmsg(2), and stores the attached descriptor or -1 in *fd. */
 static ssize_t receive(int over, void *buffer, size_t size, int *fd)
 {
 	struct iovec data = {buffer, size};
@@ -292,7 +293,7 @@ static ssize_t receive(int over, void *buffer, size_t size, int *fd)
 	return length;
 }
 
-static long do_send(char **word)
+static long do_sendfd(char **word)
 {
 	return send_descriptor(number(word[1]), number(word[2]));
 }
@@ -305,8 +306,8 @@ static long do_receivefd(char **word)
 	return receive(number(word[1]), &byte, 1, &fd) < 0 ? -1 : fd;
 }
 
-/* The descriptor that came with the command stays with us. */
-static long do_take(char **word)
+/* Keeps the descriptor that came with the command. */
+static long do_import(char **word)
 {
 	int fd = attached;
 
@@ -315,7 +316,7 @@ static long do_take(char **word)
 	return fd;
 }
 
-/* The child serves the control socket that came with the command, its parent goes on. */
+/* The child's control socket is the one that came with the command. */
 static long do_fork(char **word)
 {
 	pid_t pid = fork();
@@ -329,7 +330,7 @@ static long do_fork(char **word)
 	return pid;
 }
 
-/* What answers 0 is the new image. */
+/* If exec succeeds, the new program sends the answer, 0. */
 static long do_exec(char **word)
 {
 	for (int i = 1; word[i]; i++)
@@ -337,14 +338,14 @@ static long do_exec(char **word)
 	return execl(self, self, (char *)NULL);
 }
 
-/* What most servers do: take the name, bind, listen. Tells the unlink's errno. */
+/* Starts like most servers: unlink, bind, listen. The answer's text is the errno of the unlink. */
 static long do_start(char **word)
 {
 	int fd = number(word[2]);
 
 	errno = 0;
 	unlink(word[1]);
-	snprintf(told, sizeof(told), "%d", errno);
+	snprintf(answer_text, sizeof(answer_text), "%d", errno);
 	if (bind(fd, address(word[3]), (socklen_t)number(word[4])))
 		return -1;
 	return listen(fd, 16);
@@ -355,9 +356,9 @@ static long do_exit(char **word)
 	_exit(number(word[1]));
 }
 
-static long obey(char **word);
+static long run_command(char **word);
 
-/* The rest of the command, at a point in time: so that several actors act at once. */
+/* Runs the rest of the command at a given time, so that several actors can act at once. */
 static long do_at(char **word)
 {
 	long long ns = strtoll(word[1], NULL, 10);
@@ -365,12 +366,12 @@ static long do_at(char **word)
 
 	while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &then, NULL) == EINTR)
 		;
-	return obey(word + 2);
+	return run_command(word + 2);
 }
 
 static const struct {
 	const char *name;
-	int words; /* besides the name, at least */
+	int words; /* the minimum number of arguments */
 	long (*call)(char **word);
 } commands[] = {
 	{"accept", 1, do_accept},
@@ -385,6 +386,7 @@ static const struct {
 	{"exec", 0, do_exec},
 	{"exit", 1, do_exit},
 	{"fork", 0, do_fork},
+	{"import", 0, do_import},
 	{"link", 2, do_link},
 	{"linkat", 5, do_linkat},
 	{"listen", 2, do_listen},
@@ -397,19 +399,18 @@ static const struct {
 	{"rename", 2, do_rename},
 	{"renameat", 4, do_renameat},
 	{"renameat2", 5, do_renameat2},
-	{"sendfd", 2, do_send},
+	{"sendfd", 2, do_sendfd},
 	{"setuid", 1, do_setuid},
 	{"shutdown", 1, do_shutdown},
 	{"socket", 1, do_socket},
 	{"start", 4, do_start},
-	{"take", 0, do_take},
 	{"umask", 1, do_umask},
 	{"unlink", 1, do_unlink},
 	{"unlinkat", 3, do_unlinkat},
 	{"unshare", 1, do_unshare},
 };
 
-static long obey(char **word)
+static long run_command(char **word)
 {
 	int words = 0;
 
@@ -423,20 +424,20 @@ static long obey(char **word)
 		errno = 0;
 		return commands[i].call(word);
 	}
-	dprintf(2, "actor: what is \"%s\" with %d words?\n", words ? word[0] : "", words);
+	dprintf(2, "actor: invalid command \"%s\", %d words\n", words ? word[0] : "", words);
 	_exit(127);
 }
 
-/* errno is told as it was left, after a success too: the guard must not disturb it there. */
+/* Sends errno after a success, too: a test checks that the guard has not changed it. */
 static void answer(long result)
 {
 	char packet[PACKET + 64];
 	int error = errno;
-	int length = snprintf(packet, sizeof(packet), "%ld %d %s", result, error, told);
+	int length = snprintf(packet, sizeof(packet), "%ld %d %s", result, error, answer_text);
 
 	if (send(CONTROL, packet, (size_t)length, MSG_NOSIGNAL) < 0)
 		_exit(1);
-	told[0] = '\0';
+	answer_text[0] = '\0';
 }
 
 static void serve(char *packet, size_t length)
@@ -448,9 +449,9 @@ static void serve(char *packet, size_t length)
 	for (size_t at = 0; at < length && words < WORDS; at += strlen(packet + at) + 1)
 		word[words++] = packet + at;
 
-	long result = obey(word);
+	long result = run_command(word);
 
-	/* The child of a fork has a control socket of its own, and nothing was asked there yet. */
+	/* A forked child has received no command on its new control socket yet. */
 	if (strcmp(word[0], "fork") || result != 0)
 		answer(result);
 	if (attached >= 0)
@@ -462,9 +463,12 @@ int main(int argc, char **argv)
 	static char packet[PACKET + 1];
 	ssize_t length;
 
-	(void)argc;
 	self = argv[0];
-	signal(SIGCHLD, SIG_IGN); /* children are nobody's zombies */
+	if (argc > 1) {
+		dup2(number(argv[1]), CONTROL);
+		close(number(argv[1]));
+	}
+	signal(SIGCHLD, SIG_IGN); /* the kernel reaps children */
 	errno = 0;
 	answer(0);
 	while ((length = receive(CONTROL, packet, PACKET, &attached)) > 0)

@@ -1,4 +1,4 @@
-# Every test speaks TAP, so that the totals count cases and not programs.
+# Every test prints TAP, so that the totals count cases and not programs.
 LOG_DRIVER = env AM_TAP_AWK='$(AWK)' $(SHELL) $(top_srcdir)/build-aux/tap-driver.sh
 TEST_EXTENSIONS = .py
 PY_LOG_DRIVER = $(LOG_DRIVER)

@@ -1,20 +1,22 @@
 /*
- * Programs that restrict themselves by seccomp: sandboxed SERIES METHOD ACTION VERB makes one of
- * the guarded calls on each kind of object in turn, in a process of its own that has just installed
- * a filter, and prints a line on each, in fields separated by tabs:
+ * Programs that restrict themselves through seccomp: sandboxed SERIES METHOD ACTION VERB makes one
+ * of the guarded calls on each kind of object in turn. Each trial has a process of its own, which
+ * installs a filter just before the call. Prints a line for each trial, with these fields separated
+ * by tabs:
  *
- *   object, denied, result, errno, SIGSYS seen, signal it ended by, directory, lock files left
- * alone
+ *   the object; the denied call; result; errno; how often SIGSYS was caught; the signal that ended
+ *   the process, or 0; the files that remain; the lock files that remain without a socket
  *
- * SERIES says what the filter allows:
+ * SERIES is what the filter allows:
  *
- *   exact    what the program itself calls for the verb, and nothing else
- *   without  all but one system call of the guard, each of src/core/calls.h in turn
- *   values   all but one of the guard's calls with one value of one argument, each in turn
- *   open     all
+ *   exact    only the program's own calls for the verb
+ *   without  everything except one of the guard's calls, each call in src/core/calls.h in turn
+ *   values   everything except one of these calls with one value of one argument, each in turn
+ *   open     everything
  *
- * ACTION is what it does to the rest; METHOD how it comes into the process. Without the guard all
- * lines are the same but for its lock files. Plain libc, as the actor.
+ * ACTION is the filter's action for all other calls; METHOD is how the filter is installed. Except
+ * for lock files, the output must be the same with the guard and without. The program uses only
+ * libc, like the actor.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -52,14 +54,14 @@
 #ifndef RENAME_EXCHANGE
 #define RENAME_EXCHANGE 2
 #endif
-#define EXIT_RAW 3 /* a status that nothing else has */
+#define EXIT_NOT_BOUND 3 /* the object could not be bound under the filter */
 
-/* musl has none before 1.2.6. */
+/* musl before 1.2.6 lacks it. */
 extern int renameat2(int, const char *, int, const char *, unsigned) __attribute__((weak));
 
-static void need(bool done, const char *what)
+static void check(bool ok, const char *what)
 {
-	if (done)
+	if (ok)
 		return;
 	perror(what);
 	exit(2);
@@ -68,20 +70,21 @@ static void need(bool done, const char *what)
 /* ---- the filter ---- */
 
 static struct sock_filter code[512];
-static size_t length;
+static size_t length; /* in instructions */
 
-static void step(int operation, uint8_t when, uint8_t otherwise, uint32_t value)
+static void emit(int operation, uint8_t if_true, uint8_t if_false, uint32_t value)
 {
-	need(length < sizeof(code) / sizeof(code[0]), "a longer filter");
-	code[length++] = (struct sock_filter){(uint16_t)operation, when, otherwise, value};
+	check(length < sizeof(code) / sizeof(code[0]), "the filter is too long");
+	code[length++] = (struct sock_filter){(uint16_t)operation, if_true, if_false, value};
 }
 
 static void load(size_t offset)
 {
-	step(BPF_LD | BPF_W | BPF_ABS, 0, 0, (uint32_t)offset);
+	emit(BPF_LD | BPF_W | BPF_ABS, 0, 0, (uint32_t)offset);
 }
 
-static size_t argument(int number, bool high)
+/* The offset of one half of an argument: the 32 high bits, or the 32 low ones. */
+static size_t argument_half(int number, bool high)
 {
 	bool big = __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__;
 
@@ -93,43 +96,44 @@ static void begin_filter(void)
 	length = 0;
 #ifdef __x86_64__ /* as every filter should, seccomp(2) */
 	load(offsetof(struct seccomp_data, arch));
-	step(BPF_JMP | BPF_JEQ | BPF_K, 1, 0, AUDIT_ARCH_X86_64);
-	step(BPF_RET | BPF_K, 0, 0, SECCOMP_RET_KILL_PROCESS);
+	emit(BPF_JMP | BPF_JEQ | BPF_K, 1, 0, AUDIT_ARCH_X86_64);
+	emit(BPF_RET | BPF_K, 0, 0, SECCOMP_RET_KILL_PROCESS);
 #endif
 	load(offsetof(struct seccomp_data, nr));
 }
 
 static void end_filter(uint32_t action)
 {
-	step(BPF_RET | BPF_K, 0, 0, action);
+	emit(BPF_RET | BPF_K, 0, 0, action);
 }
 
-static void when_called(long number, uint32_t action)
+/* Adds the action for one system call, whatever its arguments. */
+static void decide_call(long number, uint32_t action)
 {
-	step(BPF_JMP | BPF_JEQ | BPF_K, 0, 1, (uint32_t)number);
-	step(BPF_RET | BPF_K, 0, 0, action);
+	emit(BPF_JMP | BPF_JEQ | BPF_K, 0, 1, (uint32_t)number);
+	emit(BPF_RET | BPF_K, 0, 0, action);
 }
 
-/* Allows the call with this pointer alone, as tor's filters do. */
+/* Allows the call only with this pointer, as tor's filters do. */
 static void allow_pointer(long number, int which, const void *pointer)
 {
 	uint64_t value = (uintptr_t)pointer;
 
-	step(BPF_JMP | BPF_JEQ | BPF_K, 0, 6, (uint32_t)number);
-	load(argument(which, false));
-	step(BPF_JMP | BPF_JEQ | BPF_K, 0, 3, (uint32_t)value);
-	load(argument(which, true));
-	step(BPF_JMP | BPF_JEQ | BPF_K, 0, 1, (uint32_t)(value >> 32));
-	step(BPF_RET | BPF_K, 0, 0, SECCOMP_RET_ALLOW);
+	emit(BPF_JMP | BPF_JEQ | BPF_K, 0, 6, (uint32_t)number);
+	load(argument_half(which, false));
+	emit(BPF_JMP | BPF_JEQ | BPF_K, 0, 3, (uint32_t)value);
+	load(argument_half(which, true));
+	emit(BPF_JMP | BPF_JEQ | BPF_K, 0, 1, (uint32_t)(value >> 32));
+	emit(BPF_RET | BPF_K, 0, 0, SECCOMP_RET_ALLOW);
 	load(offsetof(struct seccomp_data, nr));
 }
 
-/* ---- what may be forbidden ---- */
+/* ---- calls to deny ---- */
 
 struct denied {
 	const char *name;
 	long number;
-	int argument; /* -1: whatever the arguments are */
+	int argument; /* -1: any arguments */
 	uint32_t mask, value;
 };
 
@@ -167,7 +171,7 @@ static const struct denied each_value[] = {
 	{"AT_EMPTY_PATH", SYS_statx, 2, 0x1000, 0x1000},
 	{"SIG_BLOCK", SYS_rt_sigprocmask, 0, ALL, SIG_BLOCK},
 	{"SIG_SETMASK", SYS_rt_sigprocmask, 0, ALL, SIG_SETMASK},
-	{"no how", SYS_rt_sigprocmask, 0, ALL, ALL},
+	{"invalid how", SYS_rt_sigprocmask, 0, ALL, ALL},
 };
 
 #define COUNT(list) (sizeof(list) / sizeof((list)[0]))
@@ -175,95 +179,96 @@ static const struct denied each_value[] = {
 static void deny(const struct denied *denied, uint32_t action)
 {
 	if (denied->argument < 0) {
-		when_called(denied->number, action);
+		decide_call(denied->number, action);
 		return;
 	}
-	step(BPF_JMP | BPF_JEQ | BPF_K, 0, 5, (uint32_t)denied->number);
-	load(argument(denied->argument, false));
-	step(BPF_ALU | BPF_AND | BPF_K, 0, 0, denied->mask);
-	step(BPF_JMP | BPF_JEQ | BPF_K, 0, 1, denied->value);
-	step(BPF_RET | BPF_K, 0, 0, action);
+	emit(BPF_JMP | BPF_JEQ | BPF_K, 0, 5, (uint32_t)denied->number);
+	load(argument_half(denied->argument, false));
+	emit(BPF_ALU | BPF_AND | BPF_K, 0, 0, denied->mask);
+	emit(BPF_JMP | BPF_JEQ | BPF_K, 0, 1, denied->value);
+	emit(BPF_RET | BPF_K, 0, 0, action);
 	load(offsetof(struct seccomp_data, nr));
 }
 
 /* ---- the verbs ---- */
 
-static char object[] = "app", other[] = "new";
-static int spare, inside; /* sockets that are not bound yet */
-static struct sockaddr_un address = {.sun_family = AF_UNIX};
+static char path[] = "app", newpath[] = "new";
+static struct sockaddr_un address = {.sun_family = AF_UNIX}; /* of path */
+static int new_fd;    /* the unbound socket that the verb "bind" binds */
+static int object_fd; /* the unbound socket that a process binds under its filter, see INSIDE */
 
 static int act_bind(void)
 {
-	return bind(spare, (const struct sockaddr *)&address, sizeof(address));
+	return bind(new_fd, (const struct sockaddr *)&address, sizeof(address));
 }
 
 static int act_unlink(void)
 {
-	return unlink(object);
+	return unlink(path);
 }
 
 static int act_unlinkat(void)
 {
-	return unlinkat(AT_FDCWD, object, 0);
+	return unlinkat(AT_FDCWD, path, 0);
 }
 
 static int act_remove(void)
 {
-	return remove(object);
+	return remove(path);
 }
 
 static int act_rename(void)
 {
-	return rename(object, other);
+	return rename(path, newpath);
 }
 
 static int act_renameat(void)
 {
-	return renameat(AT_FDCWD, object, AT_FDCWD, other);
+	return renameat(AT_FDCWD, path, AT_FDCWD, newpath);
 }
 
 static int act_renameat2(void)
 {
-	return renameat2(AT_FDCWD, object, AT_FDCWD, other, 0);
+	return renameat2(AT_FDCWD, path, AT_FDCWD, newpath, 0);
 }
 
 static int act_exchange(void)
 {
-	return renameat2(AT_FDCWD, object, AT_FDCWD, other, RENAME_EXCHANGE);
+	return renameat2(AT_FDCWD, path, AT_FDCWD, newpath, RENAME_EXCHANGE);
 }
 
-static int act_over(void)
+static int act_rename_over(void)
 {
-	return rename(other, object);
+	return rename(newpath, path);
 }
 
 static int act_link(void)
 {
-	return link(object, other);
+	return link(path, newpath);
 }
 
 static int act_linkat(void)
 {
-	return linkat(AT_FDCWD, object, AT_FDCWD, other, 0);
+	return linkat(AT_FDCWD, path, AT_FDCWD, newpath, 0);
 }
 
-/* What libc calls on this machine, and which arguments are the verb's own pointers. */
-struct own {
+/* The system call that libc makes for a verb on this architecture. */
+struct libc_call {
 	long number;
-	int first, second; /* -1: none */
+	int first, second; /* which arguments are the verb's pointers; -1: none */
 };
 
-#define AT_ONE                                                                                     \
+#define UNLINKAT                                                                                   \
 	{                                                                                          \
 		SYS_unlinkat, 1, -1                                                                \
 	}
 #ifdef SYS_renameat
-#define AT_BOTH                                                                                    \
+#define RENAMEAT                                                                                   \
 	{                                                                                          \
 		SYS_renameat, 1, 3                                                                 \
 	}
 #else
-#define AT_BOTH                                                                                    \
+#define RENAMEAT                                                                                   \
 	{                                                                                          \
 		SYS_renameat2, 1, 3                                                                \
 	}
@@ -278,8 +283,8 @@ struct own {
 		SYS_rmdir, 0, -1                                                                   \
 	}
 #else
-#define UNLINK AT_ONE
-#define RMDIR  AT_ONE
+#define UNLINK UNLINKAT
+#define RMDIR  UNLINKAT
 #endif
 #ifdef SYS_rename
 #define RENAME                                                                                     \
@@ -287,7 +292,7 @@ struct own {
 		SYS_rename, 0, 1                                                                   \
 	}
 #else
-#define RENAME AT_BOTH
+#define RENAME RENAMEAT
 #endif
 #ifdef SYS_link
 #define LINK                                                                                       \
@@ -304,25 +309,25 @@ struct own {
 static const struct verb {
 	const char *name;
 	int (*act)(void);
-	bool reuses; /* the new socket has SO_REUSEADDR */
-	bool second; /* it has a socket of its own at the other name */
-	struct own own[2];
+	bool reuses;      /* the new socket has SO_REUSEADDR */
+	bool has_newpath; /* the process has bound a socket at newpath */
+	struct libc_call libc_calls[2];
 } verbs[] = {
 	{"bind", act_bind, false, false, {{SYS_bind, 1, -1}}},
 	{"rebind", act_bind, true, false, {{SYS_bind, 1, -1}}},
 	{"unlink", act_unlink, false, false, {UNLINK}},
-	{"unlinkat", act_unlinkat, false, false, {AT_ONE}},
+	{"unlinkat", act_unlinkat, false, false, {UNLINKAT}},
 	{"remove", act_remove, false, false, {UNLINK, RMDIR}},
 	{"rename", act_rename, false, false, {RENAME}},
-	{"over", act_over, false, true, {RENAME}},
-	{"renameat", act_renameat, false, false, {AT_BOTH}},
-	{"renameat2", act_renameat2, false, false, {{SYS_renameat2, 1, 3}, AT_BOTH}},
+	{"over", act_rename_over, false, true, {RENAME}},
+	{"renameat", act_renameat, false, false, {RENAMEAT}},
+	{"renameat2", act_renameat2, false, false, {{SYS_renameat2, 1, 3}, RENAMEAT}},
 	{"exchange", act_exchange, false, true, {{SYS_renameat2, 1, 3}}},
 	{"link", act_link, false, false, {LINK}},
 	{"linkat", act_linkat, false, false, {{SYS_linkat, 1, 3}}},
 };
 
-/* ---- what was asked for ---- */
+/* ---- parameters ---- */
 
 static const struct action {
 	const char *name;
@@ -332,51 +337,65 @@ static const struct action {
 	{"kill", SECCOMP_RET_KILL_PROCESS, false}, {"thread", SECCOMP_RET_KILL, false},
 	{"trap", SECCOMP_RET_TRAP, false}, {"handled", SECCOMP_RET_TRAP, true},
 	{"errno", SECCOMP_RET_ERRNO | EPERM, false},
-	{"lie", SECCOMP_RET_ERRNO | 0, false}, /* says that the call was made, and does nothing */
-	{"trace", SECCOMP_RET_TRACE, false},   /* ENOSYS: there is no tracer */
+	{"lie", SECCOMP_RET_ERRNO | 0, false}, /* the call returns success and does nothing */
+	{"trace", SECCOMP_RET_TRACE, false},   /* the call fails with ENOSYS: there is no tracer */
 };
 
 enum series { EXACT, WITHOUT, VALUES, OPEN };
 static const char *const series_names[] = {"exact", "without", "values", "open"};
 
-enum object { OWN, INSIDE, HELD, STALE, ABSENT, REGULAR, LIVE, OBJECTS };
+/* What exists at the path. */
+enum object {
+	OWN,    /* a socket that the process has bound */
+	INSIDE, /* a socket that the process binds under its filter, just before the call */
+	HELD,   /* a socket that the process has bound without libc, so the guard did not see it */
+	STALE,
+	ABSENT,
+	REGULAR, /* a regular file */
+	LIVE,    /* a socket of another process */
+	OBJECTS
+};
 static const char *const object_names[] = {
 	"own", "inside", "held", "stale", "absent", "regular", "live"};
 
 static enum series series;
 static const struct action *action;
 static const struct verb *verb;
-static enum object kind;
-static const struct denied *denied; /* NULL: see the series */
+static enum object object;
+static const struct denied *denied; /* NULL if the series denies no single call */
 
-/* What a trial tells, in memory that its processes share. */
-static struct report {
-	bool told;
-	int result, error, signals, ended;
-} * report;
+/* The outcome of a trial, in memory that its processes share. */
+static struct outcome {
+	bool complete; /* the call returned */
+	int result, error;
+	int sigsys_count;
+	int ended_by; /* the signal that ended the child that made the call, or 0 */
+} * outcome;
 
-/* ---- the filter's way into the process ---- */
+/* ---- installation of the filter ---- */
 
-static void allow_own(bool pointers)
+/* Allows the system calls that libc makes for the verb; with `pointers`, only with its pointers. */
+static void allow_verb(bool pointers)
 {
-	const char *first = verb->act == act_over ? other : object;
-	const char *second = first == object ? other : object;
-	const void *start = verb->act == act_bind ? (const void *)&address : first;
+	const char *from = verb->act == act_rename_over ? newpath : path;
+	const char *to = from == path ? newpath : path;
+	const void *first = verb->act == act_bind ? (const void *)&address : from;
 
-	for (size_t i = 0; i < COUNT(verb->own); i++) {
-		const struct own *own = &verb->own[i];
+	for (size_t i = 0; i < COUNT(verb->libc_calls); i++) {
+		const struct libc_call *call = &verb->libc_calls[i];
 
-		if (own->number == 0 && own->first == 0 && own->second == 0)
+		if (call->number == 0 && call->first == 0 && call->second == 0)
 			continue;
 		if (pointers)
-			allow_pointer(own->number, own->first, start);
-		if (pointers && own->second >= 0)
-			allow_pointer(own->number, own->second, second);
+			allow_pointer(call->number, call->first, first);
+		if (pointers && call->second >= 0)
+			allow_pointer(call->number, call->second, to);
 		if (!pointers)
-			when_called(own->number, SECCOMP_RET_ALLOW);
+			decide_call(call->number, SECCOMP_RET_ALLOW);
 	}
 }
 
+/* Composes the filter of the series and its parameters. */
 static void compose(bool pointers)
 {
 	begin_filter();
@@ -389,138 +408,138 @@ static void compose(bool pointers)
 		end_filter(SECCOMP_RET_ALLOW);
 		return;
 	}
-	allow_own(pointers);
-	if (kind == INSIDE)
-		when_called(SYS_bind, SECCOMP_RET_ALLOW);
-	when_called(SYS_exit_group, SECCOMP_RET_ALLOW);
-	when_called(SYS_rt_sigreturn, SECCOMP_RET_ALLOW);
+	allow_verb(pointers);
+	if (object == INSIDE)
+		decide_call(SYS_bind, SECCOMP_RET_ALLOW);
+	decide_call(SYS_exit_group, SECCOMP_RET_ALLOW);
+	decide_call(SYS_rt_sigreturn, SECCOMP_RET_ALLOW);
 	end_filter(action->action);
 }
 
-static void compose_open(void)
+static void compose_permissive(void)
 {
 	begin_filter();
 	end_filter(SECCOMP_RET_ALLOW);
 }
 
-static void by_prctl(void)
+static void install_by_prctl(void)
 {
 	struct sock_fprog program = {(unsigned short)length, code};
 
-	need(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program, 0, 0) == 0, "PR_SET_SECCOMP");
+	check(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program, 0, 0) == 0, "PR_SET_SECCOMP");
 }
 
-static void by_syscall(unsigned int flags)
+static void install_by_syscall(unsigned int flags)
 {
 	struct sock_fprog program = {(unsigned short)length, code};
 
-	need(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &program) == 0, "seccomp");
+	check(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &program) == 0, "seccomp");
 }
 
-static void confine(void)
+static void compose_and_install(void)
 {
 	compose(false);
-	by_prctl();
+	install_by_prctl();
 }
 
-/* What it says is in the report by now, and a filter that allows little allows this. */
-static void perform(void)
+/* Makes the call and stores its result in shared memory, without another system call. */
+static void make_call(void)
 {
-	if (kind == INSIDE && bind(inside, (const struct sockaddr *)&address, sizeof(address)))
-		_exit(EXIT_RAW);
+	if (object == INSIDE && bind(object_fd, (const struct sockaddr *)&address, sizeof(address)))
+		_exit(EXIT_NOT_BOUND);
 	errno = 0;
-	report->result = verb->act();
-	report->error = errno;
-	report->told = true;
+	outcome->result = verb->act();
+	outcome->error = errno;
+	outcome->complete = true;
 }
 
-static void note_end(pid_t pid)
+static void wait_for_child(pid_t pid)
 {
 	int status;
 
-	need(waitpid(pid, &status, 0) == pid, "waitpid");
-	report->ended = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+	check(waitpid(pid, &status, 0) == pid, "waitpid");
+	outcome->ended_by = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
 }
 
 /* ---- methods: the process with the filter makes the call ---- */
 
 static void prctl_method(void)
 {
-	confine();
-	perform();
+	compose_and_install();
+	make_call();
 }
 
 static void syscall_method(void)
 {
 	compose(false);
-	by_syscall(0);
-	perform();
+	install_by_syscall(0);
+	make_call();
 }
 
 static void pointers_method(void)
 {
 	compose(true);
-	by_prctl();
-	perform();
+	install_by_prctl();
+	make_call();
 }
 
-/* Under another, and over another: the filter that says no counts, whichever it is. */
+/* Between two filters that allow everything: the filter that denies a call prevails. */
 static void stacked_method(void)
 {
-	compose_open();
-	by_prctl();
-	confine();
+	compose_permissive();
+	install_by_prctl();
+	compose_and_install();
 	if (series != EXACT) {
-		compose_open();
-		by_syscall(0);
+		compose_permissive();
+		install_by_syscall(0);
 	}
-	perform();
+	make_call();
 }
 
-/* Two filters, each of which forbids one of two neighbours of the list. */
+/* Two filters, each of which denies one of two adjacent calls of the list. */
 static void split_method(void)
 {
 	const struct denied *last = &each_call[COUNT(each_call) - 1];
 
 	compose(false);
-	by_syscall(0);
+	install_by_syscall(0);
 	denied = denied == last ? &each_call[0] : denied + 1;
 	compose(false);
-	by_syscall(0);
-	perform();
+	install_by_syscall(0);
+	make_call();
 }
 
 static void forked_method(void)
 {
 	pid_t pid;
 
-	confine();
+	compose_and_install();
 	pid = fork();
 	if (pid == 0) {
-		perform();
+		make_call();
 		_exit(0);
 	}
-	note_end(pid);
+	wait_for_child(pid);
 }
 
-/* Past libc, which then calls nobody that wanted to hear of a fork. */
+/* Bypasses libc, which then calls no atfork handlers. */
 static void clone_method(void)
 {
 	pid_t pid = (pid_t)syscall(SYS_clone, SIGCHLD, NULL, NULL, NULL, NULL);
 
 	if (pid == 0) {
-		confine();
-		perform();
+		compose_and_install();
+		make_call();
 		_exit(0);
 	}
-	note_end(pid);
+	wait_for_child(pid);
 }
 
-static void *confined_thread(void *about)
+static void *filtered_thread(void *unused)
 {
-	(void)about;
-	confine();
-	perform();
+	(void)unused;
+	compose_and_install();
+	make_call();
 	_exit(0);
 }
 
@@ -528,51 +547,54 @@ static void thread_method(void)
 {
 	pthread_t thread;
 
-	need(pthread_create(&thread, NULL, confined_thread, NULL) == 0, "pthread_create");
+	check(pthread_create(&thread, NULL, filtered_thread, NULL) == 0, "pthread_create");
 	pthread_join(thread, NULL);
 }
 
-static sem_t confined, done;
+static sem_t started, installed;
 
-static void *waiting_thread(void *about)
+static void *waiting_thread(void *unused)
 {
-	(void)about;
-	sem_post(&done); /* started: libc makes no more calls for it */
-	sem_wait(&confined);
-	perform();
+	(void)unused;
+	sem_post(&started); /* libc makes no more calls to start the thread */
+	sem_wait(&installed);
+	make_call();
 	_exit(0);
 }
 
-/* The filter comes to a thread that has not asked for it. */
+/* This thread installs the filter in the other one, which makes the call. */
 static void tsync_method(void)
 {
 	pthread_t thread;
 
-	need(pthread_create(&thread, NULL, waiting_thread, NULL) == 0, "pthread_create");
-	sem_wait(&done);
+	check(pthread_create(&thread, NULL, waiting_thread, NULL) == 0, "pthread_create");
+	sem_wait(&started);
 	compose(false);
-	by_syscall(SECCOMP_FILTER_FLAG_TSYNC);
-	sem_post(&confined);
+	install_by_syscall(SECCOMP_FILTER_FLAG_TSYNC);
+	sem_post(&installed);
 	pthread_join(thread, NULL);
 }
 
-/* The program's own raw write and exit alone. */
+/*
+ * In strict mode, a process may only read, write and exit; any other call kills it. The trial on an
+ * absent path makes no call, so that the process survives.
+ */
 static void strict_method(void)
 {
-	need(prctl(PR_SET_SECCOMP, SECCOMP_MODE_STRICT, 0, 0, 0) == 0, "SECCOMP_MODE_STRICT");
-	if (kind != ABSENT)
-		perform();
-	report->told = true;
+	check(prctl(PR_SET_SECCOMP, SECCOMP_MODE_STRICT, 0, 0, 0) == 0, "SECCOMP_MODE_STRICT");
+	if (object != ABSENT)
+		make_call();
+	outcome->complete = true;
 	syscall(SYS_exit, 0);
 }
 
-/* ---- methods: another than the process that makes the call has the filter ---- */
+/* ---- methods: a process other than the one that makes the call has the filter ---- */
 
-static void end_child(void)
+static void run_filtered_true(void)
 {
 	char *const argv[] = {(char *)"true", NULL};
 
-	confine();
+	compose_and_install();
 	execv("/bin/true", argv);
 	_exit(0);
 }
@@ -582,25 +604,26 @@ static void vfork_method(void)
 	pid_t pid = vfork(); /* NOLINT(clang-analyzer-security.insecureAPI.vfork) */
 
 	if (pid == 0)
-		end_child(); /* NOLINT(clang-analyzer-unix.Vfork): what is tried here */
-	need(pid > 0 && waitpid(pid, NULL, 0) == pid, "vfork");
-	perform();
+		run_filtered_true(); /* NOLINT(clang-analyzer-unix.Vfork): this is the test */
+	check(pid > 0 && waitpid(pid, NULL, 0) == pid, "vfork");
+	make_call();
 }
 
-static int end_clone(void *about)
+static int clone_main(void *unused)
 {
-	(void)about;
-	end_child();
+	(void)unused;
+	run_filtered_true();
 	return 0;
 }
 
 static void clone_vm_method(void)
 {
 	static _Alignas(64) char stack[65536];
-	pid_t pid = clone(end_clone, stack + sizeof(stack), CLONE_VM | CLONE_VFORK | SIGCHLD, NULL);
+	pid_t pid =
+		clone(clone_main, stack + sizeof(stack), CLONE_VM | CLONE_VFORK | SIGCHLD, NULL);
 
-	need(pid > 0 && waitpid(pid, NULL, 0) == pid, "clone");
-	perform();
+	check(pid > 0 && waitpid(pid, NULL, 0) == pid, "clone");
+	make_call();
 }
 
 static void fork_child_method(void)
@@ -608,31 +631,31 @@ static void fork_child_method(void)
 	pid_t pid = fork();
 
 	if (pid == 0)
-		end_child();
-	need(pid > 0 && waitpid(pid, NULL, 0) == pid, "fork");
-	perform();
+		run_filtered_true();
+	check(pid > 0 && waitpid(pid, NULL, 0) == pid, "fork");
+	make_call();
 }
 
-static void *confined_bystander(void *about)
+static void *bystander(void *unused)
 {
-	(void)about;
-	confine();
-	sem_post(&confined);
-	sem_wait(&done);
+	(void)unused;
+	compose_and_install();
+	sem_post(&installed);
+	sem_wait(&started); /* for ever: no thread posts it */
 	return NULL;
 }
 
-/* Another thread, with a filter that lets it wait. */
+/* Another thread has the filter, which must allow that thread to wait. */
 static void bystander_method(void)
 {
 	pthread_t thread;
 
-	need(pthread_create(&thread, NULL, confined_bystander, NULL) == 0, "pthread_create");
-	sem_wait(&confined);
-	perform();
+	check(pthread_create(&thread, NULL, bystander, NULL) == 0, "pthread_create");
+	sem_wait(&installed);
+	make_call();
 }
 
-/* Attempts that fail leave no filter. */
+/* Attempts to install a filter that fail leave none. */
 static void failed_method(void)
 {
 	struct sock_fprog program;
@@ -640,20 +663,20 @@ static void failed_method(void)
 	compose(false);
 	program = (struct sock_fprog){(unsigned short)length, code};
 	code[length - 1].code = UINT16_MAX;
-	need(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program, 0, 0) < 0, "EINVAL");
+	check(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program, 0, 0) < 0, "EINVAL");
 	program.len = 0;
-	need(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) < 0, "EINVAL");
-	need(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, (uintptr_t)1, 0, 0) < 0, "EFAULT");
-	need(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, (uintptr_t)1) < 0, "EFAULT");
+	check(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) < 0, "EINVAL");
+	check(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, (uintptr_t)1, 0, 0) < 0, "EFAULT");
+	check(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, (uintptr_t)1) < 0, "EFAULT");
 	compose(false);
 	program.len = (unsigned short)length;
-	need(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, UINT32_MAX, &program) < 0, "EINVAL");
-	perform();
+	check(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, UINT32_MAX, &program) < 0, "EINVAL");
+	make_call();
 }
 
 static void no_method(void)
 {
-	perform();
+	make_call();
 }
 
 static const struct method {
@@ -685,48 +708,48 @@ static int new_socket(void)
 {
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
-	need(fd >= 0, "socket");
+	check(fd >= 0, "socket");
 	return fd;
 }
 
-static void bind_own(const char *name)
+static void bind_and_listen(const char *name)
 {
-	struct sockaddr_un own = {.sun_family = AF_UNIX};
+	struct sockaddr_un at = {.sun_family = AF_UNIX};
 	int fd = new_socket();
 
-	strcpy(own.sun_path, name);
-	need(bind(fd, (const struct sockaddr *)&own, sizeof(own)) == 0, name);
-	need(listen(fd, 1) == 0, "listen");
+	strcpy(at.sun_path, name);
+	check(bind(fd, (const struct sockaddr *)&at, sizeof(at)) == 0, name);
+	check(listen(fd, 1) == 0, "listen");
 }
 
-/* Bound as by an unguarded process. */
-static int bind_past_libc(void)
+/* Binds as an unguarded process does. */
+static int bind_without_libc(void)
 {
 	int fd = new_socket();
 
-	need(syscall(SYS_bind, fd, &address, sizeof(address)) == 0, "bind");
+	check(syscall(SYS_bind, fd, &address, sizeof(address)) == 0, "bind");
 	return fd;
 }
 
 static void make_object(void)
 {
-	switch (kind) {
+	switch (object) {
 	case OWN:
-		bind_own(object);
+		bind_and_listen(path);
 		break;
 	case INSIDE:
-		inside = new_socket();
+		object_fd = new_socket();
 		break;
 	case HELD:
-		need(listen(bind_past_libc(), 1) == 0, "listen");
+		check(listen(bind_without_libc(), 1) == 0, "listen");
 		break;
 	case STALE:
-		close(bind_past_libc());
+		close(bind_without_libc());
 		break;
 	case REGULAR:
-		close(open(object, O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
+		close(open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
 		break;
-	default: /* nothing, or somebody else's by now */
+	default: /* absent, or already bound by the rival */
 		break;
 	}
 }
@@ -734,7 +757,7 @@ static void make_object(void)
 static void on_sigsys(int number)
 {
 	(void)number;
-	report->signals++;
+	outcome->sigsys_count++;
 }
 
 static _Noreturn void run_trial(void)
@@ -743,56 +766,56 @@ static _Noreturn void run_trial(void)
 	int on = 1;
 
 	setrlimit(RLIMIT_CORE, &none);
-	need(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0, "PR_SET_NO_NEW_PRIVS");
+	check(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0, "PR_SET_NO_NEW_PRIVS");
 	signal(SIGSYS, action->handled ? on_sigsys : SIG_DFL);
 	make_object();
-	if (verb->second)
-		bind_own(other);
-	spare = new_socket();
-	need(!verb->reuses || setsockopt(spare, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) == 0,
+	if (verb->has_newpath)
+		bind_and_listen(newpath);
+	new_fd = new_socket();
+	check(!verb->reuses || setsockopt(new_fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) == 0,
 		"SO_REUSEADDR");
 	method->run();
 	_exit(0);
 }
 
-/* The other process whose live socket the object is; it has a guard if we have. */
+/* Starts the process that owns the live object. It is guarded if this process is. */
 static pid_t start_rival(void)
 {
-	int ends[2];
+	int fds[2];
 	char ready;
 	pid_t pid;
 
-	need(pipe(ends) == 0, "pipe");
+	check(pipe(fds) == 0, "pipe");
 	pid = fork();
 	if (pid == 0) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		bind_own(object);
-		write(ends[1], "", 1);
+		bind_and_listen(path);
+		check(write(fds[1], "", 1) == 1, "write");
 		pause();
 		_exit(0);
 	}
-	need(pid > 0 && read(ends[0], &ready, 1) == 1, "the rival");
-	close(ends[0]);
-	close(ends[1]);
+	check(pid > 0 && read(fds[0], &ready, 1) == 1, "the rival");
+	close(fds[0]);
+	close(fds[1]);
 	return pid;
 }
 
-/* ---- what is left ---- */
+/* ---- remaining files ---- */
 
 static int by_name(const struct dirent **a, const struct dirent **b)
 {
 	return strcmp((*a)->d_name, (*b)->d_name);
 }
 
-static bool is_lock(const char *name)
+static bool is_lock_file(const char *name)
 {
 	const char *end = strstr(name, ".sockguard");
 
 	return end && end[strlen(".sockguard")] == '\0';
 }
 
-/* Of either style, "app.sockguard" and ".app.sockguard". */
-static bool has_socket(const char *lock)
+/* The name may be "app.sockguard" or ".app.sockguard". */
+static bool socket_exists(const char *lock)
 {
 	char name[NAME_MAX + 1];
 	struct stat found;
@@ -802,22 +825,23 @@ static bool has_socket(const char *lock)
 	return lstat(name, &found) == 0 && S_ISSOCK(found.st_mode);
 }
 
-static void list_and_clear(void)
+/* Prints the last two fields of the line, and removes all files. */
+static void print_and_remove_files(void)
 {
 	struct dirent **names;
 	char locks[1024] = "";
 	int count = scandir(".", &names, NULL, by_name);
 
-	need(count >= 0, "scandir");
+	check(count >= 0, "scandir");
 	for (int i = 0; i < count; i++) {
 		const char *name = names[i]->d_name;
 		unsigned char type = names[i]->d_type;
 
 		if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
 			continue;
-		if (!is_lock(name))
+		if (!is_lock_file(name))
 			printf("%s%c ", name, type == DT_SOCK ? '=' : type == DT_REG ? '-' : '?');
-		else if (!has_socket(name))
+		else if (!socket_exists(name))
 			strcat(strcat(locks, name), " ");
 	}
 	printf("\t%s\n", locks);
@@ -828,37 +852,37 @@ static void list_and_clear(void)
 	free(names);
 }
 
-static void try_it(void)
+static void run_and_print_trial(void)
 {
-	pid_t rival = kind == LIVE ? start_rival() : -1;
+	pid_t rival = object == LIVE ? start_rival() : -1;
 	pid_t pid;
 
-	memset(report, 0, sizeof(*report));
+	memset(outcome, 0, sizeof(*outcome));
 	fflush(stdout);
 	pid = fork();
-	need(pid >= 0, "fork");
+	check(pid >= 0, "fork");
 	if (pid == 0)
 		run_trial();
 	int status;
-	need(waitpid(pid, &status, 0) == pid, "waitpid");
+	check(waitpid(pid, &status, 0) == pid, "waitpid");
 	if (WIFEXITED(status) && WEXITSTATUS(status) == 2)
-		exit(2); /* it said why */
-	int ended = WIFSIGNALED(status) ? WTERMSIG(status) : report->ended;
+		exit(2); /* it has printed the reason */
+	int ended_by = WIFSIGNALED(status) ? WTERMSIG(status) : outcome->ended_by;
 
-	printf("%s\t%s\t", object_names[kind], denied ? denied->name : "-");
-	if (report->told)
-		printf("%d\t%d", report->result, report->error);
+	printf("%s\t%s\t", object_names[object], denied ? denied->name : "-");
+	if (outcome->complete)
+		printf("%d\t%d", outcome->result, outcome->error);
 	else
 		printf("-\t-");
-	printf("\t%d\t%d\t", report->signals, ended);
-	list_and_clear();
+	printf("\t%d\t%d\t", outcome->sigsys_count, ended_by);
+	print_and_remove_files();
 	if (rival < 0)
 		return;
 	kill(rival, SIGKILL);
 	waitpid(rival, NULL, 0);
 }
 
-static void try_all(void)
+static void run_trials(void)
 {
 	const struct denied *list = series == VALUES ? each_value : each_call;
 	size_t count = series == VALUES ? COUNT(each_value) : COUNT(each_call);
@@ -866,14 +890,14 @@ static void try_all(void)
 	if (series != WITHOUT && series != VALUES)
 		list = NULL, count = 1;
 	for (size_t i = 0; i < count; i++) {
-		for (kind = OWN; kind < OBJECTS; kind++) {
+		for (object = OWN; object < OBJECTS; object++) {
 			denied = list ? &list[i] : NULL;
-			try_it();
+			run_and_print_trial();
 		}
 	}
 }
 
-/* ---- the words ---- */
+/* ---- the command line ---- */
 
 #define FIND(found, list, word)                                                                    \
 	for (size_t i = 0; i < COUNT(list); i++)                                                   \
@@ -888,7 +912,7 @@ static void usage(void)
 
 int main(int argc, char **argv)
 {
-	char directory[] = "trials-XXXXXX"; /* of the working directory */
+	char directory[] = "trials-XXXXXX"; /* in the working directory */
 
 	if (argc != 5)
 		usage();
@@ -900,13 +924,13 @@ int main(int argc, char **argv)
 	FIND(verb, verbs, argv[4]);
 	if (series > OPEN || !method || !action || !verb)
 		usage();
-	strcpy(address.sun_path, object);
-	report = mmap(NULL, sizeof(*report), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
-		0);
-	need(report != MAP_FAILED, "mmap");
-	need(sem_init(&confined, 0, 0) == 0 && sem_init(&done, 0, 0) == 0, "sem_init");
-	need(mkdtemp(directory) && chdir(directory) == 0, directory);
-	try_all();
-	need(chdir("..") == 0 && rmdir(directory) == 0, directory);
+	strcpy(address.sun_path, path);
+	outcome = mmap(NULL, sizeof(*outcome), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
+		-1, 0);
+	check(outcome != MAP_FAILED, "mmap");
+	check(sem_init(&started, 0, 0) == 0 && sem_init(&installed, 0, 0) == 0, "sem_init");
+	check(mkdtemp(directory) && chdir(directory) == 0, directory);
+	run_trials();
+	check(chdir("..") == 0 && rmdir(directory) == 0, directory);
 	return 0;
 }

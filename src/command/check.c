@@ -1,8 +1,8 @@
 /*
- * sockguard check: can a program be guarded, is a process, and why not.
+ * sockguard check: whether a program can be guarded, whether a process is, and why not.
  *
- * Elsewhere than on a terminal a line is one target, in fields separated by tabs: verdict, target,
- * program, why. docs/check.schema.json describes the JSON.
+ * If stdout is not a terminal, each target is one line with fields separated by tabs: verdict,
+ * target, program, why, by. docs/check.schema.json describes the JSON.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,23 +16,26 @@
 #include "service.h"
 #include "table.h"
 #include "text.h"
+#include "way.h"
 
 static const char help[] =
 	"Usage: sockguard check [--json] PROGRAM|PID...\n"
 	"\n"
-	"Tells whether each PROGRAM can be guarded by sockguard run, and whether the\n"
-	"process of each PID is, and why not. A program named by a number is ./NUMBER.\n"
+	"Prints whether and how sockguard run can guard each PROGRAM, and whether and how\n"
+	"the process with each PID is guarded, and the reason if it is not. If a\n"
+	"program's name is numeric, write ./NUMBER.\n"
 	"\n"
 	"  guardable, not-guardable  a program\n"
 	"  guarded, not-guarded      a process\n"
-	"  unknown                   could not be told, for lack of permission\n"
+	"  unknown                   cannot be determined\n"
 	"\n"
-	"  --json      JSON, whose schema sockguard(1) names\n"
-	"  -h, --help  this text\n"
+	"  --json      prints JSON, whose schema sockguard(1) names\n"
+	"  -h, --help  prints this text\n"
 	"\n"
-	"The settings of a process are those it was started with. Set-id programs and\n"
-	"those with file capabilities are judged for the user who asks.\n"
-	"In a pipe: no header, fields separated by tabs: verdict, target, program, why.\n"
+	"The settings of a process are those that it was started with. For programs with\n"
+	"set-ID bits or file capabilities, the result is that for the current user.\n"
+	"In a pipe: no header; fields separated by tabs: verdict, target, program, why,\n"
+	"by (preload: the library; syscalls: a supervisor of the program's system calls).\n"
 	"Exit status: 0 all guarded or guardable, 3 some not, 4 unknown, 2 bad usage.\n"
 	"\n"
 	"Example: sockguard check nginx $(pidof gunicorn)\n";
@@ -42,9 +45,10 @@ static const struct column columns[] = {
 	{.name = "TARGET", .least = 12, .cut_start = true},
 	{.name = "PROGRAM", .least = 16, .cut_start = true, .rank = 1},
 	{.name = "WHY", .least = 48},
+	{.name = "BY"},
 };
 
-enum verdict { IS_GUARDED, IS_NOT_GUARDED, CAN_BE, CAN_NOT_BE, NOT_TOLD };
+enum verdict { IS_GUARDED, IS_NOT_GUARDED, IS_GUARDABLE, IS_NOT_GUARDABLE, UNDETERMINED };
 
 static const struct {
 	const char *word;
@@ -53,20 +57,21 @@ static const struct {
 } verdicts[] = {
 	[IS_GUARDED] = {"guarded", GREEN, EXIT_ALL},
 	[IS_NOT_GUARDED] = {"not-guarded", RED, EXIT_SOME_NOT},
-	[CAN_BE] = {"guardable", GREEN, EXIT_ALL},
-	[CAN_NOT_BE] = {"not-guardable", RED, EXIT_SOME_NOT},
-	[NOT_TOLD] = {"unknown", YELLOW, EXIT_UNTOLD},
+	[IS_GUARDABLE] = {"guardable", GREEN, EXIT_ALL},
+	[IS_NOT_GUARDABLE] = {"not-guardable", RED, EXIT_SOME_NOT},
+	[UNDETERMINED] = {"unknown", YELLOW, EXIT_UNKNOWN},
 };
 
 struct checked {
 	const char *target;
 	pid_t pid; /* 0: a program */
 	enum verdict verdict;
+	enum way by; /* WAY_NONE: not guarded, or unknown */
 	char *program;
-	char *why; /* not; or what is to be said of it all the same. NULL: nothing */
+	char *why; /* why it is not guarded, or a remark on a guarded one; NULL: none */
 };
 
-/* A number that can be a pid, or 0. */
+/* The PID that the target names; 0: it names a program. */
 static pid_t pid_of(const char *target)
 {
 	uint64_t number;
@@ -81,56 +86,80 @@ static char *why_of_program(const struct program *program)
 		return NULL;
 	if (strcmp(program->about, program->found) == 0 || program->guardable == NO_PROGRAM)
 		return command_copy(program->why);
-	return command_print("%s is %s", program->about, program->why);
+	return command_format("%s is %s", program->about, program->why);
+}
+
+/* For a program that cannot be preloaded: whether a supervisor can guard it. */
+static void check_by_syscalls(struct checked *checked, const struct program *program)
+{
+	const char *besides = way_why_not_supervised(program);
+	char *why = checked->why;
+
+	if (!besides)
+		besides = way_probe_supervisor();
+	if (!besides) {
+		checked->verdict = IS_GUARDABLE;
+		checked->by = WAY_SYSCALLS;
+		return;
+	}
+	checked->why = command_format("%s; nor with --by syscalls: %s", why, besides);
+	free(why);
 }
 
 static void check_program(struct checked *checked, const struct library *library)
 {
 	static const enum verdict by_guardable[] = {
-		[GUARDABLE] = CAN_BE,
-		[NOT_GUARDABLE] = CAN_NOT_BE,
-		[GUARDABLE_UNTOLD] = NOT_TOLD,
-		[NO_PROGRAM] = CAN_NOT_BE,
+		[GUARDABLE] = IS_GUARDABLE,
+		[NOT_GUARDABLE] = IS_NOT_GUARDABLE,
+		[GUARDABLE_UNKNOWN] = UNDETERMINED,
+		[NO_PROGRAM] = IS_NOT_GUARDABLE,
 	};
 	struct program program;
 
-	program_look(&program, checked->target, library);
+	program_inspect(&program, checked->target, library);
 	checked->verdict = by_guardable[program.guardable];
 	checked->program = program.found[0] != '\0' ? command_copy(program.found) : NULL;
 	checked->why = why_of_program(&program);
+	if (program.guardable == GUARDABLE)
+		checked->by = WAY_PRELOAD;
+	if (program.guardable == NOT_GUARDABLE)
+		check_by_syscalls(checked, &program);
 }
 
-/* What its service's settings forbid to the guard, or NULL. */
+/* A remark on the guard's calls that the settings of the service do not allow; NULL: none. */
 static char *remark_on_service(const struct process *process)
 {
 	struct service service;
 	char *forbidden, *words = NULL;
 
-	if (!process->filtered || !service_of(process->pid, &service))
+	if (process->by != WAY_PRELOAD || !process->filtered ||
+		!service_of_process(process->pid, &service))
 		return NULL;
-	forbidden = service_forbids(&service);
+	forbidden = service_forbidden_calls(&service, false);
 	if (forbidden)
-		words = command_print("its SystemCallFilter= leaves out %s: see sockguard unit %s",
+		words = command_format("its SystemCallFilter= does not allow %s; see sockguard "
+				       "unit %s",
 			forbidden, service.name);
 	free(forbidden);
 	free(service.name);
 	return words;
 }
 
-/* What is to be said of a process that is guarded. */
+/* A remark on a guarded process; NULL: none. The caller frees it. */
 static char *remark(const struct process *process)
 {
 	const struct config *settings = process->config;
-	char *of_service = process->outdated ? NULL : remark_on_service(process);
+	char *of_service;
 
+	if (process->by == WAY_PRELOAD && process->outdated)
+		return command_copy("its library file has been removed or replaced since");
+	of_service = remark_on_service(process);
 	if (of_service)
 		return of_service;
-	if (process->outdated)
-		return command_copy("by a library file that was removed or replaced since");
 	if (settings && settings->only)
-		return command_print("only %s", settings->only);
+		return command_format("only %s", settings->only);
 	if (settings && settings->ignore)
-		return command_print("all but %s", settings->ignore);
+		return command_format("all but %s", settings->ignore);
 	return NULL;
 }
 
@@ -139,19 +168,20 @@ static void check_process(struct checked *checked, const struct library *library
 	static const enum verdict by_guarded[] = {
 		[GUARDED] = IS_GUARDED,
 		[NOT_GUARDED] = IS_NOT_GUARDED,
-		[GUARDED_UNTOLD] = NOT_TOLD,
+		[GUARDED_UNKNOWN] = UNDETERMINED,
 	};
 	struct process process;
 
-	process_look(&process, checked->pid, library);
+	process_inspect(&process, checked->pid, library);
 	checked->verdict = by_guarded[process.guarded];
+	checked->by = process.by;
 	checked->program = process.command;
 	checked->why = process.guarded == GUARDED ? remark(&process) : command_copy(process.why);
 	free(process.user);
 	free(process.config);
 }
 
-static void check_one(struct checked *checked, const char *target, const struct library *library)
+static void check_target(struct checked *checked, const char *target, const struct library *library)
 {
 	*checked = (struct checked){.target = target, .pid = pid_of(target)};
 	if (checked->pid > 0)
@@ -170,6 +200,7 @@ static void print_table(const struct checked *list, size_t count)
 		table_add(&table, list[i].target, PLAIN);
 		table_add(&table, list[i].program, PLAIN);
 		table_add(&table, list[i].why, PLAIN);
+		table_add(&table, way_words[list[i].by], PLAIN);
 	}
 	table_print(&table);
 	table_free(&table);
@@ -184,9 +215,10 @@ static void print_json(const struct checked *list, size_t count)
 
 		json_put_path(object, "target", list[i].target);
 		json_put(object, "pid", list[i].pid > 0 ? json_integer(list[i].pid) : json_null());
-		json_put(object, "verdict", json_words(verdicts[list[i].verdict].word));
-		json_put(object, "program", json_words(list[i].program));
-		json_put(object, "why", json_words(list[i].why));
+		json_put(object, "verdict", json_text(verdicts[list[i].verdict].word));
+		json_put(object, "program", json_text(list[i].program));
+		json_put(object, "why", json_text(list[i].why));
+		json_put(object, "by", json_text(way_words[list[i].by]));
 		json_array_append_new(array, object);
 	}
 	json_print("targets", array);
@@ -210,11 +242,11 @@ static int check(int argc, char **argv)
 		json = true;
 	count = (size_t)(argc - optind);
 	if (count == 0)
-		command_misuse(&command_check, "name the programs or pids to look at");
+		command_misuse(&command_check, "no program or PID given");
 	library_find(&library);
 	list = command_allocate(count * sizeof(*list));
 	for (size_t i = 0; i < count; i++)
-		check_one(&list[i], argv[optind + (int)i], &library);
+		check_target(&list[i], argv[optind + (int)i], &library);
 	if (json)
 		print_json(list, count);
 	else

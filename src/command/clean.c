@@ -1,11 +1,11 @@
 /*
- * sockguard clean: removes stale sockets and idle lock files, by the guard's own rules and under
- * the same mutex as it, so that a server may start meanwhile.
+ * sockguard clean: removes stale sockets and idle lock files, following the guard's own rules and
+ * holding the same mutex, so that a server may start at the same time.
  *
- * Root may clean directories whose owners are not to be trusted. So each directory is opened once,
- * and everything after that goes through its descriptor and names without a slash: whoever swaps
- * the directory for a symbolic link meanwhile changes nothing. What is removed has been pinned and
- * is compared before it is gone for good. And root creates no files in other users' directories.
+ * Root may clean directories that belong to untrusted users. So each directory is opened once, and
+ * all later calls use its descriptor and names without a slash: a user who replaces the directory
+ * with a symbolic link changes nothing. A socket is pinned first, and compared again before it is
+ * unlinked. Root creates no files in other users' directories.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -20,48 +20,47 @@
 
 #include "command.h"
 #include "config.h"
+#include "entries.h"
 #include "escape.h"
 #include "guard.h"
 #include "judge.h"
 #include "kernel.h"
 #include "liveness.h"
 #include "lockfile.h"
-#include "entries.h"
 
 static const char help[] =
 	"Usage: sockguard clean [--dry-run] [--verbose] PATH|DIR...\n"
 	"\n"
-	"Removes what crashes left: stale sockets with their lock files, and lock files\n"
-	"that nobody claims or has locked. Never removes a live socket. For a DIR, cleans\n"
-	"its entries, but not those of subdirectories. Servers may start meanwhile.\n"
+	"Removes what crashes left behind: stale sockets with their lock files, and lock\n"
+	"files that no process claims or has locked. Never removes a live socket. For a\n"
+	"DIR, cleans its entries, non-recursively. It is safe to run while servers start.\n"
 	"\n"
-	"  -n, --dry-run  only prints what would be removed\n"
-	"  -v, --verbose  for a DIR, also prints what is left, and why\n"
-	"  -h, --help     this text\n"
+	"  -n, --dry-run  prints what would be removed, and removes nothing\n"
+	"  -v, --verbose  for a DIR, also prints which entries are left, and why\n"
+	"  -h, --help     prints this text\n"
 	"\n"
 	"Exit status: 0 nothing is left to remove; 3 something was left because it is\n"
-	"live, claimed or not the guard's, or a PATH does not exist; 4 something was left\n"
-	"for lack of permission, or because only its directory's owner can remove it\n"
-	"safely; 2 bad usage.\n"
+	"live, claimed or not the guard's, or a PATH does not exist; 4 permission was\n"
+	"denied, or only the directory's user can remove it safely; 2 bad usage.\n"
 	"\n"
 	"Example: sockguard clean --dry-run /run/app\n";
 
 static bool dry, verbose;
-static unsigned int unmentioned; /* left, without a line for each */
+static unsigned int unmentioned; /* entries left without a line of their own */
 
-/* A name in an open directory. */
+/* An entry of an open directory. */
 struct target {
 	int dirfd;
 	bool foreign; /* we are root, and the directory belongs to another user */
-	uid_t owner;  /* of the directory */
-	bool named;   /* on the command line */
+	uid_t uid;    /* of the directory */
+	bool named;   /* given on the command line */
 	const char *name;
-	const char *path; /* for messages alone */
+	const char *path; /* only for messages */
 };
 
 /* ---- what is printed ---- */
 
-static int say_removed(const struct target *target, const char *what)
+static int print_removed(const struct target *target, const char *what)
 {
 	char *escaped = escape_field(target->path);
 
@@ -70,8 +69,8 @@ static int say_removed(const struct target *target, const char *what)
 	return EXIT_ALL;
 }
 
-/* Anything left is reported if it was named; of a directory's entries only if that is wanted. */
-static int say_left(const struct target *target, const char *why, int status)
+/* Prints what was left if it was given on the command line, or if --verbose is set. */
+static int print_left(const struct target *target, const char *why, int status)
 {
 	char *escaped = escape_field(target->path);
 
@@ -83,21 +82,21 @@ static int say_left(const struct target *target, const char *why, int status)
 	return status;
 }
 
-static int say_failed(const struct target *target, int error)
+static int print_failed(const struct target *target, int error)
 {
 	bool denied = error == EACCES || error == EPERM || error == EROFS;
 
-	return say_left(target, denied ? "no permission" : strerror(error),
-		denied ? EXIT_UNTOLD : EXIT_SOME_NOT);
+	return print_left(target, denied ? "no permission" : strerror(error),
+		denied ? EXIT_UNKNOWN : EXIT_SOME_NOT);
 }
 
-/* Without its lock file there is no mutex, and to make one there is only for the owner. */
-static int say_foreign(const struct target *target)
+/* Without a lock file there is no mutex, and only the directory's user may create one. */
+static int print_foreign(const struct target *target)
 {
-	char *why = command_print("no lock file to lock, and the directory belongs to uid %lu: "
-				  "run this command as that user",
-		(unsigned long)target->owner);
-	int status = say_left(target, why, EXIT_UNTOLD);
+	char *why = command_format("it has no lock file, and the directory belongs to uid %lu: "
+				   "run this command as that user",
+		(unsigned long)target->uid);
+	int status = print_left(target, why, EXIT_UNKNOWN);
 
 	free(why);
 	return status;
@@ -118,14 +117,14 @@ static int rename_to(int dirfd, const char *name, const char *new)
 }
 
 /*
- * Removes the pinned socket, and nothing else that took its name meanwhile: somebody who does not
- * know our mutex may do that at any time. So the name is changed first, and what got the new one is
- * compared; if it is not the pinned socket it gets its name back. Where the file system cannot
- * rename without replacing, comparing just before has to do.
+ * Unlinks the pinned socket, but never another file: an unguarded process may bind the path at any
+ * time. So this renames the file at the path first, compares it with the pinned socket, and renames
+ * it back if they differ. If the file system does not support RENAME_NOREPLACE, the comparison just
+ * before must suffice.
  */
 static int remove_pinned(const struct target *target, const struct pin *pin)
 {
-	char *aside = command_print(".sockguard-clean.%ld", (long)getpid());
+	char *aside = command_format(".sockguard-clean.%ld", (long)getpid());
 	int result = -1;
 
 	if (!leads_to(target, target->name, pin)) {
@@ -150,7 +149,7 @@ static int remove_stale(const struct target *target)
 
 	if (inode_pin(target->dirfd, target->name, &pin) != 0)
 		return -1;
-	if (liveness_of(&pin, target->dirfd, target->name) == DEAD)
+	if (liveness_is_stale(liveness_of(&pin, target->dirfd, target->name)))
 		result = remove_pinned(target, &pin);
 	else
 		errno = EADDRINUSE;
@@ -159,21 +158,22 @@ static int remove_stale(const struct target *target)
 }
 
 /*
- * Takes the mutex of a lock file that is there already, as lockfile_try does; never creates one.
- * LOCKFILE_HELD: drop is owed. Otherwise errno is ENOENT if there is no such file.
+ * Acquires the mutex of an existing lock file, as lockfile_try_lock does, but never creates one.
+ * After LOCKFILE_HELD the caller must call unlock. Otherwise errno is ENOENT if there is no file.
  */
-static enum lockfile_state hold(struct lockfile *lock, int *fd, bool wait)
+static enum lockfile_state try_lock_existing(struct lockfile *lock, int *fd, bool wait)
 {
-	static int pauses = 50; /* in all: whoever holds a thousand is not to hold us up */
+	static int pauses = 50; /* for all files together: a user may have locked thousands */
 	const struct timespec pause = {.tv_nsec = 2000000};
 	enum lockfile_state state = LOCKFILE_NONE;
 
 	*fd = openat(lock->dirfd, lock->path, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
 	if (*fd < 0)
 		return LOCKFILE_NONE;
-	while ((state = lockfile_borrow(lock, *fd)) == LOCKFILE_BUSY && wait && pauses-- > 0)
+	while ((state = lockfile_try_lock_through(lock, *fd)) == LOCKFILE_BUSY && wait &&
+		pauses-- > 0)
 		nanosleep(&pause, NULL);
-	lock->claimed = false; /* what we borrowed is not a claim of ours */
+	lock->claimed_by_us = false; /* the descriptor that it borrowed is not a claim */
 	if (state != LOCKFILE_HELD) {
 		close(*fd);
 		errno = EBUSY;
@@ -181,63 +181,66 @@ static enum lockfile_state hold(struct lockfile *lock, int *fd, bool wait)
 	return state;
 }
 
-/* A file that nobody claims goes with the mutex, unless it is to be kept. */
-static void drop(struct lockfile *lock, int fd, bool keep)
+/* Releases the mutex, and leaves the file where it is. */
+static void unlock(struct lockfile *lock, int fd)
 {
-	if (keep)
-		lock->named = false;
-	lockfile_leave(lock);
+	lock->linked = false;
+	lockfile_release(lock);
 	close(fd);
 }
 
 /* ---- sockets ---- */
 
-static int say_live(const struct target *target, enum liveness liveness,
+static int print_live(const struct target *target, enum liveness liveness,
 	const struct lockfile *lock)
 {
+	enum record_binder binder;
 	struct record record;
 	char *why;
 	int status;
 
-	if (liveness == UNKNOWN)
-		return say_left(target, "no permission to ask whether it is live", EXIT_UNTOLD);
-	if (!lockfile_claimed(lock) || !lockfile_record(lock, &record))
-		return say_left(target, "live", EXIT_SOME_NOT);
-	why = command_print("live, bound by %s, pid %llu%s", record.comm,
+	if (liveness == LIVENESS_UNKNOWN)
+		return print_left(target, "no permission to determine whether it is live",
+			EXIT_UNKNOWN);
+	if (!lockfile_is_claimed(lock) || !lockfile_read_record(lock, &record))
+		return print_left(target, "live", EXIT_SOME_NOT);
+	binder = record_find_binder(&record);
+	why = command_format("live, bound by %s, pid %llu%s", record.comm,
 		(unsigned long long)record.pid,
-		lockfile_from_elsewhere(lock, &record) ? ", on another host"
-		: record_binder_has_ended(&record)     ? ", which has ended"
-						       : "");
-	status = say_left(target, why, EXIT_SOME_NOT);
+		lockfile_record_is_remote(lock, &record) ? ", on another host"
+		: binder == BINDER_FOREIGN               ? " of another PID namespace"
+		: binder == BINDER_ENDED                 ? ", which has ended"
+							 : "");
+	status = print_left(target, why, EXIT_SOME_NOT);
 	free(why);
 	return status;
 }
 
-static int say_outcome(const struct target *target, int result)
+static int print_outcome(const struct target *target, int result)
 {
 	if (result == 0)
-		return say_removed(target, "stale");
+		return print_removed(target, "stale");
 	if (errno == ENOENT)
-		return EXIT_ALL; /* somebody else was faster */
+		return EXIT_ALL; /* another process was faster */
 	if (errno == EADDRINUSE)
-		return say_left(target, "live by now, or its lock file is busy", EXIT_SOME_NOT);
-	return say_failed(target, errno);
+		return print_left(target, "now in use, or its lock file is locked", EXIT_SOME_NOT);
+	return print_failed(target, errno);
 }
 
-/* For the guard, which hands its call back to us under the mutex. */
-static const struct target *at_work;
+/* The target of the call that guard_unlink makes through perform. */
+static const struct target *current_target;
 
 /*
- * The guard's rules let a process remove its own sockets, and this process may have inherited one:
- * so we ask once more, under the mutex, whether it is stale.
+ * The rules allow a process to remove its own sockets, and this process may have inherited one. So
+ * this checks again, under the mutex, whether the socket is stale.
  */
 static int perform(const struct call *call)
 {
-	if (strcmp(call->path, at_work->name) != 0) {
-		errno = ENOENT; /* a slash at its end: it was absent when the guard looked */
+	if (strcmp(call->path, current_target->name) != 0) {
+		errno = ENOENT; /* the guard appends a slash if it found the path absent */
 		return -1;
 	}
-	return remove_stale(at_work);
+	return remove_stale(current_target);
 }
 
 static int unlink_guarded(const struct target *target)
@@ -245,11 +248,11 @@ static int unlink_guarded(const struct target *target)
 	const struct call call = {
 		.verb = "unlink", .perform = perform, .dirfd = target->dirfd, .path = target->name};
 
-	at_work = target;
+	current_target = target;
 	return guard_unlink(&call);
 }
 
-/* In a foreign directory: only under a mutex that is there, and is not waited for for long. */
+/* Unlinks from another user's directory: needs an existing lock file, and does not wait long. */
 static int unlink_foreign(const struct target *target)
 {
 	struct lockfile lock;
@@ -257,8 +260,8 @@ static int unlink_foreign(const struct target *target)
 	bool recorded;
 	int result, fd;
 
-	lockfile_name(&lock, target->dirfd, target->name);
-	switch (hold(&lock, &fd, true)) {
+	lockfile_init(&lock, target->dirfd, target->name);
+	switch (try_lock_existing(&lock, &fd, true)) {
 	case LOCKFILE_BUSY:
 		errno = EADDRINUSE;
 		return -1;
@@ -268,15 +271,15 @@ static int unlink_foreign(const struct target *target)
 	case LOCKFILE_HELD:
 		break;
 	}
-	recorded = lockfile_record(&lock, &record);
-	if (recorded) /* as the guard does: whoever dies in between leaves the name free */
-		lockfile_note_left(&lock, true);
+	recorded = lockfile_read_record(&lock, &record);
+	if (recorded) /* as the guard does: the path is free even if we are killed in between */
+		lockfile_mark_leaving(&lock, true);
 	result = remove_stale(target);
 	if (result == 0)
-		lockfile_remove(&lock);
+		lockfile_unlink(&lock);
 	else if (recorded)
-		lockfile_note_left(&lock, false);
-	drop(&lock, fd, true);
+		lockfile_mark_leaving(&lock, false);
+	unlock(&lock, fd);
 	return result;
 }
 
@@ -284,34 +287,35 @@ static int unlink_socket(const struct target *target)
 {
 	int result = target->foreign ? unlink_foreign(target) : unlink_guarded(target);
 
-	return result != 0 && errno == ENOLCK ? say_foreign(target) : say_outcome(target, result);
+	return result != 0 && errno == ENOLCK ? print_foreign(target)
+					      : print_outcome(target, result);
 }
 
 static int clean_socket(const struct target *target)
 {
 	struct lockfile lock;
-	struct place place;
+	struct location location;
 	struct pin pin;
 	enum liveness liveness;
 	bool stale, lockable;
 	int status = EXIT_ALL;
 
 	if (inode_pin(target->dirfd, target->name, &pin) != 0)
-		return errno == ENOENT ? EXIT_ALL : say_failed(target, errno);
+		return errno == ENOENT ? EXIT_ALL : print_failed(target, errno);
 	liveness = liveness_of(&pin, target->dirfd, target->name);
 	inode_unpin(&pin);
-	lockfile_name(&lock, target->dirfd, target->name);
-	lockable = lockfile_peek(&lock) || !target->foreign;
-	place = place_of(target->dirfd, target->name);
-	stale = liveness == DEAD && judge_stale(&place, &lock);
+	lockfile_init(&lock, target->dirfd, target->name);
+	lockable = lockfile_open_readonly(&lock) || !target->foreign;
+	location = location_of(target->dirfd, target->name);
+	stale = liveness_is_stale(liveness) && judge_is_stale(&location, &lock);
 	if (!stale)
-		status = say_live(target, liveness, &lock);
-	lockfile_leave(&lock);
+		status = print_live(target, liveness, &lock);
+	lockfile_release(&lock);
 	if (!stale)
 		return status;
 	if (!lockable)
-		return say_foreign(target);
-	return dry ? say_removed(target, "stale") : unlink_socket(target);
+		return print_foreign(target);
+	return dry ? print_removed(target, "stale") : unlink_socket(target);
 }
 
 /* ---- lock files ---- */
@@ -320,16 +324,16 @@ static bool is_lockfile_name(const char *name)
 {
 	char socket[NAME_MAX + 1];
 
-	return lockfile_socket(name, socket, sizeof(socket));
+	return lockfile_socket_path(name, socket, sizeof(socket));
 }
 
-/* By its own name, which may be an alternate one, see shared.h. Empty if that is too long. */
+/* Sets lock->path to the target, whose name may be an alternate one. Empty if it is too long. */
 static void name_lockfile(struct lockfile *lock, const struct target *target)
 {
 	char socket[NAME_MAX + 1];
 
-	lockfile_socket(target->name, socket, sizeof(socket));
-	lockfile_name(lock, target->dirfd, socket);
+	lockfile_socket_path(target->name, socket, sizeof(socket));
+	lockfile_init(lock, target->dirfd, socket);
 	if (lock->path[0] != '\0')
 		snprintf(lock->path, sizeof(lock->path), "%s", target->name);
 }
@@ -341,24 +345,24 @@ static bool is_locked(const struct lockfile *lock)
 	return fcntl(lock->fd, F_OFD_GETLK, &bytes) != 0 || bytes.l_type != F_UNLCK;
 }
 
-/* Empty: its owner died before it wrote the record, or never had one to write. */
+/* An empty file is the guard's too: a process may be killed before it writes the record. */
 static bool is_ours(const struct lockfile *lock)
 {
 	struct stat found;
 	struct record record;
 
 	return fstat(lock->fd, &found) == 0 && S_ISREG(found.st_mode) && found.st_nlink == 1 &&
-	       (found.st_size == 0 || lockfile_record(lock, &record));
+	       (found.st_size == 0 || lockfile_read_record(lock, &record));
 }
 
-/* Why it must be left, NULL if it need not be. The lock file is open. */
-static const char *obstacle(const struct lockfile *lock, bool held)
+/* Why an open lock file must be left; NULL if it may be unlinked. */
+static const char *why_left(const struct lockfile *lock, bool held)
 {
 	if (!is_ours(lock))
-		return "not a lock file of ours";
-	if (lockfile_claimed(lock))
+		return "not a lock file of the guard";
+	if (lockfile_is_claimed(lock))
 		return "a live owner claims it";
-	return !held && is_locked(lock) ? "somebody has locked it" : NULL;
+	return !held && is_locked(lock) ? "another process has locked it" : NULL;
 }
 
 static int remove_lockfile(const struct target *target, struct lockfile *lock)
@@ -367,24 +371,24 @@ static int remove_lockfile(const struct target *target, struct lockfile *lock)
 	bool removed;
 	int fd;
 
-	switch (hold(lock, &fd, false)) {
+	switch (try_lock_existing(lock, &fd, false)) {
 	case LOCKFILE_BUSY:
-		return say_left(target, "somebody has locked it", EXIT_SOME_NOT);
+		return print_left(target, "another process has locked it", EXIT_SOME_NOT);
 	case LOCKFILE_NONE:
 		return errno == ENOENT ? EXIT_ALL
-				       : say_left(target, "it cannot be locked", EXIT_UNTOLD);
+				       : print_left(target, "cannot lock it", EXIT_UNKNOWN);
 	case LOCKFILE_HELD:
 		break;
 	}
-	why = obstacle(lock, true);
+	why = why_left(lock, true);
 	if (!why)
-		lockfile_remove(lock);
-	removed = lock->removed;
-	drop(lock, fd, true);
+		lockfile_unlink(lock);
+	removed = lock->unlinked;
+	unlock(lock, fd);
 	if (why)
-		return say_left(target, why, EXIT_SOME_NOT);
-	return removed ? say_removed(target, "idle lock file")
-		       : say_left(target, "it could not be removed", EXIT_UNTOLD);
+		return print_left(target, why, EXIT_SOME_NOT);
+	return removed ? print_removed(target, "idle lock file")
+		       : print_left(target, "cannot remove it", EXIT_UNKNOWN);
 }
 
 static int clean_lockfile(const struct target *target)
@@ -394,20 +398,20 @@ static int clean_lockfile(const struct target *target)
 	const char *why;
 
 	name_lockfile(&lock, target);
-	if (!lockfile_peek(&lock))
-		return inode_look(target->dirfd, target->name, &found) == 0
-			       ? say_left(target, "no permission to look into it", EXIT_UNTOLD)
+	if (!lockfile_open_readonly(&lock))
+		return inode_stat(target->dirfd, target->name, &found) == 0
+			       ? print_left(target, "no permission to examine it", EXIT_UNKNOWN)
 			       : EXIT_ALL;
-	why = obstacle(&lock, false);
-	lockfile_leave(&lock);
+	why = why_left(&lock, false);
+	lockfile_release(&lock);
 	if (why)
-		return say_left(target, why, EXIT_SOME_NOT);
-	return dry ? say_removed(target, "idle lock file") : remove_lockfile(target, &lock);
+		return print_left(target, why, EXIT_SOME_NOT);
+	return dry ? print_removed(target, "idle lock file") : remove_lockfile(target, &lock);
 }
 
-/* ---- what is named ---- */
+/* ---- targets ---- */
 
-static int worse(int a, int b)
+static int worst_of(int a, int b)
 {
 	return a > b ? a : b;
 }
@@ -421,80 +425,81 @@ static int clean_entry(const struct target *target, mode_t mode)
 	return EXIT_ALL;
 }
 
-/* Notes whose the directory is. */
-static bool look_at_directory(struct target *target)
+/* Determines the directory's user. */
+static bool determine_user(struct target *target)
 {
 	struct stat found;
 
 	if (fstat(target->dirfd, &found) != 0)
 		return false;
-	target->owner = found.st_uid;
+	target->uid = found.st_uid;
 	target->foreign = geteuid() == 0 && found.st_uid != 0;
 	return true;
 }
 
-/* Sockets first: their lock files go with them. */
-static int clean_names(const struct target *directory, const struct names *names, bool sockets)
+/* Sockets first, because their lock files are unlinked with them. */
+static int clean_entries(const struct target *directory, const struct entries *entries,
+	bool sockets)
 {
 	size_t length = strlen(directory->path);
 	bool slash = directory->path[length - 1] == '/';
 	int worst = EXIT_ALL;
 
-	for (size_t i = 0; i < names->count; i++) {
+	for (size_t i = 0; i < entries->count; i++) {
 		struct target target = *directory;
 		struct stat found;
 		char *path;
 
-		if (fstatat(directory->dirfd, names->list[i].name, &found, AT_SYMLINK_NOFOLLOW) !=
+		if (fstatat(directory->dirfd, entries->list[i].name, &found, AT_SYMLINK_NOFOLLOW) !=
 				0 ||
 			S_ISSOCK(found.st_mode) != sockets)
 			continue;
-		path = command_print("%s%s%s", directory->path, slash ? "" : "/",
-			names->list[i].name);
+		path = command_format("%s%s%s", directory->path, slash ? "" : "/",
+			entries->list[i].name);
 		target.named = false;
-		target.name = names->list[i].name;
+		target.name = entries->list[i].name;
 		target.path = path;
-		worst = worse(worst, clean_entry(&target, found.st_mode));
+		worst = worst_of(worst, clean_entry(&target, found.st_mode));
 		free(path);
 	}
 	return worst;
 }
 
-/* The directory itself is not a name that is followed: it may be a symbolic link by now. */
+/* O_NOFOLLOW: the directory may have been replaced with a symbolic link. */
 static int clean_directory(const struct target *given)
 {
 	struct target target = *given;
-	struct names names = {0};
+	struct entries entries = {0};
 	int worst;
 
 	target.dirfd =
 		openat(given->dirfd, given->name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (target.dirfd < 0)
-		return say_failed(given, errno);
-	if (look_at_directory(&target) && names_read(&names, target.dirfd)) {
-		names_sort(&names);
-		worst = clean_names(&target, &names, true);
-		worst = worse(worst, clean_names(&target, &names, false));
+		return print_failed(given, errno);
+	if (determine_user(&target) && entries_read(&entries, target.dirfd)) {
+		entries_sort(&entries);
+		worst = clean_entries(&target, &entries, true);
+		worst = worst_of(worst, clean_entries(&target, &entries, false));
 	} else {
-		worst = say_failed(given, errno);
+		worst = print_failed(given, errno);
 	}
-	names_free(&names);
+	entries_free(&entries);
 	close(target.dirfd);
 	return worst;
 }
 
-static int say_absent(const char *path)
+static int print_absent(const char *path)
 {
-	command_warn("%s: there is no such socket, lock file or directory", path);
+	command_warn("%s: no such socket, lock file or directory", path);
 	return EXIT_SOME_NOT;
 }
 
-/* The lock file of a socket path that is gone; that of a stale socket goes with it. */
+/* For an absent socket path: cleans the lock file that is left. */
 static int clean_absent(const struct target *given)
 {
 	struct target target = *given;
-	char *name = command_lockfile(given->name);
-	char *path = command_lockfile(given->path);
+	char *name = command_lockfile_path(given->name);
+	char *path = command_lockfile_path(given->path);
 	struct stat found;
 	int status;
 
@@ -503,7 +508,7 @@ static int clean_absent(const struct target *given)
 	if (fstatat(target.dirfd, name, &found, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(found.st_mode))
 		status = clean_lockfile(&target);
 	else
-		status = say_absent(given->path);
+		status = print_absent(given->path);
 	free(path);
 	free(name);
 	return status;
@@ -514,17 +519,17 @@ static int clean_target(const struct target *target)
 	struct stat found;
 
 	if (fstatat(target->dirfd, target->name, &found, AT_SYMLINK_NOFOLLOW) != 0)
-		return errno == ENOENT ? clean_absent(target) : say_failed(target, errno);
+		return errno == ENOENT ? clean_absent(target) : print_failed(target, errno);
 	if (S_ISDIR(found.st_mode))
 		return clean_directory(target);
 	if (S_ISLNK(found.st_mode))
-		return say_left(target, "a symbolic link, which is not followed", EXIT_SOME_NOT);
+		return print_left(target, "a symbolic link, which is not followed", EXIT_SOME_NOT);
 	if (!S_ISSOCK(found.st_mode) && !(S_ISREG(found.st_mode) && is_lockfile_name(target->name)))
-		return say_left(target, "neither a socket nor a lock file", EXIT_SOME_NOT);
+		return print_left(target, "neither a socket nor a lock file", EXIT_SOME_NOT);
 	return clean_entry(target, found.st_mode);
 }
 
-/* Splits a path into the directory, which is opened, and the name in it, which is not followed. */
+/* Opens a path's directory, and cleans the name in it. Does not follow a symbolic link there. */
 static int clean_path(const char *path)
 {
 	char *parent = command_copy(path);
@@ -535,15 +540,15 @@ static int clean_path(const char *path)
 
 	while (length > 1 && parent[length - 1] == '/')
 		parent[--length] = '\0';
-	start = inode_directory(parent);
+	start = inode_directory_length(parent);
 	target.name = start < length ? parent + start : ".";
 	target.name = command_copy(target.name);
 	parent[start] = '\0';
 	target.dirfd = open(start > 0 ? parent : ".", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (length == 0 || (target.dirfd < 0 && (errno == ENOENT || errno == ENOTDIR)))
-		status = say_absent(path);
-	else if (target.dirfd < 0 || !look_at_directory(&target))
-		status = say_failed(&target, errno);
+		status = print_absent(path);
+	else if (target.dirfd < 0 || !determine_user(&target))
+		status = print_failed(&target, errno);
 	else
 		status = clean_target(&target);
 	if (target.dirfd >= 0)
@@ -569,12 +574,13 @@ static int clean(int argc, char **argv)
 		verbose = verbose || option == 'v';
 	}
 	if (optind == argc)
-		command_misuse(&command_clean, "name the paths or directories to clean");
-	config.log_to = LOG_TO_NONE; /* a refusal is printed here */
+		command_misuse(&command_clean, "no path or directory given");
+	config.log_to = LOG_TO_NONE; /* this command prints refusals itself */
 	for (; optind < argc; optind++)
-		worst = worse(worst, clean_path(argv[optind]));
+		worst = worst_of(worst, clean_path(argv[optind]));
 	if (unmentioned > 0)
-		command_warn("left %u as they are; --verbose prints which, and why", unmentioned);
+		command_warn("entries left: %u; --verbose lists them, with the reasons",
+			unmentioned);
 	return worst;
 }
 

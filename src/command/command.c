@@ -15,18 +15,7 @@ static __attribute__((noreturn)) void out_of_memory(void)
 	exit(EXIT_FAILED);
 }
 
-/* One line, one write: several processes may share a log. */
-static void complain(const char *words, const char *after)
-{
-	char *line = escape_line(words);
-	char *whole = command_print("sockguard: %s%s\n", line, after);
-
-	fputs(whole, stderr);
-	free(whole);
-	free(line);
-}
-
-static __attribute__((format(printf, 1, 0))) char *print_list(const char *format, va_list list)
+static __attribute__((format(printf, 1, 0))) char *format_list(const char *format, va_list list)
 {
 	char *words;
 
@@ -35,60 +24,67 @@ static __attribute__((format(printf, 1, 0))) char *print_list(const char *format
 	return words;
 }
 
-char *command_print(const char *format, ...)
+char *command_format(const char *format, ...)
 {
 	va_list list;
 	char *words;
 
 	va_start(list, format);
-	words = print_list(format, list);
+	words = format_list(format, list);
 	va_end(list);
 	return words;
 }
 
-char *command_lockfile(const char *path)
+/* Writes a line with one write(2), since several processes may share a log. */
+static __attribute__((format(printf, 1, 0))) void print_message(const char *format, va_list list,
+	const char *after)
 {
-	size_t directory = inode_directory(path);
+	char *words = format_list(format, list);
+	char *line = escape_line(words);
+	char *whole = command_format("sockguard: %s%s\n", line, after);
 
-	return command_print("%.*s%s%s%s", (int)directory, path, LOCKFILE_PREFIX, path + directory,
+	fputs(whole, stderr);
+	free(whole);
+	free(line);
+	free(words);
+}
+
+char *command_lockfile_path(const char *path)
+{
+	size_t directory = inode_directory_length(path);
+
+	return command_format("%.*s%s%s%s", (int)directory, path, LOCKFILE_PREFIX, path + directory,
 		LOCKFILE_SUFFIX);
 }
 
 void command_warn(const char *format, ...)
 {
 	va_list list;
-	char *words;
 
 	va_start(list, format);
-	words = print_list(format, list);
+	print_message(format, list, "");
 	va_end(list);
-	complain(words, "");
-	free(words);
 }
 
 void command_die(int status, const char *format, ...)
 {
 	va_list list;
-	char *words;
 
 	va_start(list, format);
-	words = print_list(format, list);
+	print_message(format, list, "");
 	va_end(list);
-	complain(words, "");
 	exit(status);
 }
 
 void command_misuse(const struct command *command, const char *format, ...)
 {
 	va_list list;
-	char *words, *hint;
+	char *hint = command_format("; see sockguard %s%s--help", command->name,
+		command->name[0] != '\0' ? " " : "");
 
 	va_start(list, format);
-	words = print_list(format, list);
+	print_message(format, list, hint);
 	va_end(list);
-	hint = command_print("; see sockguard %s%s--help", command->name,
-		command->name[0] != '\0' ? " " : "");
-	complain(words, hint);
 	exit(EXIT_USAGE);
 }
 
@@ -99,6 +95,13 @@ void *command_resize(void *memory, size_t size)
 	if (!resized)
 		out_of_memory();
 	return resized;
+}
+
+void *command_grow(void *list, size_t count, size_t item)
+{
+	if ((count & (count - 1)) != 0)
+		return list; /* the size is the next power of two */
+	return command_resize(list, (count > 0 ? 2 * count : 1) * item);
 }
 
 void *command_allocate(size_t size)
@@ -113,38 +116,38 @@ char *command_copy(const char *words)
 	return memcpy(command_allocate(size), words, size);
 }
 
-/* getopt_long tells only roughly what it minded. */
+/* getopt_long(3) returns '?' for several mistakes; prints which one it was. */
 static __attribute__((noreturn)) void misused_option(const struct command *command, int what,
 	const char *word)
 {
 	const char letter[] = {'-', (char)optopt, '\0'};
 
 	if (word[0] != '-' || word[1] != '-')
-		word = letter; /* one of several in a word */
+		word = letter; /* one of several letters in an argument */
 	if (what == ':')
-		command_misuse(command, "%s takes a value", word);
+		command_misuse(command, "%s requires a value", word);
 	if (optopt != 0 && word != letter)
-		command_misuse(command, "%s: this option takes no value", word);
-	command_misuse(command, "there is no option %s", word);
+		command_misuse(command, "%.*s does not take a value", (int)strcspn(word, "="),
+			word);
+	command_misuse(command, "unknown option %s", word);
 }
 
 int command_option(const struct command *command, int argc, char **argv, const char *letters,
 	const struct option *words)
 {
-	char *colon = command_print("%s:%s", letters[0] == '+' ? "+" : "",
-		letters + (letters[0] == '+')); /* for a missing value to be told apart */
+	/* ':' makes it print nothing, and return ':' for a missing value. */
+	char *colon = command_format("%s:%s", letters[0] == '+' ? "+" : "",
+		letters + (letters[0] == '+'));
 	int option;
 
-	opterr = 0;
 	option = getopt_long(argc, argv, colon, words, NULL);
 	free(colon);
 	if (option == '?' || option == ':')
-		misused_option(command, option, argv[optind > 0 ? optind - 1 : 0]);
+		misused_option(command, option, argv[optind - 1]);
 	if (option == 'h') {
 		fputs(command->help, stdout);
 		if (fflush(stdout) != 0)
-			command_die(EXIT_FAILED, "the output could not be written: %s",
-				strerror(errno));
+			command_die(EXIT_FAILED, "cannot write the output: %s", strerror(errno));
 		exit(EXIT_ALL);
 	}
 	return option;

@@ -1,8 +1,8 @@
 /*
- * command: what the subcommands of sockguard share: exit statuses, options, and complaints.
+ * command: what the subcommands of sockguard share: exit statuses, options, and messages.
  *
- * A complaint is one line on stderr, whatever is in the words it repeats. All of the command's
- * rooms may allocate, and end the program where there is no memory.
+ * A message is one line on stderr, whatever bytes its arguments contain. All modules of the command
+ * may allocate memory, and exit the program if there is none.
  */
 #ifndef COMMAND_H
 #define COMMAND_H
@@ -15,7 +15,7 @@ enum {
 	EXIT_FAILED = 1,
 	EXIT_USAGE = 2,
 	EXIT_SOME_NOT = 3,
-	EXIT_UNTOLD = 4, /* for lack of permission */
+	EXIT_UNKNOWN = 4, /* permission denied */
 	EXIT_NOT_STARTED = 126,
 	EXIT_NO_PROGRAM = 127,
 };
@@ -29,28 +29,35 @@ struct command {
 extern const struct command command_run, command_status, command_check, command_clean, command_unit;
 
 /*
- * The next option, as getopt_long(3) has it. Answers --help, and complains of what is no option.
- * Of run the options end at the first word that is none: "+" starts its short ones.
+ * Returns the next option, like getopt_long(3). Handles --help itself, and calls command_misuse for
+ * an invalid option. If letters start with "+", the options end at the first other argument.
  */
 int command_option(const struct command *command, int argc, char **argv, const char *letters,
 	const struct option *words);
 
-/* Complains, points to the help, and ends the program with EXIT_USAGE. */
+/* Prints a message that points to --help, and exits with EXIT_USAGE. */
 __attribute__((noreturn, format(printf, 2, 3))) void command_misuse(const struct command *command,
 	const char *format, ...);
 
-/* Complains. */
+/* Prints a message. */
 __attribute__((format(printf, 1, 2))) void command_warn(const char *format, ...);
 
-/* Complains, and ends the program. */
+/* Prints a message, and exits. */
 __attribute__((noreturn, format(printf, 2, 3))) void command_die(int status, const char *format,
 	...);
 
-/* Memory, or the program ends: never NULL. The caller frees it. */
+/* Memory for the caller to free. Never NULL: exits if there is none. */
 void *command_allocate(size_t size);
 void *command_resize(void *memory, size_t size);
+
+/*
+ * Makes room for one more item in a list that has `count` items, and returns the list. The list
+ * must be NULL, or come from this function. Doubles the size whenever the list is full.
+ */
+void *command_grow(void *list, size_t count, size_t item);
+
 char *command_copy(const char *words);
-char *command_lockfile(const char *path); /* of a socket path */
-__attribute__((format(printf, 1, 2))) char *command_print(const char *format, ...);
+char *command_lockfile_path(const char *path); /* of a socket path */
+__attribute__((format(printf, 1, 2))) char *command_format(const char *format, ...);
 
 #endif

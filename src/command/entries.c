@@ -10,33 +10,31 @@
 
 #include "command.h"
 
-static void add(struct names *names, const struct dirent *entry)
+static void add(struct entries *entries, const struct dirent *entry)
 {
-	if ((names->count & (names->count - 1)) == 0) /* a power of two: the list is full */
-		names->list = command_resize(names->list,
-			(names->count > 0 ? 2 * names->count : 1) * sizeof(*names->list));
-	names->list[names->count++] = (struct name){
+	entries->list = command_grow(entries->list, entries->count, sizeof(*entries->list));
+	entries->list[entries->count++] = (struct directory_entry){
 		.ino = entry->d_ino,
 		.type = entry->d_type,
 		.name = command_copy(entry->d_name),
 	};
 }
 
-bool names_read(struct names *names, int dirfd)
+bool entries_read(struct entries *entries, int dirfd)
 {
 	int copy = fcntl(dirfd, F_DUPFD_CLOEXEC, 0);
 	DIR *directory = copy < 0 ? NULL : fdopendir(copy);
 	const struct dirent *entry;
 	int error;
 
-	*names = (struct names){0};
+	*entries = (struct entries){0};
 	if (!directory) {
 		if (copy >= 0)
 			close(copy);
 		return false;
 	}
 	while ((errno = 0, entry = readdir(directory)))
-		add(names, entry);
+		add(entries, entry);
 	error = errno;
 	closedir(directory);
 	errno = error;
@@ -45,30 +43,30 @@ bool names_read(struct names *names, int dirfd)
 
 static int by_name(const void *a, const void *b)
 {
-	const struct name *left = a, *right = b;
+	const struct directory_entry *left = a, *right = b;
 
 	return strcmp(left->name, right->name);
 }
 
-void names_sort(struct names *names)
+void entries_sort(struct entries *entries)
 {
-	if (names->count > 0)
-		qsort(names->list, names->count, sizeof(*names->list), by_name);
+	if (entries->count > 0)
+		qsort(entries->list, entries->count, sizeof(*entries->list), by_name);
 }
 
-void names_free(struct names *names)
+void entries_free(struct entries *entries)
 {
-	for (size_t i = 0; i < names->count; i++)
-		free(names->list[i].name);
-	free(names->list);
-	*names = (struct names){0};
+	for (size_t i = 0; i < entries->count; i++)
+		free(entries->list[i].name);
+	free(entries->list);
+	*entries = (struct entries){0};
 }
 
 /* ---- directories ---- */
 
 struct directory {
 	char *path;
-	struct names names; /* by inode number */
+	struct entries entries; /* sorted by inode number */
 };
 
 static int by_path(const void *a, const void *b)
@@ -78,28 +76,28 @@ static int by_path(const void *a, const void *b)
 	return strcmp(left->path, right->path);
 }
 
-/* sock_diag has 32 bits of it. */
+/* Compares the low 32 bits, which is what sock_diag(7) reports. */
 static int by_ino(const void *a, const void *b)
 {
-	uint32_t left = (uint32_t)((const struct name *)a)->ino;
-	uint32_t right = (uint32_t)((const struct name *)b)->ino;
+	uint32_t left = (uint32_t)((const struct directory_entry *)a)->ino;
+	uint32_t right = (uint32_t)((const struct directory_entry *)b)->ino;
 
 	return (left > right) - (left < right);
 }
 
-static void keep_sockets(struct names *names)
+static void keep_sockets(struct entries *entries)
 {
 	size_t kept = 0;
 
-	for (size_t i = 0; i < names->count; i++) {
-		if (names->list[i].type == DT_SOCK || names->list[i].type == DT_UNKNOWN)
-			names->list[kept++] = names->list[i];
+	for (size_t i = 0; i < entries->count; i++) {
+		if (entries->list[i].type == DT_SOCK || entries->list[i].type == DT_UNKNOWN)
+			entries->list[kept++] = entries->list[i];
 		else
-			free(names->list[i].name);
+			free(entries->list[i].name);
 	}
-	names->count = kept;
+	entries->count = kept;
 	if (kept > 0)
-		qsort(names->list, kept, sizeof(*names->list), by_ino);
+		qsort(entries->list, kept, sizeof(*entries->list), by_ino);
 }
 
 static struct directory *read_directory(const char *path)
@@ -110,13 +108,13 @@ static struct directory *read_directory(const char *path)
 	directory->path = command_copy(path);
 	if (fd < 0)
 		return directory;
-	names_read(&directory->names, fd);
+	entries_read(&directory->entries, fd);
 	close(fd);
-	keep_sockets(&directory->names);
+	keep_sockets(&directory->entries);
 	return directory;
 }
 
-static const struct names *names_of(struct directories *directories, const char *path)
+static const struct entries *entries_of(struct directories *directories, const char *path)
 {
 	const struct directory wanted = {.path = (char *)path};
 	struct directory **found = tfind(&wanted, &directories->tree, by_path);
@@ -125,34 +123,34 @@ static const struct names *names_of(struct directories *directories, const char 
 		found = tsearch(read_directory(path), &directories->tree, by_path);
 	if (!found)
 		command_die(EXIT_FAILED, "out of memory");
-	return &(*found)->names;
+	return &(*found)->entries;
 }
 
-const struct name *directories_find(struct directories *directories, const char *path, uint32_t ino,
-	size_t *count)
+const struct directory_entry *directories_find(struct directories *directories, const char *path,
+	uint32_t ino, size_t *count)
 {
-	const struct names *names = names_of(directories, path);
-	size_t low = 0, high = names->count;
+	const struct entries *entries = entries_of(directories, path);
+	size_t low = 0, high = entries->count;
 
 	while (low < high) {
 		size_t middle = low + (high - low) / 2;
 
-		if ((uint32_t)names->list[middle].ino < ino)
+		if ((uint32_t)entries->list[middle].ino < ino)
 			low = middle + 1;
 		else
 			high = middle;
 	}
 	*count = 0;
-	while (low + *count < names->count && (uint32_t)names->list[low + *count].ino == ino)
+	while (low + *count < entries->count && (uint32_t)entries->list[low + *count].ino == ino)
 		++*count;
-	return names->list + low;
+	return entries->list + low;
 }
 
 static void free_directory(void *node)
 {
 	struct directory *directory = node;
 
-	names_free(&directory->names);
+	entries_free(&directory->entries);
 	free(directory->path);
 	free(directory);
 }
@@ -160,5 +158,4 @@ static void free_directory(void *node)
 void directories_free(struct directories *directories)
 {
 	tdestroy(directories->tree, free_directory);
-	directories->tree = NULL;
 }

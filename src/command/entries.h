@@ -1,6 +1,6 @@
 /*
- * names: what directories hold. A directory may have a million entries, and many of the sockets we
- * look at may have been bound there: so each is read once.
+ * entries: the entries of directories. Each directory is read once, because it may have a million
+ * entries, and many of the sockets that we inspect may have been bound there.
  */
 #ifndef ENTRIES_H
 #define ENTRIES_H
@@ -9,33 +9,36 @@
 #include <stddef.h>
 #include <stdint.h>
 
-struct name {
+struct directory_entry {
 	uint64_t ino;
-	unsigned char type; /* as readdir(3) has it: DT_SOCK, DT_UNKNOWN, ... */
+	unsigned char type; /* d_type of readdir(3): DT_SOCK, DT_UNKNOWN, ... */
 	char *name;
 };
 
-struct names {
-	struct name *list;
+struct entries {
+	struct directory_entry *list;
 	size_t count;
 };
 
-/* Reads all entries of an open directory, in no order. False with errno if that fails midway. */
-bool names_read(struct names *names, int dirfd);
-void names_sort(struct names *names);
-void names_free(struct names *names);
+/* Reads all entries of an open directory, unsorted. Returns false with errno on failure. */
+bool entries_read(struct entries *entries, int dirfd);
 
-/* Directories that were read; starts with NULL. */
+/* Sorts by name. */
+void entries_sort(struct entries *entries);
+void entries_free(struct entries *entries);
+
+/* The directories that have been read. Initialize tree with NULL. */
 struct directories {
 	void *tree;
 };
 
 /*
- * The entries of the directory that may be sockets and whose inode number ends in these 32 bits:
- * returns the first, and sets how many there are. None if the directory cannot be read.
+ * Finds the entries that may be sockets and whose inode numbers have these low 32 bits. Returns the
+ * first of these adjacent entries, and sets *count to how many there are; 0 if the directory cannot
+ * be read.
  */
-const struct name *directories_find(struct directories *directories, const char *path, uint32_t ino,
-	size_t *count);
+const struct directory_entry *directories_find(struct directories *directories, const char *path,
+	uint32_t ino, size_t *count);
 void directories_free(struct directories *directories);
 
 #endif

@@ -11,7 +11,7 @@
 #define ELLIPSIS    "\xe2\x80\xa6"
 #define REPLACEMENT "\xef\xbf\xbd"
 
-/* Combining marks take no column of their own, East Asian characters and emoji two. */
+/* The width of a character: combining marks take no column, East Asian characters and emoji two. */
 static size_t columns(uint32_t character)
 {
 	static bool prepared;
@@ -52,7 +52,7 @@ static char *escape(const char *words, bool backslash)
 	char *to = escaped;
 
 	while (*words != '\0') {
-		size_t length = backslash && *words == '\\' ? 0 : text_harmless(words);
+		size_t length = backslash && *words == '\\' ? 0 : text_printable_length(words);
 
 		if (length == 0)
 			escape_byte(&to, (unsigned char)*words++);
@@ -78,7 +78,7 @@ bool escape_is_utf8(const char *words)
 	size_t length;
 
 	for (; *words != '\0'; words += length) {
-		length = text_decode(words, &character);
+		length = text_decode_utf8(words, &character);
 		if (length == 0)
 			return false;
 	}
@@ -92,7 +92,7 @@ char *escape_to_utf8(const char *words)
 	uint32_t character;
 
 	while (*words != '\0') {
-		size_t length = text_decode(words, &character);
+		size_t length = text_decode_utf8(words, &character);
 
 		if (length == 0) {
 			to = stpcpy(to, REPLACEMENT);
@@ -111,7 +111,7 @@ size_t escape_width(const char *words)
 	uint32_t character;
 
 	while (*words != '\0') {
-		size_t length = text_decode(words, &character);
+		size_t length = text_decode_utf8(words, &character);
 
 		width += columns(character);
 		words += length > 0 ? length : 1;
@@ -119,14 +119,14 @@ size_t escape_width(const char *words)
 	return width;
 }
 
-/* How many bytes at the start of words take that many columns at the most. */
+/* The number of bytes at the start of words that fit in this many columns. */
 static size_t bytes_within(const char *words, size_t width)
 {
 	const char *at = words;
 	uint32_t character;
 
 	while (*at != '\0') {
-		size_t length = text_decode(at, &character);
+		size_t length = text_decode_utf8(at, &character);
 
 		if (columns(character) > width)
 			break;
@@ -136,16 +136,16 @@ static size_t bytes_within(const char *words, size_t width)
 	return (size_t)(at - words);
 }
 
-/* How many bytes at the start of words take that many columns at the least. */
+/* The number of bytes at the start of words that take at least this many columns. */
 static size_t bytes_over(const char *words, size_t width)
 {
 	size_t bytes = bytes_within(words, width);
 	uint32_t character;
 
 	if (escape_width(words) - escape_width(words + bytes) < width)
-		bytes += text_decode(words + bytes, &character);
+		bytes += text_decode_utf8(words + bytes, &character);
 	for (size_t mark; words[bytes] != '\0'; bytes += mark) {
-		mark = text_decode(words + bytes, &character);
+		mark = text_decode_utf8(words + bytes, &character);
 		if (columns(character) > 0)
 			break;
 	}
@@ -159,6 +159,6 @@ char *escape_cut(const char *words, size_t width, bool at_start)
 	if (has <= width)
 		return command_copy(words);
 	if (at_start)
-		return command_print(ELLIPSIS "%s", words + bytes_over(words, has - (width - 1)));
-	return command_print("%.*s" ELLIPSIS, (int)bytes_within(words, width - 1), words);
+		return command_format(ELLIPSIS "%s", words + bytes_over(words, has - (width - 1)));
+	return command_format("%.*s" ELLIPSIS, (int)bytes_within(words, width - 1), words);
 }

@@ -1,10 +1,9 @@
 /*
- * escape: words that may hold anything, made fit for a line on a terminal, a field of a table, and
- * JSON.
+ * escape: makes arbitrary bytes safe for a line on a terminal, a field of a table, and JSON.
  *
- * Bytes that are no UTF-8 and what would disturb a line or deceive its reader (controls, characters
- * that turn the direction of writing) become \xHH, a backslash two: printf %b gives the bytes back.
- * The rest is left as it is, whatever the locale: terminals take UTF-8.
+ * Bytes that are not UTF-8, and characters that would break a line or deceive its reader (controls,
+ * changes of the writing direction), become \xHH; a backslash becomes two. printf %b restores the
+ * bytes. Everything else is left unchanged, whatever the locale: terminals use UTF-8.
  */
 #ifndef ESCAPE_H
 #define ESCAPE_H
@@ -12,24 +11,24 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* Escapes everything said above. The caller frees the answer. */
+/* For a field of a table: escapes backslashes, too. The caller frees the result. */
 char *escape_field(const char *words);
 
-/* For a sentence, in which a backslash is nothing special. */
+/* For a message: leaves backslashes alone. The caller frees the result. */
 char *escape_line(const char *words);
 
-/* Is all of it UTF-8, so that it may stand in JSON as it is? */
+/* Whether words are UTF-8, so that JSON can contain them unchanged. */
 bool escape_is_utf8(const char *words);
 
-/* With U+FFFD for each byte that is none. The caller frees the answer. */
+/* Replaces each byte that is not UTF-8 with U+FFFD. The caller frees the result. */
 char *escape_to_utf8(const char *words);
 
-/* How many columns of a terminal the words take. They are escaped, so UTF-8 without controls. */
+/* The width on a terminal, in columns. words must be escaped: UTF-8 without controls. */
 size_t escape_width(const char *words);
 
 /*
- * The words cut to that width, which is not 0, with an ellipsis for what is left out: at the start,
- * since the end of a path tells the most, or at the end. The caller frees the answer.
+ * Cuts words to a width, which is not 0, and marks the cut with an ellipsis. Cuts at the end, or at
+ * the start for paths, whose end says the most. The caller frees the result.
  */
 char *escape_cut(const char *words, size_t width, bool at_start);
 

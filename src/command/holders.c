@@ -12,13 +12,11 @@
 
 static void add(struct holders *holders, uint32_t socket, pid_t pid)
 {
-	if ((holders->count & (holders->count - 1)) == 0) /* a power of two: the list is full */
-		holders->list = command_resize(holders->list,
-			(holders->count > 0 ? 2 * holders->count : 1) * sizeof(*holders->list));
+	holders->list = command_grow(holders->list, holders->count, sizeof(*holders->list));
 	holders->list[holders->count++] = (struct holding){.socket = socket, .pid = pid};
 }
 
-/* "socket:[4711]", as descriptors of sockets read in /proc. 0: it is none. */
+/* The number in "socket:[4711]", the link of a socket's descriptor in /proc; 0: not a socket. */
 static uint32_t socket_of(int directory, const char *name)
 {
 	static const char prefix[] = "socket:[";
@@ -35,16 +33,16 @@ static uint32_t socket_of(int directory, const char *name)
 	return (uint32_t)number;
 }
 
-static void look_at_process(struct holders *holders, const struct sockets *sockets, int proc,
-	const char *name)
+static void add_holdings_of_process(struct holders *holders, const struct sockets *sockets,
+	int proc, const char *name)
 {
-	char *path = command_print("%s/fd", name);
+	char *path = command_format("%s/fd", name);
 	int fd = openat(proc, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	DIR *directory = fd < 0 ? NULL : fdopendir(fd);
 	const struct dirent *entry;
 
 	free(path);
-	/* The kernel may let a directory be opened, and not be read. */
+	/* The kernel may permit opening the directory, but not reading it. */
 	if (!directory) {
 		if (errno == EACCES || errno == EPERM)
 			holders->complete = false;
@@ -53,7 +51,7 @@ static void look_at_process(struct holders *holders, const struct sockets *socke
 	while ((errno = 0, entry = readdir(directory))) {
 		uint32_t socket = socket_of(dirfd(directory), entry->d_name);
 
-		if (socket != 0 && sockets_find(sockets, socket))
+		if (socket != 0 && sockets_find_number(sockets, socket))
 			add(holders, socket, (pid_t)strtol(name, NULL, 10));
 	}
 	if (errno == EACCES || errno == EPERM)
@@ -70,7 +68,7 @@ static int by_socket(const void *a, const void *b)
 	return (left->pid > right->pid) - (left->pid < right->pid);
 }
 
-/* A process may hold a socket by several descriptors. */
+/* Sorts, and removes duplicates: a process may have several descriptors of one socket. */
 static void sort(struct holders *holders)
 {
 	size_t kept = 0;
@@ -94,7 +92,7 @@ void holders_load(struct holders *holders, const struct sockets *sockets)
 		return;
 	while ((entry = readdir(proc)))
 		if (entry->d_name[0] >= '1' && entry->d_name[0] <= '9')
-			look_at_process(holders, sockets, dirfd(proc), entry->d_name);
+			add_holdings_of_process(holders, sockets, dirfd(proc), entry->d_name);
 	closedir(proc);
 	sort(holders);
 }

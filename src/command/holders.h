@@ -1,5 +1,5 @@
 /*
- * holders: which processes hold which of the bound sockets, by one walk through /proc/PID/fd.
+ * holders: which processes hold which of the bound sockets, from one walk through /proc/PID/fd.
  */
 #ifndef HOLDERS_H
 #define HOLDERS_H
@@ -19,14 +19,14 @@ struct holding {
 struct holders {
 	struct holding *list; /* by socket, then by pid */
 	size_t count;
-	bool complete; /* false: some processes did not let themselves be looked at */
+	bool complete; /* false: some processes could not be inspected */
 };
 
-/* holders_free is owed. */
+/* The caller must call holders_free. */
 void holders_load(struct holders *holders, const struct sockets *sockets);
 void holders_free(struct holders *holders);
 
-/* The holders of a socket: returns the first, and sets how many there are. */
+/* Returns the first holder of a socket, and sets *count to how many there are. */
 const struct holding *holders_of(const struct holders *holders, uint32_t socket, size_t *count);
 
 #endif

@@ -7,7 +7,7 @@
 #include "command.h"
 #include "escape.h"
 
-json_t *json_words(const char *words)
+json_t *json_text(const char *words)
 {
 	char *text = words ? escape_to_utf8(words) : NULL;
 	json_t *value = text ? json_string(text) : json_null();
@@ -26,13 +26,13 @@ void json_put_path(json_t *object, const char *key, const char *path)
 {
 	char *hex, *name;
 
-	json_put(object, key, json_words(path));
+	json_put(object, key, json_text(path));
 	if (escape_is_utf8(path))
 		return;
 	hex = command_allocate(2 * strlen(path) + 1);
 	for (size_t i = 0; path[i] != '\0'; i++)
 		sprintf(hex + 2 * i, "%02x", (unsigned char)path[i]);
-	name = command_print("%s_hex", key);
+	name = command_format("%s_hex", key);
 	json_put(object, name, json_string(hex));
 	free(name);
 	free(hex);

@@ -13,9 +13,7 @@
 
 #define LIB "$LIB"
 
-/*
- * The loader's $LIB is the directory libc lies in, without its prefix. Only glibc has it.
- */
+/* The loader's $LIB is the directory of libc, without its prefix. Only glibc has it. */
 static bool lib_of_loader(char lib[PATH_MAX])
 {
 #ifdef __GLIBC__
@@ -23,11 +21,11 @@ static bool lib_of_loader(char lib[PATH_MAX])
 	const char *slash;
 	void *function;
 
-	/* Of a variable the program would have a copy, and dladdr would tell of the program. */
+	/* A function: the program may have a copy of a variable, and dladdr would find that. */
 	function = dlsym(RTLD_NEXT, "gnu_get_libc_version");
 	if (!function || dladdr(function, &libc) == 0 || !libc.dli_fname)
 		return false;
-	if (libc.dli_fname[0] != '/') /* by a relative LD_LIBRARY_PATH, and not from $LIB */
+	if (libc.dli_fname[0] != '/') /* found through a relative LD_LIBRARY_PATH, not in $LIB */
 		return false;
 	slash = strrchr(libc.dli_fname, '/');
 	if (slash - libc.dli_fname >= PATH_MAX)
@@ -43,7 +41,7 @@ static bool lib_of_loader(char lib[PATH_MAX])
 #endif
 }
 
-void library_word(const char *file, char word[PATH_MAX])
+void library_preload_word(const char *file, char word[PATH_MAX])
 {
 	char lib[PATH_MAX];
 	const char *slash = strrchr(file, '/');
@@ -60,8 +58,8 @@ void library_word(const char *file, char word[PATH_MAX])
 }
 
 /*
- * In a build tree the library is in .libs beside the command. By the name that was executed: to ask
- * /proc for the file itself takes longer than all the rest of "sockguard run".
+ * Whether the library is in .libs beside the command, as in a build tree. Uses the path that was
+ * executed, because readlink of /proc/self/exe takes longer than the rest of "sockguard run".
  */
 static bool is_built(char file[PATH_MAX])
 {
@@ -71,7 +69,7 @@ static bool is_built(char file[PATH_MAX])
 
 	if (!self || !realpath(self, file))
 		return false;
-	directory = inode_directory(file);
+	directory = inode_directory_length(file);
 	if (directory + sizeof(beside) > PATH_MAX)
 		return false;
 	memcpy(file + directory, beside, sizeof(beside));
@@ -85,9 +83,9 @@ void library_find(struct library *library)
 	} else {
 		strcpy(library->file, LIBRARY_DIR "/" LIBRARY_NAME);
 		if (access(library->file, R_OK) != 0)
-			command_die(EXIT_NOT_STARTED, "cannot read %s (%m); install libsockguard",
+			command_die(EXIT_NOT_STARTED, "cannot read %s: %m; install libsockguard",
 				library->file);
-		library_word(library->file, library->word);
+		library_preload_word(library->file, library->word);
 	}
 	if (strpbrk(library->file, " :\t\n"))
 		command_die(EXIT_NOT_STARTED,
@@ -95,7 +93,7 @@ void library_find(struct library *library)
 			library->file);
 }
 
-bool library_is(const char *file)
+bool library_is_named(const char *file)
 {
 	const char *slash = strrchr(file, '/');
 	const char *base = slash ? slash + 1 : file;
@@ -105,19 +103,19 @@ bool library_is(const char *file)
 	       (base[length] == '\0' || base[length] == ' ');
 }
 
-char *library_preload(const struct library *library, const char *before)
+char *library_preload_value(const struct library *library, const char *before)
 {
 	char *words = command_copy(before ? before : "");
 	char *value = command_copy(library->word);
 	char *rest = NULL;
 
-	/* Another copy of the library would come between this one and libc. */
+	/* Leave out other copies of the library: they would be called between this one and libc. */
 	for (char *word = strtok_r(words, ": ", &rest); word; word = strtok_r(NULL, ": ", &rest)) {
 		char *longer;
 
-		if (library_is(word))
+		if (library_is_named(word))
 			continue;
-		longer = command_print("%s:%s", value, word);
+		longer = command_format("%s:%s", value, word);
 		free(value);
 		value = longer;
 	}
@@ -125,7 +123,7 @@ char *library_preload(const struct library *library, const char *before)
 	return value;
 }
 
-/* What $LIB is for programs of another machine that this kernel may run. */
+/* What $LIB may be for programs of other architectures that this kernel can run. */
 static const struct {
 	ElfW(Half) machine;
 	const char *lib;
@@ -155,7 +153,7 @@ static bool is_for(const char *file, const ElfW(Ehdr) * program)
 	return is;
 }
 
-bool library_serves(const struct library *library, const ElfW(Ehdr) * program)
+bool library_exists_for(const struct library *library, const ElfW(Ehdr) * program)
 {
 	const char *token = strstr(library->word, LIB);
 
@@ -165,7 +163,7 @@ bool library_serves(const struct library *library, const ElfW(Ehdr) * program)
 
 		if (libs[i].machine != program->e_machine)
 			continue;
-		file = command_print("%.*s%s%s", (int)(token - library->word), library->word,
+		file = command_format("%.*s%s%s", (int)(token - library->word), library->word,
 			libs[i].lib, token + sizeof(LIB) - 1);
 		is = is_for(file, program);
 		free(file);

@@ -1,5 +1,5 @@
 /*
- * library: the library to preload, and the word for it in LD_PRELOAD.
+ * library: the library to preload, and how LD_PRELOAD names it.
  */
 #ifndef LIBRARY_H
 #define LIBRARY_H
@@ -14,29 +14,29 @@
 
 struct library {
 	char file[PATH_MAX];
-	char word[PATH_MAX]; /* as file, or with the loader's $LIB for programs of other widths */
+	/* The word that names it in LD_PRELOAD, perhaps with $LIB for other architectures. */
+	char word[PATH_MAX];
 };
 
 /*
- * Finds the library beside the command in a build tree, or where it was installed. Ends the program
- * with EXIT_NOT_STARTED where there is none, or none that LD_PRELOAD could name.
+ * Finds the library beside the command in a build tree, or where it was installed. Exits with
+ * EXIT_NOT_STARTED if there is none, or if LD_PRELOAD cannot name it.
  */
 void library_find(struct library *library);
 
 /*
- * The word for a file in a directory that the loader knows as $LIB: lib/x86_64-linux-gnu on Debian,
- * lib64 on Fedora. Any other file is its own word.
+ * Replaces the file's directory with $LIB if that is what the loader's $LIB means:
+ * lib/x86_64-linux-gnu on Debian, lib64 on Fedora. Otherwise word is the file itself.
  */
-void library_word(const char *file, char word[PATH_MAX]);
+void library_preload_word(const char *file, char word[PATH_MAX]);
 
-/* Puts the library first in a value of LD_PRELOAD, which may be NULL. The caller frees the answer.
- */
-char *library_preload(const struct library *library, const char *before);
+/* Puts the library first in a value of LD_PRELOAD (may be NULL). The caller frees the result. */
+char *library_preload_value(const struct library *library, const char *before);
 
-/* Is there a library for programs of this machine, where the loader would look by that word? */
-bool library_serves(const struct library *library, const ElfW(Ehdr) * program);
+/* Whether the library is installed where $LIB leads for this program's architecture. */
+bool library_exists_for(const struct library *library, const ElfW(Ehdr) * program);
 
-/* Is a file of that name the library? The loader shows one that was removed as "... (deleted)". */
-bool library_is(const char *file);
+/* Whether a file name is the library's. In /proc/PID/maps, " (deleted)" follows a removed one. */
+bool library_is_named(const char *file);
 
 #endif

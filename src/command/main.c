@@ -1,6 +1,6 @@
 /*
- * sockguard: the command. It runs programs under the guard, tells what socket paths lead to and
- * whether programs are guarded, clears up what crashes left, and writes drop-ins for systemd.
+ * sockguard: the command. It runs programs under the guard, reports what socket paths lead to and
+ * whether programs are guarded, removes what crashes left, and writes drop-ins for systemd.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -24,17 +24,17 @@ static const char usage[] =
 	"       sockguard clean [--dry-run] [--verbose] PATH|DIR...\n"
 	"       sockguard unit UNIT\n"
 	"\n"
-	"Guards socket paths: no second instance takes the path of a live socket away,\n"
-	"and a stale one never hinders a start.\n"
+	"Guards socket paths: no program that is started under the guard can take the\n"
+	"path of a live socket from its owner.\n"
 	"\n"
-	"  run     starts PROGRAM under the guard\n"
-	"  status  tells what socket paths lead to, and who holds the sockets\n"
-	"  check   tells whether a program can be guarded, or a process is\n"
-	"  clean   removes stale sockets and idle lock files, never a live one\n"
-	"  unit    prints a drop-in that has systemd guard a service\n"
+	"  run     starts a program under the guard\n"
+	"  status  prints the state of socket paths, and which processes hold the sockets\n"
+	"  check   prints whether programs can be guarded, and whether processes are\n"
+	"  clean   removes stale sockets and unused lock files, never a live socket\n"
+	"  unit    prints a drop-in that makes systemd start a service under the guard\n"
 	"\n"
-	"  -h, --help     this text; that of a command: sockguard COMMAND --help\n"
-	"  -V, --version  the version\n"
+	"  -h, --help     prints this text; sockguard COMMAND --help explains a command\n"
+	"  -V, --version  prints the version\n"
 	"\n"
 	"Example: sockguard run gunicorn --bind unix:/run/app.sock app:application\n";
 
@@ -46,11 +46,11 @@ static const struct command *command_of(const char *name)
 	return NULL;
 }
 
-/* What was printed is part of what was asked for: a full disk must not pass for success. */
-static int written(int status)
+/* Returns status, unless the output could not be written, as on a full disk: then exits. */
+static int flush_output(int status)
 {
 	if (fflush(stdout) != 0 || ferror(stdout))
-		command_die(EXIT_FAILED, "the output could not be written: %s", strerror(errno));
+		command_die(EXIT_FAILED, "cannot write the output: %s", strerror(errno));
 	return status;
 }
 
@@ -64,10 +64,10 @@ int main(int argc, char **argv)
 	static const struct command self = {.name = "", .help = usage};
 	const struct command *command;
 
-	/* Not beyond the first word: what follows are the options of the command. */
+	/* "+": stop at the name of the command. The options after it are the command's own. */
 	if (command_option(&self, argc, argv, "+hV", words) == 'V') {
 		puts("sockguard " PACKAGE_VERSION);
-		return written(EXIT_ALL);
+		return flush_output(EXIT_ALL);
 	}
 	argc -= optind;
 	argv += optind;
@@ -77,7 +77,7 @@ int main(int argc, char **argv)
 	}
 	command = command_of(argv[0]);
 	if (!command)
-		command_misuse(&self, "there is no command \"%s\"", argv[0]);
+		command_misuse(&self, "unknown command \"%s\"", argv[0]);
 	optind = 0; /* getopt_long starts anew */
-	return written(command->main(argc, argv));
+	return flush_output(command->main(argc, argv));
 }

@@ -11,49 +11,13 @@
 #include <unistd.h>
 
 #include "command.h"
+#include "proc.h"
+#include "procstatus.h"
 #include "program.h"
-#include "text.h"
+#include "starttime.h"
+#include "supervised.h"
 
-/* Reads all of a file in /proc, NULL with errno where it cannot be. The caller frees it. */
-static char *read_all(const char *path, size_t *length)
-{
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	size_t size = 4096;
-	char *content;
-	ssize_t more;
-	int saved;
-
-	*length = 0;
-	if (fd < 0)
-		return NULL;
-	content = command_allocate(size);
-	while ((more = read(fd, content + *length, size - 1 - *length)) > 0) {
-		*length += (size_t)more;
-		if (*length + 1 == size)
-			content = command_resize(content, size *= 2);
-	}
-	saved = errno;
-	close(fd);
-	content[*length] = '\0';
-	if (more == 0)
-		return content;
-	free(content);
-	errno = saved;
-	return NULL;
-}
-
-static char *read_of(pid_t pid, const char *name, size_t *length)
-{
-	char *path = command_print("/proc/%d/%s", (int)pid, name);
-	char *content = read_all(path, length);
-	int saved = errno;
-
-	free(path);
-	errno = saved;
-	return content;
-}
-
-/* ---- who, and since when ---- */
+/* ---- its name, user and start ---- */
 
 static time_t boot_time(void)
 {
@@ -64,66 +28,61 @@ static time_t boot_time(void)
 
 	if (known != 0)
 		return known;
-	content = read_all("/proc/stat", &length);
+	content = proc_read("/proc/stat", &length);
 	line = content ? strstr(content, "\nbtime ") : NULL;
 	known = line ? (time_t)strtoll(line + 7, NULL, 10) : 0;
 	free(content);
 	return known;
 }
 
-/* From the third field of /proc/PID/stat, behind the command, to the 22nd: when it was started. */
-static time_t started(const char *fields)
+static time_t started(const char *stat)
 {
-	unsigned long long ticks;
+	uint64_t ticks = starttime_in(stat);
 
-	for (int field = 3; fields && field < 22; field++)
-		fields = strchr(fields + 1, ' ');
-	if (!fields || boot_time() == 0)
-		return 0;
-	ticks = strtoull(fields, NULL, 10);
-	return boot_time() + (time_t)(ticks / (unsigned long)sysconf(_SC_CLK_TCK));
+	return ticks == 0 || boot_time() == 0
+		       ? 0
+		       : boot_time() + (time_t)(ticks / (uint64_t)sysconf(_SC_CLK_TCK));
 }
 
-/* The command in it may hold anything, parentheses and blanks too. */
+/* Ends the command at the last parenthesis: it may itself contain parentheses and line breaks. */
 static void read_stat(struct process *process)
 {
 	size_t length;
-	char *content = read_of(process->pid, "stat", &length);
+	char *content = proc_read_file(process->pid, "stat", &length);
 	char *first = content ? strchr(content, '(') : NULL;
 	char *last = content ? strrchr(content, ')') : NULL;
 
 	if (first && last) {
+		process->started = started(content);
 		*last = '\0';
 		process->command = command_copy(first + 1);
-		process->started = started(last + 1);
 	}
 	free(content);
 }
 
-/* Its status: the effective user, and whether it is filtered. Of /proc/PID itself root is the owner
- * where the process may not be dumped. */
+/*
+ * Reads the effective user, and whether it has a seccomp filter, from its status. The uid of
+ * /proc/PID does not show the user: it is root's if the process is not dumpable.
+ */
 static void read_status(struct process *process)
 {
 	size_t length;
-	char *content = read_of(process->pid, "status", &length);
-	const char *line = content ? strstr(content, "\nUid:") : NULL;
+	char *content = proc_read_file(process->pid, "status", &length);
 	const struct passwd *known;
-	char *end;
+	uint64_t uids[2], mode; /* real and effective */
 
-	if (line) {
-		strtoul(line + 5, &end, 10); /* the real one */
-		process->uid = (uid_t)strtoul(end, NULL, 10);
-	}
-	process->filtered = content && strstr(content, "\nSeccomp:\t2");
+	if (procstatus_numbers(content, "Uid", 10, uids, 2) == 2)
+		process->uid = (uid_t)uids[1];
+	process->filtered = procstatus_number(content, "Seccomp", 10, &mode) && mode == 2;
 	free(content);
 	known = getpwuid(process->uid);
 	process->user = known ? command_copy(known->pw_name)
-			      : command_print("%lu", (unsigned long)process->uid);
+			      : command_format("%lu", (unsigned long)process->uid);
 }
 
 /* ---- guarded? ---- */
 
-/* The settings it was started with, read as the library reads them. */
+/* Parses the process's settings as the library does: sets them in our environment first. */
 static void read_settings(struct process *process, const char *environment, size_t length)
 {
 	static const char *const variables[] = {
@@ -157,7 +116,19 @@ static void set(struct process *process, enum guarded guarded, const char *why)
 	process->why = why;
 }
 
-/* Is the library among what it maps? */
+/* A supervisor's settings apply to all processes that it guards. */
+static void use_supervisor_settings(struct process *process, const struct members *members)
+{
+	free(process->config);
+	process->config = NULL;
+	if (!members || (members->only[0] == '\0' && members->ignore[0] == '\0'))
+		return;
+	process->config = command_allocate(sizeof(*process->config));
+	process->config->only = members->only[0] != '\0' ? members->only : NULL;
+	process->config->ignore = members->ignore[0] != '\0' ? members->ignore : NULL;
+}
+
+/* Whether the library is among the files that it maps. */
 static bool maps_library(struct process *process, char *maps)
 {
 	char *rest = NULL;
@@ -165,7 +136,7 @@ static bool maps_library(struct process *process, char *maps)
 	for (char *line = strtok_r(maps, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {
 		const char *path = strchr(line, '/');
 
-		if (!path || !library_is(path))
+		if (!path || !library_is_named(path))
 			continue;
 		process->outdated = strstr(path, " (deleted)") != NULL;
 		return true;
@@ -173,11 +144,11 @@ static bool maps_library(struct process *process, char *maps)
 	return false;
 }
 
-/* Did it get other rights by its exec? The kernel told its loader, getauxval(3). */
+/* Whether it gained privileges at exec, AT_SECURE in getauxval(3). */
 static bool is_secure(pid_t pid)
 {
 	size_t length;
-	char *content = read_of(pid, "auxv", &length);
+	char *content = proc_read_file(pid, "auxv", &length);
 	bool secure = false;
 
 	for (size_t at = 0; content && at + sizeof(ElfW(auxv_t)) <= length;
@@ -201,12 +172,13 @@ static void judge_unmapped(struct process *process, const struct program *progra
 	}
 	if (is_secure(process->pid)) {
 		set(process, NOT_GUARDED,
-			"got other rights by its exec, so that its loader heeded no LD_PRELOAD");
+			"gained privileges when executed, so its loader ignored LD_PRELOAD");
 		return;
 	}
 	for (const char *at = environment; at < environment + length; at += strlen(at) + 1)
 		if (strncmp(at, "LD_PRELOAD=", 11) == 0 && strstr(at, LIBRARY_NAME)) {
-			set(process, NOT_GUARDED, "its loader did not load what LD_PRELOAD names");
+			set(process, NOT_GUARDED,
+				"its loader could not load the library in LD_PRELOAD");
 			return;
 		}
 	set(process, NOT_GUARDED, "was started without the guard");
@@ -220,42 +192,72 @@ static void judge_mapped(struct process *process, const struct program *program)
 		set(process, NOT_GUARDED, "was started with SOCKGUARD_DISABLE=1");
 	else
 		set(process, GUARDED, NULL);
+	process->by = process->guarded == GUARDED ? WAY_PRELOAD : WAY_NONE;
+}
+
+/* For a process that the library does not guard: determines whether a supervisor does. */
+static void judge_supervised(struct process *process)
+{
+	const struct members *members;
+
+	if (!process->filtered)
+		return;
+	switch (supervised_inspect(process->pid, &members)) {
+	case SUPERVISED:
+		use_supervisor_settings(process, members);
+		set(process, GUARDED, NULL);
+		process->by = WAY_SYSCALLS;
+		break;
+	case SUPERVISED_UNKNOWN:
+		set(process, GUARDED_UNKNOWN,
+			"has a seccomp filter, which may or may not be a supervisor's");
+		break;
+	case SUPERVISED_UNEXAMINED:
+		set(process, NOT_GUARDED,
+			"its supervisor has no permission to examine it: it is not dumpable, or "
+			"another user's");
+		break;
+	case NOT_SUPERVISED:
+		break;
+	}
 }
 
 static void judge_process(struct process *process, const struct library *library)
 {
 	size_t map_length, length = 0;
-	char *maps = read_of(process->pid, "maps", &map_length);
-	char *environment = maps ? read_of(process->pid, "environ", &length) : NULL;
-	char *exe = command_print("/proc/%d/exe", (int)process->pid);
+	char *maps = proc_read_file(process->pid, "maps", &map_length);
+	char *environment = maps ? proc_read_file(process->pid, "environ", &length) : NULL;
+	char *exe = command_format("/proc/%d/exe", (int)process->pid);
 	struct program program;
 
 	if (!maps || (map_length > 0 && !environment)) {
-		set(process, GUARDED_UNTOLD, "no permission to look into it");
+		set(process, GUARDED_UNKNOWN, "no permission to examine it");
 	} else if (map_length == 0) {
 		set(process, NOT_GUARDED, "a kernel thread, or has ended");
 	} else {
 		read_settings(process, environment, length);
-		program_look_running(&program, exe, library);
+		program_inspect_running(&program, exe, library);
 		if (maps_library(process, maps))
 			judge_mapped(process, &program);
 		else
 			judge_unmapped(process, &program, environment, length);
+		if (process->guarded != GUARDED)
+			judge_supervised(process);
 	}
 	free(exe);
 	free(environment);
 	free(maps);
 }
 
-bool process_look(struct process *process, pid_t pid, const struct library *library)
+bool process_inspect(struct process *process, pid_t pid, const struct library *library)
 {
-	char *path = command_print("/proc/%d", (int)pid);
+	char *path = command_format("/proc/%d", (int)pid);
 	struct stat found;
 	bool there = pid > 0 && stat(path, &found) == 0;
 
 	free(path);
 	*process = (struct process){.pid = pid};
-	set(process, NOT_GUARDED, "there is no such process");
+	set(process, NOT_GUARDED, "no such process");
 	if (!there)
 		return false;
 	process->uid = found.st_uid;
@@ -272,7 +274,7 @@ static int by_pid(const void *a, const void *b)
 	return (left->pid > right->pid) - (left->pid < right->pid);
 }
 
-const struct process *process_known(pid_t pid)
+const struct process *process_cached(pid_t pid)
 {
 	static void *known;
 	const struct process wanted = {.pid = pid};
@@ -282,7 +284,7 @@ const struct process *process_known(pid_t pid)
 	if (found)
 		return *found;
 	process = command_allocate(sizeof(*process));
-	process_look(process, pid, NULL);
+	process_inspect(process, pid, NULL);
 	if (!tsearch(process, &known, by_pid))
 		command_die(EXIT_FAILED, "out of memory");
 	return process;
@@ -297,7 +299,6 @@ enum guarded process_guards(const struct process *process, const char *path, con
 		ignored = config_ignores(AT_FDCWD, path);
 		config = (struct config){0};
 	}
-	*why = ignored ? "leaves this path alone, by SOCKGUARD_ONLY or SOCKGUARD_IGNORE"
-		       : process->why;
+	*why = ignored ? "SOCKGUARD_ONLY or SOCKGUARD_IGNORE excludes this path" : process->why;
 	return ignored ? NOT_GUARDED : process->guarded;
 }

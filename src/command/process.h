@@ -1,5 +1,5 @@
 /*
- * process: what /proc tells of a process: who it is, since when, and whether it is guarded.
+ * process: what /proc shows about a process: its name, user and start, and whether it is guarded.
  */
 #ifndef PROCESS_H
 #define PROCESS_H
@@ -10,30 +10,34 @@
 
 #include "config.h"
 #include "library.h"
+#include "way.h"
 
-enum guarded { GUARDED, NOT_GUARDED, GUARDED_UNTOLD };
+enum guarded { GUARDED, NOT_GUARDED, GUARDED_UNKNOWN };
 
 struct process {
 	pid_t pid;
-	char *command; /* its comm, may hold anything; NULL: not known */
-	char *user; /* its effective user's name, or number where that has no name; NULL: not known
-		     */
+	char *command; /* its comm, which may contain any bytes; NULL: unknown */
+	char *user;    /* name or number of its effective user; NULL: unknown */
 	uid_t uid;
-	time_t started; /* 0: not known */
+	time_t started; /* 0: unknown */
 	enum guarded guarded;
-	const char *why;       /* it is not, or not known to be; constant */
+	enum way by;           /* how it is guarded; WAY_NONE: not guarded, or unknown */
+	const char *why;       /* why it is not guarded, or unknown; constant */
 	bool filtered;         /* a seccomp filter restricts it */
-	bool outdated;         /* guarded, by a library file that was removed since */
-	struct config *config; /* its settings, as it was started; NULL: none */
+	bool outdated;         /* guarded by a library file that was removed after its start */
+	struct config *config; /* its settings at its start, or its supervisor's; NULL: none */
 };
 
-/* Looks at a process. Returns false where there is none (any more). library may be NULL. */
-bool process_look(struct process *process, pid_t pid, const struct library *library);
+/* Inspects a process. Returns false if it does not exist. library may be NULL. */
+bool process_inspect(struct process *process, pid_t pid, const struct library *library);
 
-/* The same, once for each process, however often it is asked for. */
-const struct process *process_known(pid_t pid);
+/* The same, but inspects each process once. The result is never freed. */
+const struct process *process_cached(pid_t pid);
 
-/* Is this path guarded in it, as its settings are? The path is absolute. */
+/*
+ * Whether the process is guarded and its settings include this absolute path. Sets *why to the
+ * reason if not, otherwise to NULL.
+ */
 enum guarded process_guards(const struct process *process, const char *path, const char **why);
 
 #endif

@@ -14,15 +14,15 @@
 
 #include "command.h"
 
-#define SCRIPTS   5   /* interpreters of interpreters, as many as the kernel follows and one more */
-#define LINE      256 /* BINPRM_BUF_SIZE: the kernel reads no more of a script */
-#define HEAD      4096 /* most programs have all we look at in their first page */
-#define NOTES     4096
-#define GO_NOTE   4 /* a Go build id */
-#define NO_ROOM   "its headers are longer than any program's"
-#define UNTOLD(p) set((p), GUARDABLE_UNTOLD, "it may not be read")
+#define MAX_SCRIPTS      6    /* nested interpreters: one more than the kernel follows */
+#define LINE             256  /* BINPRM_BUF_SIZE: the kernel reads no more of a script */
+#define HEAD             4096 /* for most programs, all that we read is in the first page */
+#define NOTES            4096
+#define GO_NOTE          4 /* a Go build id */
+#define TOO_MANY_HEADERS "corrupt: it has too many program headers"
+#define NOT_READABLE(p)  set((p), GUARDABLE_UNKNOWN, "no permission to read it")
 
-/* The header the linker gave ourselves: the command is for the library's machine. */
+/* Our own ELF header: the command has the library's architecture. */
 extern const ElfW(Ehdr) __ehdr_start __attribute__((visibility("hidden")));
 
 static bool set(struct program *program, enum guardable guardable, const char *why)
@@ -32,12 +32,12 @@ static bool set(struct program *program, enum guardable guardable, const char *w
 	return false;
 }
 
-static bool refuse(struct program *program, const char *why)
+static bool not_guardable(struct program *program, const char *why)
 {
 	return set(program, NOT_GUARDABLE, why);
 }
 
-/* ---- the file of a name ---- */
+/* ---- finding the file ---- */
 
 static bool is_executable(const char *path)
 {
@@ -47,8 +47,8 @@ static bool is_executable(const char *path)
 	       S_ISREG(found.st_mode);
 }
 
-/* As execvp does it; where no file can be executed, the answer is empty. */
-static bool find(const char *name, char found[PATH_MAX])
+/* Finds a program like execvp(3). found is empty if no file can be executed. */
+static bool find_program(const char *name, char found[PATH_MAX])
 {
 	const char *path = getenv("PATH");
 	size_t length;
@@ -70,40 +70,61 @@ static bool find(const char *name, char found[PATH_MAX])
 	}
 }
 
-/* ---- rights ---- */
+/* ---- privileges ---- */
+
+static struct {
+	bool known;
+	uid_t uid;
+	gid_t gid;
+	bool no_new_privs;
+} user;
+
+void program_set_user(uid_t uid, gid_t gid, bool no_new_privs)
+{
+	user.known = true;
+	user.uid = uid;
+	user.gid = gid;
+	user.no_new_privs = no_new_privs;
+}
+
+static void ensure_user(void)
+{
+	if (!user.known)
+		program_set_user(getuid(), getgid(), prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1);
+}
 
 static bool gains_nothing(int fd)
 {
 	struct statvfs fs;
 
-	return prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1 ||
-	       (fstatvfs(fd, &fs) == 0 && (fs.f_flag & ST_NOSUID));
+	return user.no_new_privs || (fstatvfs(fd, &fs) == 0 && (fs.f_flag & ST_NOSUID));
 }
 
-/* How whoever executes the file gets other rights by that; NULL if it does not. */
-static const char *gains_by(int fd)
+/* Why a process that executes this file gains privileges (AT_SECURE); NULL if it gains none. */
+static const char *reason_for_secure_exec(int fd)
 {
 	struct stat found;
 
+	ensure_user();
 	if (fstat(fd, &found) != 0)
 		return NULL;
-	if ((found.st_mode & S_ISUID) && found.st_uid != getuid() && !gains_nothing(fd))
-		return "set-user-ID, so that the loader heeds no LD_PRELOAD";
-	if ((found.st_mode & S_ISGID) && (found.st_mode & S_IXGRP) && found.st_gid != getgid() &&
+	if ((found.st_mode & S_ISUID) && found.st_uid != user.uid && !gains_nothing(fd))
+		return "set-user-ID, so the dynamic loader ignores LD_PRELOAD";
+	if ((found.st_mode & S_ISGID) && (found.st_mode & S_IXGRP) && found.st_gid != user.gid &&
 		!gains_nothing(fd))
-		return "set-group-ID, so that the loader heeds no LD_PRELOAD";
-	if (getuid() != 0 && fgetxattr(fd, "security.capability", NULL, 0) > 0 &&
+		return "set-group-ID, so the dynamic loader ignores LD_PRELOAD";
+	if (user.uid != 0 && fgetxattr(fd, "security.capability", NULL, 0) > 0 &&
 		!gains_nothing(fd))
-		return "has file capabilities, so that the loader heeds no LD_PRELOAD";
+		return "privileged by file capabilities, so the dynamic loader ignores LD_PRELOAD";
 	return NULL;
 }
 
-/* The loader of whoever gets other rights by the exec heeds no LD_PRELOAD, ld.so(8). */
-static bool keeps_rights(struct program *program, int fd)
+/* If a program gains privileges at exec, its loader ignores LD_PRELOAD, ld.so(8). */
+static bool check_privileges(struct program *program, int fd)
 {
-	const char *by = gains_by(fd);
+	const char *by = reason_for_secure_exec(fd);
 
-	return !by || refuse(program, by);
+	return !by || not_guardable(program, by);
 }
 
 /* ---- ELF ---- */
@@ -114,8 +135,8 @@ struct file {
 	_Alignas(ElfW(Ehdr)) char head[HEAD];
 };
 
-/* A part of the file, from what was read of it or into the buffer. */
-static const void *part(const struct file *file, uint64_t offset, size_t size, void *buffer)
+/* Copies a part of the file to buffer, from its head if that includes it. NULL: not readable. */
+static const void *read_part(const struct file *file, uint64_t offset, size_t size, void *buffer)
 {
 	if (offset <= file->length && size <= file->length - offset)
 		return memcpy(buffer, file->head + offset, size);
@@ -128,7 +149,7 @@ static bool is_go(const struct file *file, const ElfW(Phdr) * notes)
 	size_t size = notes->p_filesz < sizeof(buffer) ? notes->p_filesz : sizeof(buffer);
 	size_t at = 0;
 
-	if (!part(file, notes->p_offset, size, buffer))
+	if (!read_part(file, notes->p_offset, size, buffer))
 		return false;
 	while (size - at >= sizeof(ElfW(Nhdr))) {
 		const ElfW(Nhdr) *note = (const ElfW(Nhdr) *)(const void *)(buffer + at);
@@ -183,17 +204,17 @@ static bool has_our_libc(struct program *program, const struct file *file,
 	size_t size = interpreter->p_filesz;
 	enum libc_kind kind;
 
-	if (size >= sizeof(name) || !part(file, interpreter->p_offset, size, name))
+	if (size >= sizeof(name) || !read_part(file, interpreter->p_offset, size, name))
 		return true;
 	kind = libc_of(name);
 	return kind == LIBC_UNKNOWN || kind == LIBC_OURS ||
-	       refuse(program, kind == LIBC_MUSL  ? "linked with musl, and the guard is not"
-			       : kind == LIBC_GNU ? "linked with glibc, and the guard is not"
-						  : "linked with Android's libc");
+	       not_guardable(program, kind == LIBC_MUSL  ? "linked with musl, unlike the guard"
+				      : kind == LIBC_GNU ? "linked with glibc, unlike the guard"
+							 : "linked with Android's libc");
 }
 
-/* The headers of our own class: of the others the loader could not make use anyway. */
-static bool look_at_headers(struct program *program, const struct file *file,
+/* header is of our own class and architecture, so the structures of elf(5) fit. */
+static bool check_headers(struct program *program, const struct file *file,
 	const ElfW(Ehdr) * header)
 {
 	_Alignas(ElfW(Phdr)) char buffer[64 * sizeof(ElfW(Phdr))];
@@ -201,43 +222,44 @@ static bool look_at_headers(struct program *program, const struct file *file,
 	const ElfW(Phdr) *interpreter = NULL;
 
 	if (header->e_phentsize != sizeof(*headers) || header->e_phnum > 64)
-		return refuse(program, NO_ROOM);
-	if (!part(file, header->e_phoff, header->e_phnum * sizeof(*headers), buffer))
-		return refuse(program, "its headers are cut off");
+		return not_guardable(program, TOO_MANY_HEADERS);
+	if (!read_part(file, header->e_phoff, header->e_phnum * sizeof(*headers), buffer))
+		return not_guardable(program, "corrupt: its headers are truncated");
 	for (size_t i = 0; i < header->e_phnum; i++) {
 		if (headers[i].p_type == PT_NOTE && is_go(file, &headers[i])) {
 			program->go = true;
-			return refuse(program, "a Go program, and makes its system calls itself");
+			return not_guardable(program,
+				"a Go program, which makes system calls without libc");
 		}
 		if (headers[i].p_type == PT_INTERP)
 			interpreter = &headers[i];
 	}
 	if (!interpreter)
-		return refuse(program, "statically linked, without a loader to preload the guard");
+		return not_guardable(program,
+			"statically linked, so no loader can preload the guard");
 	return has_our_libc(program, file, interpreter);
 }
 
-static bool look_at_elf(struct program *program, const struct file *file,
+static bool check_elf(struct program *program, const struct file *file,
 	const struct library *library)
 {
 	ElfW(Ehdr) header;
 
-	if (!part(file, 0, sizeof(header), &header))
-		return refuse(program, "its headers are cut off");
-	/* Class and order of bytes, then the machine, which lies at the same place in each class.
-	 */
+	if (!read_part(file, 0, sizeof(header), &header))
+		return not_guardable(program, "corrupt: its headers are truncated");
+	/* Class, byte order, then the machine, whose offset is the same in both classes. */
 	if (memcmp(header.e_ident, __ehdr_start.e_ident, EI_VERSION) == 0 &&
 		header.e_machine == __ehdr_start.e_machine)
-		return look_at_headers(program, file, &header);
-	return (library && library_serves(library, &header)) ||
-	       refuse(program, "for another machine than the guard");
+		return check_headers(program, file, &header);
+	return (library && library_exists_for(library, &header)) ||
+	       not_guardable(program, "built for a different architecture than the guard");
 }
 
 /* ---- scripts ---- */
 
 /*
- * The program that env(1) is to run, by the words behind it in a script's first line; NULL where
- * it clears the environment first.
+ * The program that env(1) will run, from its arguments in a script's first line. NULL if env clears
+ * the environment.
  */
 static const char *program_of_env(char *words)
 {
@@ -251,7 +273,7 @@ static const char *program_of_env(char *words)
 			strcmp(word, "--ignore-environment") == 0)
 			return NULL;
 		if (strcmp(word, "-u") == 0 || strcmp(word, "-C") == 0)
-			strtok_r(NULL, " \t", &rest); /* their value */
+			strtok_r(NULL, " \t", &rest); /* skips the option's value */
 		else if (word[0] != '-' && !strchr(word, '='))
 			return word;
 	}
@@ -265,8 +287,8 @@ static bool is_env(const char *path)
 	return strcmp(slash ? slash + 1 : path, "env") == 0;
 }
 
-/* Goes on to the interpreter of a script. Returns whether there is one. */
-static bool follow(struct program *program, const struct file *file)
+/* Sets program->about to the interpreter of a script. Returns false if it need not be inspected. */
+static bool find_interpreter(struct program *program, const struct file *file)
 {
 	char line[LINE + 1];
 	char *interpreter = line + 2;
@@ -287,69 +309,71 @@ static bool follow(struct program *program, const struct file *file)
 	}
 	next = program_of_env(behind);
 	if (!next)
-		return refuse(program, "has env clear LD_PRELOAD in its first line");
-	return find(next, program->about) ||
-	       set(program, NO_PROGRAM, "the interpreter of its first line is not there");
+		return not_guardable(program, "a script whose first line clears LD_PRELOAD");
+	return find_program(next, program->about) ||
+	       set(program, NO_PROGRAM, "the interpreter in its first line does not exist");
 }
 
-/* ---- all of it ---- */
+/* ---- inspection ---- */
 
-/* Returns whether to look on, at another file. */
-static bool look_at(struct program *program, int fd, const struct library *library)
+/* Returns whether program->about is another file to inspect. */
+static bool inspect_file(struct program *program, int fd, const struct library *library)
 {
 	struct file file = {.fd = fd};
 	ssize_t length = pread(fd, file.head, sizeof(file.head), 0);
 
 	if (length < 0)
-		return UNTOLD(program);
+		return NOT_READABLE(program);
 	file.length = (size_t)length;
 	if (length >= 2 && memcmp(file.head, "#!", 2) == 0)
-		return follow(program, &file);
+		return find_interpreter(program, &file);
 	if (length < SELFMAG || memcmp(file.head, ELFMAG, SELFMAG) != 0) {
-		strcpy(program->about, "/bin/sh"); /* as execvp has it run */
+		strcpy(program->about, "/bin/sh"); /* which execvp(3) runs for such a file */
 		return true;
 	}
-	program->gains_rights = gains_by(fd) != NULL;
-	if (look_at_elf(program, &file, library) && keeps_rights(program, fd))
+	program->gains_rights = reason_for_secure_exec(fd) != NULL;
+	if (check_elf(program, &file, library) && check_privileges(program, fd))
 		set(program, GUARDABLE, NULL);
 	return false;
 }
 
-static bool look_once(struct program *program, const char *path, const struct library *library)
+static bool open_and_inspect(struct program *program, const char *path,
+	const struct library *library)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-	bool on;
+	bool continues;
 
 	if (fd < 0)
 		return errno == ENOENT || errno == ENOTDIR
 			       ? set(program, NO_PROGRAM,
-					 "the interpreter of its first line is not there")
-			       : UNTOLD(program);
-	on = look_at(program, fd, library);
+					 "the interpreter in its first line does not exist")
+			       : NOT_READABLE(program);
+	continues = inspect_file(program, fd, library);
 	close(fd);
-	return on;
+	return continues;
 }
 
-void program_look(struct program *program, const char *name, const struct library *library)
+void program_inspect(struct program *program, const char *name, const struct library *library)
 {
 	program->go = false;
 	program->gains_rights = false;
-	set(program, NO_PROGRAM, "there is no such program");
-	if (!find(name, program->found))
+	set(program, NO_PROGRAM, "no such program");
+	if (!find_program(name, program->found))
 		return;
 	memcpy(program->about, program->found, PATH_MAX);
-	for (int i = 0; i < SCRIPTS; i++)
-		if (!look_once(program, program->about, library))
+	for (int i = 0; i < MAX_SCRIPTS; i++)
+		if (!open_and_inspect(program, program->about, library))
 			return;
-	refuse(program, "a script of a script of a script, and so on");
+	not_guardable(program, "too many nested script interpreters");
 }
 
-void program_look_running(struct program *program, const char *exe, const struct library *library)
+void program_inspect_running(struct program *program, const char *exe,
+	const struct library *library)
 {
 	ssize_t length = readlink(exe, program->found, PATH_MAX - 1);
 
 	program->found[length > 0 ? length : 0] = '\0';
 	memcpy(program->about, program->found, PATH_MAX);
 	program->go = false;
-	look_once(program, exe, library);
+	open_and_inspect(program, exe, library);
 }

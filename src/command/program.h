@@ -1,34 +1,44 @@
 /*
- * program: can the guard work in it? Looks at a file as the kernel and the loader will: through the
- * interpreters of scripts, at the ELF header, the notes, and the rights it would get.
+ * program: whether the guard can work in a program. Examines what the kernel and the loader will:
+ * the interpreters of scripts, the ELF header, the notes, and the privileges that the program would
+ * gain.
  */
 #ifndef PROGRAM_H
 #define PROGRAM_H
 
 #include <limits.h>
+#include <stdbool.h>
+#include <sys/types.h>
 
 #include "library.h"
 
 enum guardable {
 	GUARDABLE,
 	NOT_GUARDABLE,
-	GUARDABLE_UNTOLD, /* it may not be read */
+	GUARDABLE_UNKNOWN, /* no permission to read it */
 	NO_PROGRAM,
 };
 
 struct program {
 	enum guardable guardable;
 	bool go;
-	bool gains_rights;    /* set-ID, or by file capabilities, that whoever asks does not have */
-	const char *why;      /* not: a sentence without its subject. Constant */
-	char found[PATH_MAX]; /* the file of that name; empty: there is none */
-	char about[PATH_MAX]; /* what why is said of: found, or the interpreter of a script */
+	bool gains_rights; /* set-ID or file capabilities, beyond the user's own privileges */
+	const char *why;   /* why the guard cannot work: a sentence without its subject; constant */
+	char found[PATH_MAX]; /* the program's file; empty: there is none */
+	char about[PATH_MAX]; /* the subject of why: found, or the interpreter of a script */
 };
 
-/* Finds a program as execvp(3) does, and looks at it. Without a library, as if for one machine. */
-void program_look(struct program *program, const char *name, const struct library *library);
+/*
+ * Finds a program as execvp(3) does, and inspects it. library may be NULL: then other architectures
+ * are not guardable.
+ */
+void program_inspect(struct program *program, const char *name, const struct library *library);
 
-/* Looks at the program a process runs, by /proc/PID/exe: that need not have a name any more. */
-void program_look_running(struct program *program, const char *exe, const struct library *library);
+/* From now on, inspects programs as if this user executed them instead of ours. */
+void program_set_user(uid_t uid, gid_t gid, bool no_new_privs);
+
+/* Inspects the program that a process runs, through /proc/PID/exe: it may have been unlinked. */
+void program_inspect_running(struct program *program, const char *exe,
+	const struct library *library);
 
 #endif

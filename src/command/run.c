@@ -1,5 +1,6 @@
 /*
- * sockguard run: starts a program under the guard, and says so when the guard cannot work in it.
+ * sockguard run: starts a program under the guard, and prints a warning if the guard cannot work in
+ * it.
  */
 #include <errno.h>
 #include <stdbool.h>
@@ -12,32 +13,30 @@
 #include "config.h"
 #include "library.h"
 #include "program.h"
-#ifdef HAVE_SUPERVISOR
-#include "start.h"
-#endif
+#include "way.h"
 
 static const char help[] =
 	"Usage: sockguard run [OPTION...] [--] PROGRAM [ARG...]\n"
 	"\n"
-	"Starts PROGRAM under the guard: neither it nor what it starts takes the socket\n"
-	"path of a live socket away. Says in one line when the guard cannot work in it.\n"
+	"Starts PROGRAM under the guard, so that neither it nor what it starts can take\n"
+	"the path of a live socket from its owner. Warns if PROGRAM cannot be guarded.\n"
 	"\n"
 	"  --only PATTERN    guards only the absolute paths that match, see fnmatch(3);\n"
-	"                    may be given several times, as the next one\n"
-	"  --ignore PATTERN  leaves these absolute paths alone\n"
-	"  --reuse WHEN      lets bind replace a stale name: auto (where the program set\n"
+	"                    may be repeated\n"
+	"  --ignore PATTERN  does not guard absolute paths that match; may be repeated\n"
+	"  --reuse WHEN      lets bind replace a stale path: auto (if the program set\n"
 	"                    SO_REUSEADDR), always, never\n"
-	"  --log WHERE       tells refusals to stderr, syslog, none, or an absolute file\n"
-	"  --debug           tells every decision about a socket too\n"
-	"  --by WAY          preload: by the library; syscalls: by a supervisor of system\n"
-	"                    calls, for static and Go programs too; auto: as it suits\n"
-	"  --no-io-uring     makes io_uring_setup fail, which a supervisor does not see\n"
-	"  --strict          starts nothing in which the guard cannot work\n"
-	"  -h, --help        this text\n"
+	"  --log WHERE       logs refusals to stderr, syslog, none, or an absolute file\n"
+	"  --debug           logs every decision about a socket\n"
+	"  --by WAY          preload: with the library; syscalls: with a supervisor, for\n"
+	"                    static and Go programs, too; auto: whichever suits PROGRAM\n"
+	"  --no-io-uring     makes io_uring_setup fail: supervisors do not see io_uring\n"
+	"  --strict          does not start a program that cannot be guarded\n"
+	"  -h, --help        prints this text\n"
 	"\n"
-	"An option goes before its variable in the environment (SOCKGUARD_ONLY, ...).\n"
-	"Exit status: PROGRAM's; 2 for bad usage, 126 when it cannot be started or, with\n"
-	"--strict, not be guarded, 127 when there is none of that name.\n"
+	"Options override the corresponding variables (SOCKGUARD_ONLY, ...).\n"
+	"Exit status: PROGRAM's; 2 bad usage; 126 PROGRAM cannot be started or, with\n"
+	"--strict, cannot be guarded; 127 no such PROGRAM.\n"
 	"\n"
 	"Example: sockguard run --strict gunicorn --bind unix:/run/app.sock app:app\n";
 
@@ -56,7 +55,7 @@ static const struct option words[] = {
 	{NULL, 0, NULL, 0},
 };
 
-/* The variables of the options, in their order. */
+/* The variables of the options, in the same order. */
 static const char *const variables[] = {
 	"SOCKGUARD_ONLY",
 	"SOCKGUARD_IGNORE",
@@ -66,22 +65,22 @@ static const char *const variables[] = {
 };
 #define SETTINGS (sizeof(variables) / sizeof(variables[0]))
 
-static char *settings[SETTINGS]; /* what the options gave them */
+static char *settings[SETTINGS]; /* the values from the options */
 
 static void set(int option, const char *value)
 {
 	char **setting = &settings[option - ONLY];
 	bool list = (option == ONLY || option == IGNORE) && *setting;
-	char *whole = list ? command_print("%s:%s", *setting, value) : command_copy(value);
+	char *whole = list ? command_format("%s:%s", *setting, value) : command_copy(value);
 
 	if (value[0] == '\0')
-		command_misuse(&command_run, "--%s takes a value", words[option - ONLY].name);
+		command_misuse(&command_run, "--%s requires a value", words[option - ONLY].name);
 	free(*setting);
 	*setting = whole;
 }
 
-/* For config_load: a value of ours that the library would not understand. */
-static void complain(const char *variable, const char *expected)
+/* For config_load: rejects an option's value that the library would find invalid. */
+static void reject_setting(const char *variable, const char *expected)
 {
 	for (size_t i = 0; i < SETTINGS; i++)
 		if (settings[i] && strcmp(variables[i], variable) == 0)
@@ -89,37 +88,33 @@ static void complain(const char *variable, const char *expected)
 				settings[i], expected);
 }
 
-/* The library itself judges the values. */
+/* Sets the variables, and checks the values with the library's own parser. */
 static void put_settings(void)
 {
 	bool any = false;
 
 	for (size_t i = 0; i < SETTINGS; i++) {
 		if (settings[i] && setenv(variables[i], settings[i], 1) != 0)
-			command_die(EXIT_NOT_STARTED, "no room for %s", variables[i]);
+			command_die(EXIT_NOT_STARTED, "cannot set %s: out of memory", variables[i]);
 		any = any || settings[i];
 	}
 	if (any)
-		config_load(complain);
+		config_load(reject_setting);
 }
 
-/* ---- how ---- */
-
-enum by { BY_AUTO, BY_PRELOAD, BY_SYSCALLS };
+/* ---- the options that are not settings ---- */
 
 static struct {
-	enum by by;
+	enum way by; /* WAY_NONE: what suits the program */
 	bool strict;
 	bool no_rings;
 } how;
 
 static void set_by(const char *value)
 {
-	static const char *const ways[] = {"auto", "preload", "syscalls"};
-
-	for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {
-		if (strcmp(value, ways[i]) == 0) {
-			how.by = (enum by)i;
+	for (enum way by = WAY_NONE; by <= WAY_SYSCALLS; by++) {
+		if (strcmp(value, by == WAY_NONE ? "auto" : way_words[by]) == 0) {
+			how.by = by;
 			return;
 		}
 	}
@@ -149,27 +144,37 @@ static bool is_disabled(void)
 	return disable && strcmp(disable, "1") == 0;
 }
 
-/* ---- by preloading ---- */
+/* ---- with the library ---- */
 
-/*
- * Returns only if the program may be started. Besides: why a supervisor cannot guard it either, or
- * NULL.
- */
-static void look_at(const char *name, const struct program *program, const char *besides)
+/* Warns that the library cannot guard the program. besides: why a supervisor cannot; or NULL. */
+static void warn_not_preloadable(const char *name, const struct program *program,
+	const char *besides)
 {
 	const char *end = how.strict ? "; not started" : "";
-	/* The obstacle may be another file, the interpreter. */
+	/* The reason may be about another file, the interpreter. */
 	bool other = strcmp(program->about, program->found) != 0;
 
-	if (program->guardable == NOT_GUARDABLE)
-		command_warn("%s will not be guarded: %s%s%s%s%s%s", name,
-			other ? program->about : "", other ? " is " : "", program->why,
-			besides ? "; nor by system call: " : "", besides ? besides : "", end);
-	else if (program->guardable == GUARDABLE_UNTOLD)
-		command_warn("%s cannot be read, so whether the guard can work in %s is unknown%s",
-			other ? program->about : name, other ? name : "it", end);
-	else if (program->guardable == GUARDABLE && is_disabled())
+	command_warn("%s will not be guarded: %s%s%s%s%s%s", name, other ? program->about : "",
+		other ? " is " : "", program->why, besides ? "; nor with --by syscalls: " : "",
+		besides ? besides : "", end);
+}
+
+/* Warns if the library cannot guard the program. With --strict, also exits. */
+static void warn_if_not_guardable(const char *name, const struct program *program,
+	const char *besides)
+{
+	const char *end = how.strict ? "; not started" : "";
+	bool other = strcmp(program->about, program->found) != 0;
+
+	if (program->guardable == NO_PROGRAM)
+		return;
+	if (is_disabled())
 		command_warn("%s will not be guarded: SOCKGUARD_DISABLE=1%s", name, end);
+	else if (program->guardable == NOT_GUARDABLE)
+		warn_not_preloadable(name, program, besides);
+	else if (program->guardable == GUARDABLE_UNKNOWN)
+		command_warn("cannot determine whether %s can be guarded: cannot read %s%s", name,
+			other ? program->about : "it", end);
 	else
 		return;
 	if (how.strict)
@@ -178,88 +183,68 @@ static void look_at(const char *name, const struct program *program, const char 
 
 static void preload(const struct library *library)
 {
-	char *value = library_preload(library, getenv("LD_PRELOAD"));
+	char *value = library_preload_value(library, getenv("LD_PRELOAD"));
 
 	if (setenv("LD_PRELOAD", value, 1) != 0)
-		command_die(EXIT_NOT_STARTED, "no room for LD_PRELOAD");
+		command_die(EXIT_NOT_STARTED, "cannot set LD_PRELOAD: out of memory");
 	free(value);
 }
 
-/* ---- by a supervisor ---- */
+/* ---- with a supervisor ---- */
 
-/* Returns NULL, or why it cannot be. */
-#ifdef HAVE_SUPERVISOR
-static const char *supervise(void)
+static void start_supervised(const char *name, const struct program *program)
 {
-	switch (start_supervisor(!how.no_rings)) {
-	case START_DONE:
-	case START_ALREADY:
-		return NULL;
-	case START_TAKEN:
-		return "another program supervises system calls here (EBUSY)";
-	case START_TOO_OLD:
-		return "the kernel is older than Linux 5.9, or forbids to supervise system calls";
-	case START_FORBIDDEN:
-		return "a supervisor may not look into other processes here; see "
-		       "kernel.yama.ptrace_scope, or the security profile of the container";
-	case START_FAILED:
-		break;
-	}
-	return "its supervisor could not be started";
-}
-#else
-static const char *supervise(void)
-{
-	return "sockguard was built without a supervisor";
-}
-#endif
+	const char *why_not = way_supervise(!how.no_rings);
 
-/*
- * Without CAP_SYS_ADMIN whoever sets a filter gives up to gain rights by an exec, and a set-ID
- * program may depend on them: that is for its user to decide.
- */
-static bool goes_by_syscalls(const struct program *program)
-{
-	if (is_disabled() || how.by == BY_PRELOAD || program->guardable == NO_PROGRAM)
-		return false;
-	return how.by == BY_SYSCALLS ||
-	       (program->guardable == NOT_GUARDABLE && (!program->gains_rights || geteuid() == 0));
-}
-
-static void guard_by_syscalls(const char *name, const struct program *program)
-{
-	const char *why_not = supervise();
-
-	if (why_not && how.by == BY_AUTO)
-		look_at(name, program, why_not);
-	if (!why_not || how.by == BY_AUTO)
+	if (!why_not)
 		return;
+	if (how.by == WAY_NONE) {
+		warn_if_not_guardable(name, program, why_not);
+		return;
+	}
 	command_warn("%s will not be guarded: %s%s", name, why_not,
 		how.strict ? "; not started" : "");
 	if (how.strict)
 		exit(EXIT_NOT_STARTED);
 }
 
+/* ---- the way that --by names, or that suits the program ---- */
+
+/* library is NULL with --by syscalls, which does not need it. */
+static void guard(const char *name, const struct program *program, const struct library *library)
+{
+	bool suits = how.by == WAY_NONE && way_uses_supervisor(program);
+	bool wanted = how.by == WAY_SYSCALLS && program->guardable != NO_PROGRAM;
+
+	if (!is_disabled() && (suits || wanted)) {
+		start_supervised(name, program);
+		return;
+	}
+	warn_if_not_guardable(name, program,
+		how.by == WAY_NONE ? way_why_not_supervised(program) : NULL);
+	if (library)
+		preload(library);
+}
+
 static int run(int argc, char **argv)
 {
-	struct library library;
+	struct library found;
+	const struct library *library = NULL;
 	struct program program;
 
 	parse(argc, argv);
 	argv += optind;
 	if (!argv[0])
-		command_misuse(&command_run, "name the program to run");
+		command_misuse(&command_run, "no program given");
 	put_settings();
-	library_find(&library);
-	program_look(&program, argv[0], &library);
+	if (how.by != WAY_SYSCALLS) {
+		library_find(&found);
+		library = &found;
+	}
+	program_inspect(&program, argv[0], library);
 	if (program.guardable == NO_PROGRAM && how.strict)
 		command_die(EXIT_NO_PROGRAM, "%s: %s; not started", argv[0], program.why);
-	if (goes_by_syscalls(&program)) {
-		guard_by_syscalls(argv[0], &program);
-	} else {
-		look_at(argv[0], &program, NULL);
-		preload(&library);
-	}
+	guard(argv[0], &program, library);
 	execvp(program.found[0] != '\0' ? program.found : argv[0], argv);
 	command_die(errno == ENOENT ? EXIT_NO_PROGRAM : EXIT_NOT_STARTED, "%s: %s", argv[0],
 		strerror(errno));

@@ -11,41 +11,27 @@
 
 #include "calls.h"
 #include "command.h"
+#include "proc.h"
 
-static char *read_to_end(int fd)
-{
-	size_t size = 4096, length = 0;
-	char *text = command_allocate(size);
-	ssize_t more;
-
-	while ((more = read(fd, text + length, size - 1 - length)) > 0) {
-		length += (size_t)more;
-		if (length + 1 == size)
-			text = command_resize(text, size *= 2);
-	}
-	text[length] = '\0';
-	return text;
-}
-
-/* What systemctl prints, or NULL where it fails. */
+/* The output of systemctl, or NULL if it fails. */
 static char *output_of(char *const argv[])
 {
 	posix_spawn_file_actions_t actions;
 	int ends[2], status = 1;
 	char *text = NULL;
+	size_t length;
 	pid_t pid;
 
 	if (pipe2(ends, O_CLOEXEC) != 0)
 		return NULL;
-	signal(SIGCHLD,
-		SIG_DFL); /* ignored, as by some parents, it would leave us no exit status */
+	signal(SIGCHLD, SIG_DFL); /* if our parent left it ignored, there would be no exit status */
 	posix_spawn_file_actions_init(&actions);
 	posix_spawn_file_actions_adddup2(&actions, ends[1], STDOUT_FILENO);
 	posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, "/dev/null", O_WRONLY, 0);
 	if (posix_spawnp(&pid, argv[0], &actions, NULL, argv, environ) == 0) {
 		close(ends[1]);
 		ends[1] = -1;
-		text = read_to_end(ends[0]);
+		text = proc_read_to_end(ends[0], &length);
 		while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
 			;
 	}
@@ -69,8 +55,8 @@ char *service_text(const struct service *service)
 /* ---- SystemCallFilter= ---- */
 
 /*
- * Is the call on the list, as systemctl shows it: names of calls, some with a colon and the errno
- * they fail with, or "kill"?
+ * Whether the call is on a list from systemctl show: names of calls, some followed by a colon and
+ * the errno they fail with, or "kill".
  */
 static bool lists(const char *list, const char *call, bool to_allow)
 {
@@ -88,31 +74,50 @@ static bool lists(const char *list, const char *call, bool to_allow)
 	return false;
 }
 
-/* The guard's calls that a list forbids, which with a ~ at its start names what is forbidden. */
-static char *forbidden_by(const char *list)
-{
-	static const char *const calls[] = {
+static const char *const calls[] = {
 #define CALL(name) #name,
-		CALLS(CALL)
+	CALLS(CALL)
 #undef CALL
-	};
-	bool to_allow = list[0] != '~';
-	char *forbidden = NULL;
+};
 
-	for (size_t i = 0; i < sizeof(calls) / sizeof(calls[0]); i++) {
+/* The calls of a supervisor and of its start that the library does not make. */
+static const char *const supervisor_calls[] = {"capset", "chroot", "close_range", "fchdir",
+	"linkat", "memfd_create", "pidfd_getfd", "pidfd_open", "prctl", "process_vm_readv",
+	"recvmsg", "renameat2", "seccomp", "sendmsg", "setfsgid", "setfsuid", "setgroups", "setns",
+	"setresgid", "setresuid", "setsid", "signalfd4", "socketpair", "umask"};
+
+#define COUNT(list) (sizeof(list) / sizeof((list)[0]))
+
+/* Adds the calls that a list forbids. A list that starts with ~ names forbidden calls. */
+static char *add_forbidden(char *forbidden, const char *list, const char *const names[],
+	size_t count)
+{
+	bool to_allow = list[0] != '~';
+
+	for (size_t i = 0; i < count; i++) {
 		char *more;
 
-		if (lists(to_allow ? list : list + 1, calls[i], to_allow) == to_allow)
+		if (lists(to_allow ? list : list + 1, names[i], to_allow) == to_allow)
 			continue;
-		more = command_print("%s%s%s", forbidden ? forbidden : "", forbidden ? " " : "",
-			calls[i]);
+		more = command_format("%s%s%s", forbidden ? forbidden : "", forbidden ? " " : "",
+			names[i]);
 		free(forbidden);
 		forbidden = more;
 	}
 	return forbidden;
 }
 
-char *service_forbids(const struct service *service)
+static char *forbidden_calls_of(const char *list, bool supervised)
+{
+	char *forbidden = add_forbidden(NULL, list, calls, COUNT(calls));
+
+	if (supervised)
+		forbidden =
+			add_forbidden(forbidden, list, supervisor_calls, COUNT(supervisor_calls));
+	return forbidden;
+}
+
+char *service_forbidden_calls(const struct service *service, bool supervised)
 {
 	static const char property[] = "SystemCallFilter=";
 	char *const argv[] = {"systemctl", service->user ? "--user" : "--system", "--no-pager",
@@ -125,7 +130,7 @@ char *service_forbids(const struct service *service)
 
 		list[strcspn(list, "\n")] = '\0';
 		if (list[0] != '\0')
-			forbidden = forbidden_by(list);
+			forbidden = forbidden_calls_of(list, supervised);
 	}
 	free(shown);
 	return forbidden;
@@ -141,10 +146,10 @@ static bool is_service(const char *part, size_t length)
 	       strncmp(part + length - (sizeof(end) - 1), end, sizeof(end) - 1) == 0;
 }
 
-/* The last part of a cgroup's path that is a service's: it may have divided its cgroup. */
-static bool read_path(const char *path, struct service *service)
+/* Uses the last component that is a service: a service may have cgroups below its own. */
+static bool find_in_path(const char *path, struct service *service)
 {
-	char *own = command_print("user@%lu.service", (unsigned long)geteuid());
+	char *own = command_format("user@%lu.service", (unsigned long)geteuid());
 	bool of_user = false, of_ours = false;
 
 	for (size_t length; *path != '\0'; path += length) {
@@ -157,38 +162,34 @@ static bool read_path(const char *path, struct service *service)
 		of_user = of_user || (service->name && strncmp(service->name, "user@", 5) == 0);
 		of_ours = of_ours || (service->name && strcmp(service->name, own) == 0);
 		free(service->name);
-		service->name = command_print("%.*s", (int)length, path);
+		service->name = command_format("%.*s", (int)length, path);
 	}
 	free(own);
 	service->user = of_user;
 	if (service->name && (!of_user || of_ours))
 		return true;
-	free(service->name); /* in the manager of another user, which does not answer us */
+	free(service->name); /* another user's service manager does not answer us */
 	service->name = NULL;
 	return false;
 }
 
-static bool read_line(const char *cgroups, const char *start, struct service *service)
+static bool find_in_line(const char *cgroups, const char *start, struct service *service)
 {
 	const char *found = strstr(cgroups, start);
 
-	return found && read_path(found + strlen(start), service);
+	return found && find_in_path(found + strlen(start), service);
 }
 
-bool service_of(pid_t pid, struct service *service)
+bool service_of_process(pid_t pid, struct service *service)
 {
-	char *file = command_print("/proc/%d/cgroup", (int)pid);
-	int fd = open(file, O_RDONLY | O_CLOEXEC);
-	char *cgroups = fd < 0 ? NULL : read_to_end(fd);
+	size_t length;
+	char *cgroups = proc_read_file(pid, "cgroup", &length);
 	bool found;
 
-	free(file);
-	if (fd >= 0)
-		close(fd);
 	*service = (struct service){0};
-	/* The one hierarchy there is, or systemd's own, cgroups(7). */
-	found = cgroups && (read_line(cgroups, "0::", service) ||
-				   read_line(cgroups, ":name=systemd:", service));
+	/* The unified hierarchy, or systemd's own, cgroups(7). */
+	found = cgroups && (find_in_line(cgroups, "0::", service) ||
+				   find_in_line(cgroups, ":name=systemd:", service));
 	free(cgroups);
 	return found;
 }

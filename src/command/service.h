@@ -1,6 +1,6 @@
 /*
- * service: what systemd tells of a service: its unit's text, and which of the guard's system calls
- * its SystemCallFilter= forbids.
+ * service: what systemctl shows about a service: the text of its unit, and which of the guard's
+ * system calls its SystemCallFilter= forbids.
  */
 #ifndef SERVICE_H
 #define SERVICE_H
@@ -10,23 +10,23 @@
 
 struct service {
 	char *name; /* with .service at its end */
-	bool user;  /* of the user manager of whoever asks */
+	bool user;  /* of the current user's service manager */
 };
 
-/* The service a process runs in, by its cgroup. False where it runs in none. The caller frees name.
- */
-bool service_of(pid_t pid, struct service *service);
+/* Finds the service of a process through its cgroup. If it returns true, the caller frees name. */
+bool service_of_process(pid_t pid, struct service *service);
 
 /*
- * The unit with its drop-ins, as systemctl cat shows it, or NULL: there is no systemctl, or it does
- * not know the unit. The caller frees it.
+ * The output of systemctl cat: the unit with its drop-ins. NULL if there is no systemctl, or no
+ * such unit. The caller frees it.
  */
 char *service_text(const struct service *service);
 
 /*
- * The system calls of the guard that the unit's SystemCallFilter= forbids, separated by blanks.
- * NULL where it forbids none, or systemctl does not tell. The caller frees it.
+ * The system calls of the guard that the unit's SystemCallFilter= forbids, separated by spaces.
+ * With supervised, also those of a supervisor. NULL if it forbids none, or if systemctl does not
+ * show it. The caller frees it.
  */
-char *service_forbids(const struct service *service);
+char *service_forbidden_calls(const struct service *service, bool supervised);
 
 #endif

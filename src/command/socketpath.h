@@ -1,5 +1,6 @@
 /*
- * entry: what is known of one socket path: its state, its socket, and its lock file.
+ * socketpath: what the command reports about one socket path: its state, its socket, and its lock
+ * file.
  */
 #ifndef SOCKETPATH_H
 #define SOCKETPATH_H
@@ -7,22 +8,22 @@
 #include <stdbool.h>
 #include <time.h>
 
-#include "holders.h"
 #include "entries.h"
+#include "holders.h"
 #include "record.h"
 #include "sockets.h"
 
-struct bound_name {
-	char *name; /* absolute, if that is known */
+struct bound_path {
+	char *path; /* absolute, if the holder's directory is known */
 	const struct bound *bound;
 };
 
-/* All sockets of this network namespace that others can come to, and who holds them. */
-struct scene {
+/* All sockets of this network namespace that peers can reach, and the processes that hold them. */
+struct snapshot {
 	struct sockets sockets;
 	struct holders holders;
 	struct directories directories;
-	struct bound_name *names; /* by name */
+	struct bound_path *paths; /* sorted by path */
 	size_t count;
 };
 
@@ -30,41 +31,45 @@ enum state {
 	STATE_LIVE,
 	STATE_STALE,
 	STATE_ABSENT,
-	STATE_CLAIMED, /* absent, and kept for an owner that lives */
-	STATE_LOST, /* a socket was bound at this name, and listens; the name is not its any more */
-	STATE_NO_SOCKET, /* something else */
+	STATE_CLAIMED, /* absent, and claimed by a live owner */
+	STATE_LOST,    /* a socket bound to this path listens, but the path no longer leads to it */
+	STATE_NO_SOCKET, /* the path leads to another kind of file */
 	STATE_UNKNOWN,
 };
 
 enum lock { LOCK_NONE, LOCK_IDLE, LOCK_CLAIMED, LOCK_UNKNOWN };
 
-struct entry {
+struct socketpath {
 	char *path;
 	enum state state;
-	const struct bound *bound; /* NULL: not known */
+	const struct bound *bound; /* NULL: unknown */
 	enum lock lock;
-	bool recorded; /* then record is of the owner */
+	bool recorded; /* record is valid, and names the owner */
 	struct record record;
 };
 
-/* Asks the kernel. scene_free is owed. */
-void scene_load(struct scene *scene);
-void scene_free(struct scene *scene);
+/* Queries the kernel. The caller must call snapshot_free. */
+void snapshot_load(struct snapshot *snapshot);
+void snapshot_free(struct snapshot *snapshot);
 
-/* Looks at a path. entry_free is owed. */
-void entry_look(struct entry *entry, const char *path, struct scene *scene);
-
-/* Looks at a socket: at the name it was bound at, as its holders see that. entry_free is owed. */
-void entry_look_bound(struct entry *entry, const struct bound *bound, struct scene *scene);
+/* Inspects a path. The caller must call socketpath_free. */
+void socketpath_inspect(struct socketpath *socketpath, const char *path, struct snapshot *snapshot);
 
 /*
- * The sockets that were bound at an entry's path and have lost it to the one it leads to now: looks
- * at the next one. Start with 0 for next. Returns false when there is none left; entry_free is
- * owed otherwise.
+ * Inspects a socket at the path it was bound to, as its holders see that path. The caller must call
+ * socketpath_free.
  */
-bool entry_look_robbed(struct entry *robbed, const struct entry *entry, struct scene *scene,
-	size_t *next);
+void socketpath_inspect_bound(struct socketpath *socketpath, const struct bound *bound,
+	struct snapshot *snapshot);
 
-void entry_free(struct entry *entry);
+/*
+ * Inspects the next socket that was bound to an inspected path and has lost it (STATE_LOST).
+ * Set *next to 0 before the first call. Returns false if there are no more; otherwise the caller
+ * must call socketpath_free.
+ */
+bool socketpath_inspect_lost(struct socketpath *lost, const struct socketpath *socketpath,
+	struct snapshot *snapshot, size_t *next);
+
+void socketpath_free(struct socketpath *socketpath);
 
 #endif

@@ -16,7 +16,7 @@
 #include "command.h"
 #include "sockdiag.h"
 
-/* Not in every libc's headers; the values are the kernel's ABI (linux/magic.h). */
+/* Part of the kernel's ABI (linux/magic.h), but not in every libc's headers. */
 #define BTRFS_MAGIC     0x9123683e
 #define OVERLAYFS_MAGIC 0x794c7630
 
@@ -27,9 +27,7 @@ static void add(struct sockets *sockets, const struct unix_diag_msg *socket,
 {
 	struct bound *bound;
 
-	if ((sockets->count & (sockets->count - 1)) == 0) /* a power of two: the list is full */
-		sockets->list = command_resize(sockets->list,
-			(sockets->count > 0 ? 2 * sockets->count : 1) * sizeof(*sockets->list));
+	sockets->list = command_grow(sockets->list, sockets->count, sizeof(*sockets->list));
 	bound = &sockets->list[sockets->count++];
 	*bound = (struct bound){
 		.number = socket->udiag_ino,
@@ -38,7 +36,8 @@ static void add(struct sockets *sockets, const struct unix_diag_msg *socket,
 		.type = socket->udiag_type,
 		.listens = socket->udiag_state == TCP_LISTEN,
 		.accepted = !sockdiag_is_binder(socket->udiag_type, socket->udiag_state),
-		.name = command_print("%.*s", (int)RTA_PAYLOAD(name), (const char *)RTA_DATA(name)),
+		.name = command_format("%.*s", (int)RTA_PAYLOAD(name),
+			(const char *)RTA_DATA(name)),
 	};
 }
 
@@ -60,13 +59,13 @@ static void read_socket(struct sockets *sockets, const struct nlmsghdr *header)
 		add(sockets, socket, vfs, name);
 }
 
-/* Returns whether there is more to come. */
+/* Returns whether the dump continues. */
 static bool read_piece(struct sockets *sockets, const void *piece, size_t length)
 {
 	const struct nlmsghdr *header = piece;
 
 	for (; NLMSG_OK(header, length); header = NLMSG_NEXT(header, length)) {
-		sockets->told = header->nlmsg_type == NLMSG_DONE;
+		sockets->answered = header->nlmsg_type == NLMSG_DONE;
 		if (header->nlmsg_type != SOCK_DIAG_BY_FAMILY ||
 			header->nlmsg_len < NLMSG_LENGTH(sizeof(struct unix_diag_msg)))
 			return false;
@@ -75,7 +74,7 @@ static bool read_piece(struct sockets *sockets, const void *piece, size_t length
 	return true;
 }
 
-static int ask(void)
+static int request_dump(void)
 {
 	struct {
 		struct nlmsghdr header;
@@ -110,7 +109,7 @@ static int by_number(const void *a, const void *b)
 void sockets_load(struct sockets *sockets)
 {
 	_Alignas(struct nlmsghdr) char piece[PIECE];
-	int fd = ask();
+	int fd = request_dump();
 	ssize_t length = 0;
 
 	*sockets = (struct sockets){0};
@@ -134,10 +133,10 @@ void sockets_free(struct sockets *sockets)
 }
 
 /*
- * btrfs and overlayfs tell stat(2) another device than the superblock's, which the kernel reports;
- * there the number alone has to do.
+ * On btrfs and overlayfs, stat(2) reports another device than the superblock's, which sock_diag(7)
+ * reports. There only the inode numbers can be compared.
  */
-static bool tells_other_device(const struct pin *pin)
+static bool stat_shows_other_device(const struct pin *pin)
 {
 	struct statfs fs;
 
@@ -146,8 +145,8 @@ static bool tells_other_device(const struct pin *pin)
 }
 
 /*
- * Does the name it was bound at lead to another socket, which explains its number? Two subvolumes,
- * or two numbers of more than the 32 bits reported, look the same in all that the kernel tells.
+ * Whether the path that the socket was bound to leads to another inode with this number. sock_diag
+ * describes two subvolumes, or two numbers that agree in their low 32 bits, in the same way.
  */
 static bool is_bound_elsewhere(const struct bound *bound, const struct pin *pin)
 {
@@ -158,30 +157,30 @@ static bool is_bound_elsewhere(const struct bound *bound, const struct pin *pin)
 	       (found.st_ino != pin->inode.file.ino || found.st_dev != pin->inode.file.dev);
 }
 
-bool sockets_match(const struct bound *bound, const struct pin *pin)
+bool sockets_is_bound_to(const struct bound *bound, const struct pin *pin)
 {
 	dev_t dev = pin->inode.file.dev;
 
 	return bound->ino == (uint32_t)pin->inode.file.ino &&
 	       (bound->dev == (uint32_t)(major(dev) << 20 | minor(dev)) ||
-		       tells_other_device(pin)) &&
+		       stat_shows_other_device(pin)) &&
 	       !is_bound_elsewhere(bound, pin);
 }
 
-const struct bound *sockets_at(const struct sockets *sockets, const struct pin *pin)
+const struct bound *sockets_find_bound(const struct sockets *sockets, const struct pin *pin)
 {
 	const struct bound *found = NULL;
 
 	for (size_t i = 0; i < sockets->count; i++) {
 		const struct bound *bound = &sockets->list[i];
 
-		if ((!found || found->accepted) && sockets_match(bound, pin))
+		if ((!found || found->accepted) && sockets_is_bound_to(bound, pin))
 			found = bound;
 	}
 	return found;
 }
 
-const struct bound *sockets_find(const struct sockets *sockets, uint32_t number)
+const struct bound *sockets_find_number(const struct sockets *sockets, uint32_t number)
 {
 	struct bound wanted = {.number = number};
 
@@ -190,7 +189,7 @@ const struct bound *sockets_find(const struct sockets *sockets, uint32_t number)
 		       : bsearch(&wanted, sockets->list, sockets->count, sizeof(wanted), by_number);
 }
 
-bool sockets_serves(const struct bound *bound)
+bool sockets_accepts_peers(const struct bound *bound)
 {
 	return bound->listens || (bound->type == SOCK_DGRAM && !bound->accepted);
 }

@@ -1,9 +1,9 @@
 /*
- * sockguard status: what socket paths lead to, and who holds the sockets.
+ * sockguard status: what socket paths lead to, and which processes hold the sockets.
  *
- * Elsewhere than on a terminal a line is a path and one of its holders, in fields separated by
- * tabs: state, path, pid, command, user, guarded, since, started, lock. What there is not is "-",
- * holders that are not known are "?". docs/status.schema.json describes the JSON.
+ * If stdout is not a terminal, each line is a path and one of its holders, with fields separated by
+ * tabs: state, path, pid, command, user, guarded, since, started, lock. "-" stands for none, and
+ * "?" for unknown holders. docs/status.schema.json describes the JSON.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,30 +12,31 @@
 #include <unistd.h>
 
 #include "command.h"
-#include "socketpath.h"
 #include "json.h"
 #include "lockfile.h"
 #include "process.h"
+#include "socketpath.h"
 #include "table.h"
 
 static const char help[] =
 	"Usage: sockguard status [--json] [PATH...]\n"
 	"\n"
-	"Tells what each PATH leads to, and which processes hold the socket; without a\n"
-	"PATH, of all listening and datagram sockets of this network namespace.\n"
+	"Prints the state of each PATH, and the processes that hold the socket. Without a\n"
+	"PATH, lists all listening and datagram sockets of this network namespace.\n"
 	"\n"
-	"  live       a socket is bound there     absent     there is no such name\n"
-	"  stale      its socket is gone          no-socket  it is something else\n"
-	"  claimed    absent, but kept for its live owner by the lock file\n"
-	"  lost       a socket bound there still listens, but the path is gone or stolen\n"
-	"  unknown    could not be told, for lack of permission\n"
+	"  live       a socket is bound to it     absent     the path does not exist\n"
+	"  stale      no socket is bound to it    no-socket  the path is not a socket\n"
+	"  claimed    absent, but the lock file reserves it for its live owner\n"
+	"  lost       a socket bound to it still listens, but the path is gone or stolen\n"
+	"  unknown    cannot be determined: permission denied\n"
 	"\n"
-	"  --json      JSON, whose schema sockguard(1) names\n"
-	"  -h, --help  this text\n"
+	"  --json      prints JSON, whose schema sockguard(1) names\n"
+	"  -h, --help  prints this text\n"
 	"\n"
-	"In a pipe: no header, a line for each holder, and fields separated by tabs:\n"
-	"state, path, pid, command, user, guarded, since (it was bound), started (the\n"
-	"process was), lock. - is none, ? not known, \\xHH a byte, \\n a new line.\n"
+	"In a pipe: no header; one line for each holder; fields separated by tabs: state,\n"
+	"path, pid, command, user, guarded (preloaded, supervised, no, unknown), since\n"
+	"(when the socket was bound), started (when the holder started), lock. - stands\n"
+	"for none, ? for unknown, \\xHH for a byte, \\n for a new line.\n"
 	"Exit status: 0 all live, 3 some not, 4 some unknown, 2 bad usage.\n"
 	"\n"
 	"Example: sockguard status /run/app.sock\n";
@@ -63,7 +64,7 @@ static const struct {
 	[STATE_CLAIMED] = {"claimed", YELLOW, EXIT_SOME_NOT},
 	[STATE_LOST] = {"lost", RED, EXIT_SOME_NOT},
 	[STATE_NO_SOCKET] = {"no-socket", YELLOW, EXIT_SOME_NOT},
-	[STATE_UNKNOWN] = {"unknown", YELLOW, EXIT_UNTOLD},
+	[STATE_UNKNOWN] = {"unknown", YELLOW, EXIT_UNKNOWN},
 };
 
 static const char *const locks[] = {
@@ -76,94 +77,108 @@ static const char *const locks[] = {
 static const char *const guards[] = {
 	[GUARDED] = "yes",
 	[NOT_GUARDED] = "no",
-	[GUARDED_UNTOLD] = "unknown",
+	[GUARDED_UNKNOWN] = "unknown",
 };
 
-struct all {
-	struct scene scene;
-	struct entry *list;
+/* In the table, instead of "yes". */
+static const char *const ways[] = {
+	[WAY_PRELOAD] = "preloaded",
+	[WAY_SYSCALLS] = "supervised",
+};
+
+struct report {
+	struct snapshot snapshot;
+	struct socketpath *list;
 	size_t count;
 };
 
-/* For people in their time, for programs in UTC. The buffer is the caller's. */
-static const char *print_time(time_t time, bool person, char text[32])
+/*
+ * Local time for people, UTC for programs. The buffer is the caller's. Returns NULL if the time is
+ * unknown, or is so far away that no date expresses it: another user may have written the record.
+ */
+static const char *format_time(time_t time, bool person, char text[32])
 {
 	struct tm parts;
+	size_t length;
 
-	if (time == 0)
+	if (time == 0 || !(person ? localtime_r(&time, &parts) : gmtime_r(&time, &parts)))
 		return NULL;
-	if (person)
-		strftime(text, 32, "%Y-%m-%d %H:%M", localtime_r(&time, &parts));
-	else
-		strftime(text, 32, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&time, &parts));
-	return text;
+	length = person ? strftime(text, 32, "%Y-%m-%d %H:%M", &parts)
+			: strftime(text, 32, "%Y-%m-%dT%H:%M:%SZ", &parts);
+	return length > 0 ? text : NULL;
 }
 
-static time_t since(const struct entry *entry)
+static time_t since(const struct socketpath *socketpath)
 {
-	return entry->recorded ? (time_t)entry->record.time : 0;
+	return socketpath->recorded ? (time_t)socketpath->record.time : 0;
 }
 
-static const struct holding *holders_of_entry(const struct all *all, const struct entry *entry,
-	size_t *count)
+static const struct holding *holders_of_socketpath(const struct report *report,
+	const struct socketpath *socketpath, size_t *count)
 {
 	*count = 0;
-	return entry->bound ? holders_of(&all->scene.holders, entry->bound->number, count) : NULL;
+	return socketpath->bound
+		       ? holders_of(&report->snapshot.holders, socketpath->bound->number, count)
+		       : NULL;
 }
 
 /* ---- the table ---- */
 
-/* Could it be that there are holders we did not see? */
-static bool holders_complete(const struct all *all, const struct entry *entry)
+/* Whether all holders are known. */
+static bool holders_complete(const struct report *report, const struct socketpath *socketpath)
 {
-	return all->scene.sockets.told && all->scene.holders.complete &&
-	       (entry->bound || entry->state != STATE_LIVE);
+	return report->snapshot.sockets.answered && report->snapshot.holders.complete &&
+	       (socketpath->bound || socketpath->state != STATE_LIVE);
 }
 
-/* A holder, or the words for that there is none. */
-static void add_row(struct table *table, const struct entry *entry, const struct process *process,
-	const char *none)
+/* Adds a holder; or, if process is NULL, `none` in its place. */
+static void add_row(struct table *table, const struct socketpath *socketpath,
+	const struct process *process, const char *none)
 {
 	bool person = isatty(STDOUT_FILENO);
 	char bound[32], started[32], pid[32];
 	const char *why;
 	enum guarded guarded =
-		process ? process_guards(process, entry->path, &why) : GUARDED_UNTOLD;
+		process ? process_guards(process, socketpath->path, &why) : GUARDED_UNKNOWN;
 
 	snprintf(pid, sizeof(pid), "%d", process ? (int)process->pid : 0);
-	table_add(table, states[entry->state].word, states[entry->state].colour);
-	table_add(table, entry->path, PLAIN);
+	table_add(table, states[socketpath->state].word, states[socketpath->state].colour);
+	table_add(table, socketpath->path, PLAIN);
 	table_add(table, process ? pid : none, PLAIN);
 	table_add(table, process ? process->command : none, PLAIN);
 	table_add(table, process ? process->user : none, PLAIN);
-	table_add(table, process ? guards[guarded] : none,
+	table_add(table,
+		!process             ? none
+		: guarded == GUARDED ? ways[process->by]
+				     : guards[guarded],
 		guarded == GUARDED       ? GREEN
 		: guarded == NOT_GUARDED ? YELLOW
 					 : PLAIN);
-	table_add(table, print_time(since(entry), person, bound), PLAIN);
-	table_add(table, print_time(process ? process->started : 0, person, started), PLAIN);
-	table_add(table, locks[entry->lock], PLAIN);
+	table_add(table, format_time(since(socketpath), person, bound), PLAIN);
+	table_add(table, format_time(process ? process->started : 0, person, started), PLAIN);
+	table_add(table, locks[socketpath->lock], PLAIN);
 }
 
-static void print_table(const struct all *all)
+static void print_table(const struct report *report)
 {
 	struct table table;
 
 	table_begin(&table, columns, sizeof(columns) / sizeof(columns[0]));
-	for (size_t i = 0; i < all->count; i++) {
+	for (size_t i = 0; i < report->count; i++) {
 		size_t count;
-		const struct holding *holding = holders_of_entry(all, &all->list[i], &count);
+		const struct holding *holding =
+			holders_of_socketpath(report, &report->list[i], &count);
 
 		if (count == 0)
-			add_row(&table, &all->list[i], NULL,
-				all->list[i].state == STATE_LIVE &&
-						!holders_complete(all, &all->list[i])
+			add_row(&table, &report->list[i], NULL,
+				report->list[i].state == STATE_LIVE &&
+						!holders_complete(report, &report->list[i])
 					? "?"
 					: "-");
 		for (size_t j = 0; j < count; j++) {
-			add_row(&table, &all->list[i], process_known(holding[j].pid), NULL);
+			add_row(&table, &report->list[i], process_cached(holding[j].pid), NULL);
 			if (j > 0)
-				table_join(&table);
+				table_join_row(&table);
 		}
 	}
 	table_print(&table);
@@ -176,7 +191,7 @@ static json_t *json_of_time(time_t time)
 {
 	char text[32];
 
-	return json_words(print_time(time, false, text));
+	return json_text(format_time(time, false, text));
 }
 
 static json_t *json_of_holder(const struct process *process, const char *path)
@@ -186,27 +201,31 @@ static json_t *json_of_holder(const struct process *process, const char *path)
 	json_t *object = json_object();
 
 	json_put(object, "pid", json_integer(process->pid));
-	json_put(object, "command", json_words(process->command));
-	json_put(object, "user", json_words(process->user));
+	json_put(object, "command", json_text(process->command));
+	json_put(object, "user", json_text(process->user));
 	json_put(object, "uid", process->user ? json_integer(process->uid) : json_null());
 	json_put(object, "started", json_of_time(process->started));
-	json_put(object, "guarded", json_words(guards[guarded]));
-	json_put(object, "why", json_words(why));
+	json_put(object, "guarded", json_text(guards[guarded]));
+	json_put(object, "by", json_text(guarded == GUARDED ? way_words[process->by] : NULL));
+	json_put(object, "why", json_text(why));
 	return object;
 }
 
-static json_t *json_of_record(const struct entry *entry)
+static json_t *json_of_record(const struct socketpath *socketpath)
 {
 	json_t *object = json_object();
+	enum record_binder binder;
 
-	if (!entry->recorded) {
+	if (!socketpath->recorded) {
 		json_decref(object);
 		return json_null();
 	}
-	json_put(object, "pid", json_integer((json_int_t)entry->record.pid));
-	json_put(object, "uid", json_integer((json_int_t)entry->record.uid));
-	json_put(object, "command", json_words(entry->record.comm));
-	json_put(object, "ended", json_boolean(record_binder_has_ended(&entry->record)));
+	json_put(object, "pid", json_integer((json_int_t)socketpath->record.pid));
+	json_put(object, "uid", json_integer((json_int_t)socketpath->record.uid));
+	json_put(object, "command", json_text(socketpath->record.comm));
+	binder = record_find_binder(&socketpath->record);
+	json_put(object, "ended",
+		binder == BINDER_FOREIGN ? json_null() : json_boolean(binder == BINDER_ENDED));
 	return object;
 }
 
@@ -219,92 +238,95 @@ static const char *type_of(const struct bound *bound)
 					       : "datagram";
 }
 
-static json_t *json_of_entry(const struct all *all, const struct entry *entry)
+static json_t *json_of_socketpath(const struct report *report, const struct socketpath *socketpath)
 {
 	json_t *object = json_object();
 	json_t *list = json_array();
 	json_t *lock = json_object();
 	size_t count;
-	const struct holding *holding = holders_of_entry(all, entry, &count);
-	char *file = command_lockfile(entry->path);
+	const struct holding *holding = holders_of_socketpath(report, socketpath, &count);
+	char *file = command_lockfile_path(socketpath->path);
 
 	for (size_t i = 0; i < count; i++)
 		json_array_append_new(list,
-			json_of_holder(process_known(holding[i].pid), entry->path));
+			json_of_holder(process_cached(holding[i].pid), socketpath->path));
 	json_put_path(lock, "path", file);
-	json_put(lock, "state", json_words(locks[entry->lock]));
-	json_put_path(object, "path", entry->path);
-	json_put(object, "state", json_words(states[entry->state].word));
-	json_put(object, "type", json_words(type_of(entry->bound)));
-	json_put(object, "since", json_of_time(since(entry)));
-	json_put(object, "bound_by", json_of_record(entry));
+	json_put(lock, "state", json_text(locks[socketpath->lock]));
+	json_put_path(object, "path", socketpath->path);
+	json_put(object, "state", json_text(states[socketpath->state].word));
+	json_put(object, "type", json_text(type_of(socketpath->bound)));
+	json_put(object, "since", json_of_time(since(socketpath)));
+	json_put(object, "bound_by", json_of_record(socketpath));
 	json_put(object, "lock_file", lock);
 	json_put(object, "holders", list);
-	json_put(object, "holders_complete", json_boolean(holders_complete(all, entry)));
+	json_put(object, "holders_complete", json_boolean(holders_complete(report, socketpath)));
 	free(file);
 	return object;
 }
 
-static void print_json(const struct all *all)
+static void print_json(const struct report *report)
 {
 	json_t *list = json_array();
 
-	for (size_t i = 0; i < all->count; i++)
-		json_array_append_new(list, json_of_entry(all, &all->list[i]));
+	for (size_t i = 0; i < report->count; i++)
+		json_array_append_new(list, json_of_socketpath(report, &report->list[i]));
 	json_print("sockets", list);
 }
 
-/* ---- what to look at ---- */
+/* ---- the paths ---- */
 
-static struct entry *add(struct all *all)
+static struct socketpath *add(struct report *report)
 {
-	if ((all->count & (all->count - 1)) == 0) /* a power of two: the list is full */
-		all->list = command_resize(all->list,
-			(all->count > 0 ? 2 * all->count : 1) * sizeof(*all->list));
-	return &all->list[all->count++];
+	report->list = command_grow(report->list, report->count, sizeof(*report->list));
+	return &report->list[report->count++];
 }
 
-static void look_at_path(struct all *all, const char *path)
+static void add_path(struct report *report, const char *path)
 {
-	struct entry robbed;
-	size_t entry = all->count, next = 0;
+	struct socketpath lost;
+	size_t index = report->count, next = 0;
 
-	entry_look(add(all), path, &all->scene);
-	while (entry_look_robbed(&robbed, &all->list[entry], &all->scene, &next))
-		*add(all) = robbed;
+	socketpath_inspect(add(report), path, &report->snapshot);
+	while (socketpath_inspect_lost(&lost, &report->list[index], &report->snapshot, &next))
+		*add(report) = lost;
 }
 
 static int by_path(const void *a, const void *b)
 {
-	const struct entry *left = a, *right = b;
+	const struct socketpath *left = a, *right = b;
 	int order = strcmp(left->path, right->path);
 
 	return order != 0 ? order : (int)left->state - (int)right->state;
 }
 
-static void look_at_all(struct all *all)
+static void add_all_bound(struct report *report)
 {
-	if (!all->scene.sockets.told)
-		command_die(EXIT_UNTOLD, "the kernel does not tell its sockets (sock_diag(7)): "
-					 "name the paths to look at");
-	for (size_t i = 0; i < all->scene.count; i++)
-		entry_look_bound(add(all), all->scene.names[i].bound, &all->scene);
-	if (all->count > 0)
-		qsort(all->list, all->count, sizeof(*all->list), by_path);
+	if (!report->snapshot.sockets.answered)
+		command_die(EXIT_UNKNOWN, "cannot list the kernel's sockets (sock_diag(7)); "
+					  "name the paths to inspect");
+	for (size_t i = 0; i < report->snapshot.count; i++)
+		socketpath_inspect_bound(add(report), report->snapshot.paths[i].bound,
+			&report->snapshot);
+	if (report->count > 0)
+		qsort(report->list, report->count, sizeof(*report->list), by_path);
 }
 
-static int finish(struct all *all)
+static int exit_status_of(const struct report *report)
 {
 	int worst = EXIT_ALL;
 
-	for (size_t i = 0; i < all->count; i++) {
-		if (states[all->list[i].state].exit_status > worst)
-			worst = states[all->list[i].state].exit_status;
-		entry_free(&all->list[i]);
-	}
-	free(all->list);
-	scene_free(&all->scene);
+	for (size_t i = 0; i < report->count; i++)
+		if (states[report->list[i].state].exit_status > worst)
+			worst = states[report->list[i].state].exit_status;
 	return worst;
+}
+
+static void free_report(struct report *report)
+{
+	for (size_t i = 0; i < report->count; i++)
+		socketpath_free(&report->list[i]);
+	free(report->list);
+	snapshot_free(&report->snapshot);
 }
 
 static int status(int argc, char **argv)
@@ -315,21 +337,24 @@ static int status(int argc, char **argv)
 		{"help", no_argument, NULL, 'h'},
 		{NULL, 0, NULL, 0},
 	};
-	struct all all = {0};
+	struct report report = {0};
 	bool json = false;
+	int exit_status;
 
 	while (command_option(&command_status, argc, argv, "h", words) == JSON)
 		json = true;
-	scene_load(&all.scene);
+	snapshot_load(&report.snapshot);
 	if (optind == argc)
-		look_at_all(&all);
+		add_all_bound(&report);
 	for (; optind < argc; optind++)
-		look_at_path(&all, argv[optind]);
+		add_path(&report, argv[optind]);
 	if (json)
-		print_json(&all);
+		print_json(&report);
 	else
-		print_table(&all);
-	return finish(&all);
+		print_table(&report);
+	exit_status = exit_status_of(&report);
+	free_report(&report);
+	return exit_status;
 }
 
 const struct command command_status = {"status", status, help};

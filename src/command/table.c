@@ -11,7 +11,7 @@
 #include "escape.h"
 
 #define GAP          2  /* between columns */
-#define USUAL_WIDTH  80 /* of a terminal that does not tell */
+#define USUAL_WIDTH  80 /* of a terminal whose width is unknown */
 #define MOST_COLUMNS 16
 
 struct cell {
@@ -37,20 +37,18 @@ void table_add(struct table *table, const char *words, enum colour colour)
 {
 	struct cell *cell;
 
-	if ((table->count & (table->count - 1)) == 0) /* a power of two: the table is full */
-		table->cells = command_resize(table->cells,
-			(table->count > 0 ? 2 * table->count : 1) * sizeof(*cell));
+	table->cells = command_grow(table->cells, table->count, sizeof(*cell));
 	cell = &table->cells[table->count++];
 	*cell = (struct cell){.words = escape_field(words ? words : "-"), .colour = colour};
 }
 
-void table_join(struct table *table)
+void table_join_row(struct table *table)
 {
-	for (size_t i = 0; i < table->width && i < table->count; i++)
+	for (size_t i = 0; i < table->width; i++)
 		table->cells[table->count - 1 - i].joined = true;
 }
 
-/* ---- elsewhere ---- */
+/* ---- not on a terminal ---- */
 
 static void print_fields(const struct table *table)
 {
@@ -63,7 +61,7 @@ static void print_fields(const struct table *table)
 /* ---- on a terminal ---- */
 
 struct layout {
-	size_t widths[MOST_COLUMNS]; /* 0: left out */
+	size_t widths[MOST_COLUMNS]; /* 0: omitted */
 	bool colours;
 };
 
@@ -71,11 +69,11 @@ static size_t terminal_width(void)
 {
 	struct winsize window;
 	const char *columns = getenv("COLUMNS");
-	long told = columns ? strtol(columns, NULL, 10) : 0;
+	long given = columns ? strtol(columns, NULL, 10) : 0;
 
 	if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &window) == 0 && window.ws_col > 0)
 		return window.ws_col;
-	return told > 0 && told < INT16_MAX ? (size_t)told : USUAL_WIDTH;
+	return given > 0 && given < INT16_MAX ? (size_t)given : USUAL_WIDTH;
 }
 
 static void measure(const struct table *table, struct layout *layout)
@@ -92,7 +90,7 @@ static void measure(const struct table *table, struct layout *layout)
 	}
 }
 
-/* What the table takes, or would take if all that may be were cut. */
+/* The width of the table as laid out. With cut, counts columns that may be cut as cut. */
 static size_t taken(const struct table *table, const struct layout *layout, bool cut)
 {
 	size_t sum = 0;
@@ -104,18 +102,16 @@ static size_t taken(const struct table *table, const struct layout *layout, bool
 		if (width > 0)
 			sum += GAP + (cut && least > 0 && least < width ? least : width);
 	}
-	return sum > 0 ? sum - GAP : 0;
+	return sum - GAP;
 }
 
-/* Returns false when nothing may be left out any more. */
-static bool leave_out_one(const struct table *table, struct layout *layout)
+/* Omits a column. Returns false if none may be omitted. */
+static bool omit_column(const struct table *table, struct layout *layout)
 {
 	size_t last = 0;
 
 	for (size_t i = 1; i < table->width; i++)
-		if (layout->widths[i] > 0 &&
-			(layout->widths[last] == 0 ||
-				table->columns[i].rank > table->columns[last].rank))
+		if (layout->widths[i] > 0 && table->columns[i].rank > table->columns[last].rank)
 			last = i;
 	if (table->columns[last].rank == 0)
 		return false;
@@ -123,8 +119,11 @@ static bool leave_out_one(const struct table *table, struct layout *layout)
 	return true;
 }
 
-/* The widest that may be cut loses a column, as long as there is one wider than its least. */
-static bool cut_one(const struct table *table, struct layout *layout, bool hard)
+/*
+ * Narrows the widest column that may be cut by one character; with hard, even below its least
+ * width. Returns false if there is none.
+ */
+static bool narrow_column(const struct table *table, struct layout *layout, bool hard)
 {
 	size_t widest = SIZE_MAX;
 
@@ -143,11 +142,11 @@ static bool cut_one(const struct table *table, struct layout *layout, bool hard)
 
 static void fit(const struct table *table, struct layout *layout, size_t width)
 {
-	while (taken(table, layout, true) > width && leave_out_one(table, layout))
+	while (taken(table, layout, true) > width && omit_column(table, layout))
 		;
-	while (taken(table, layout, false) > width && cut_one(table, layout, false))
+	while (taken(table, layout, false) > width && narrow_column(table, layout, false))
 		;
-	while (taken(table, layout, false) > width && cut_one(table, layout, true))
+	while (taken(table, layout, false) > width && narrow_column(table, layout, true))
 		;
 }
 
@@ -159,7 +158,7 @@ static bool wants_colours(void)
 	return !(none && none[0] != '\0') && !(terminal && strcmp(terminal, "dumb") == 0);
 }
 
-/* One cell, and the gap to the next; the last of a line ends with its words. */
+/* Prints a cell and the gap to the next one. The last cell of a line is not padded. */
 static void print_cell(const char *words, enum colour colour, const struct column *column,
 	const struct layout *layout, size_t width, size_t gap)
 {
@@ -181,13 +180,13 @@ static void print_cell(const char *words, enum colour colour, const struct colum
 	free(cut);
 }
 
-/* Cells of NULL make the header. */
+/* Prints a row; the header if cells is NULL. */
 static void print_row(const struct table *table, const struct layout *layout,
 	const struct cell *cells)
 {
 	size_t last = table->width - 1;
 
-	while (last > 0 && layout->widths[last] == 0)
+	while (layout->widths[last] == 0)
 		last--;
 	for (size_t i = 0; i <= last; i++) {
 		const struct column *column = &table->columns[i];

@@ -10,17 +10,17 @@
 
 static bool is_readable(uintptr_t bytes, size_t length)
 {
-	const uintptr_t page = 4096; /* or more */
+	const uintptr_t page = 4096; /* or a multiple */
 	size_t set = _NSIG / 8;
 
-	/* A range this short touches two pages at the most. One set covers a shorter one. */
+	/* The range touches at most two pages: check its first and its last bytes. */
 	if (length < set)
 		return kernel_can_read(bytes) || kernel_can_read(bytes + length - set);
 	return kernel_can_read(bytes) && (bytes / page == (bytes + length - 1) / page ||
 						 kernel_can_read(bytes + length - set));
 }
 
-/* A seccomp filter may forbid the question. Then the address says what the socket is. */
+/* If a seccomp filter forbids the question, the family in the address decides. */
 static bool may_be_unix(int fd)
 {
 	int domain = 0;
@@ -31,7 +31,7 @@ static bool may_be_unix(int fd)
 	return kernel_is_forbidden(errno);
 }
 
-bool address_path(int fd, const struct sockaddr *address, socklen_t length, char *path)
+bool address_copy_path(int fd, const struct sockaddr *address, socklen_t length, char *path)
 {
 	struct sockaddr_un copy = {0};
 	const size_t start = offsetof(struct sockaddr_un, sun_path);
@@ -42,7 +42,7 @@ bool address_path(int fd, const struct sockaddr *address, socklen_t length, char
 	memcpy(&copy, address, length);
 	if (copy.sun_family != AF_UNIX)
 		return false;
-	/* All of sun_path may be filled, without a NUL: unix_mkname_bsd in net/unix/af_unix.c. */
+	/* sun_path may be full, without a NUL: unix_mkname_bsd in net/unix/af_unix.c. */
 	memcpy(path, copy.sun_path, sizeof(copy.sun_path));
 	path[sizeof(copy.sun_path)] = '\0';
 	return path[0] != '\0' && path[strlen(path) - 1] != '/';

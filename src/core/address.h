@@ -1,5 +1,5 @@
 /*
- * address: the path in an address a program gave, without trusting its pointer.
+ * address: copies the path out of a bind(2) address, without trusting the program's pointer.
  */
 #ifndef ADDRESS_H
 #define ADDRESS_H
@@ -8,15 +8,14 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
-#define ADDRESS_PATH                                                                               \
-	(sizeof(((struct sockaddr_un *)0)->sun_path) + 1) /* with a NUL in any case                \
-							   */
+/* The size of a buffer for a path of maximum length and a NUL, which sun_path may lack. */
+#define ADDRESS_PATH (sizeof(((struct sockaddr_un *)0)->sun_path) + 1)
 
 /*
- * Copies the path that bind(2) would create, of ADDRESS_PATH bytes at most. Returns false where
- * there is none, since the descriptor is no Unix socket or the address abstract, unreadable or
- * otherwise for libc to refuse. Async-signal-safe; changes errno.
+ * Copies the path that bind(2) would create to path, a buffer of ADDRESS_PATH bytes. Returns false
+ * if there is none: the descriptor is not a Unix socket, the address is abstract or unreadable, or
+ * the kernel will refuse it. Async-signal-safe; changes errno.
  */
-bool address_path(int fd, const struct sockaddr *address, socklen_t length, char *path);
+bool address_copy_path(int fd, const struct sockaddr *address, socklen_t length, char *path);
 
 #endif

@@ -1,15 +1,17 @@
 /*
- * caller: the process whose call is judged. With the library that is the process itself, see
- * owned.c; a supervisor judges the calls of others, see src/supervise/proxy.c.
+ * caller: the process whose call is judged. In the library it is the process itself, see owned.c. A
+ * supervisor judges the calls of other processes, see src/supervise/proxy.c.
  *
- * What the rules want to know of it beyond its call: which names it owns, which descriptors it
- * holds, and who it is. Its directories, namespaces and credentials are those of the process that
- * runs this code: a supervisor takes its caller's place first.
+ * This is the interface through which the rules learn what a call does not show: the caller's pid,
+ * the socket paths it owns and the sockets it holds. The rules take the caller's directories,
+ * namespaces and credentials from the process that runs them: a supervisor's worker assumes those
+ * of its caller first.
  */
 #ifndef CALLER_H
 #define CALLER_H
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 #include "inode.h"
@@ -17,24 +19,39 @@
 #include "owned.h"
 
 struct caller {
-	pid_t (*pid)(void); /* in its own PID namespace */
+	pid_t (*pid)(void); /* the caller's pid in its own PID namespace */
+	/* The inode number of that PID namespace; 0: unknown. pid is what pid() returned. */
+	uint64_t (*pid_namespace)(pid_t pid);
 
-	/* As owned_any and the others in owned.h. */
-	bool (*any)(void);
-	enum owned (*is_mine)(const struct inode *inode, const struct lockfile *lock);
-	int (*claim_on)(const struct file_id *file);
-	void (*note)(const struct inode *inode, const struct file_id *lockfile, int claim,
+	/* The implementations of owned_has_any, owned_check, and so on: see owned.h. */
+	bool (*has_any)(void);
+	enum owned (*check)(const struct inode *inode, const struct lockfile *lock);
+	int (*find_claim)(const struct file_id *file);
+	void (*add)(const struct inode *inode, const struct file_id *lockfile, int claim,
 		uint64_t cookie, bool foreign);
-	void (*forget)(const struct inode *inode, const struct file_id *lockfile);
+	void (*remove)(const struct inode *inode, const struct file_id *lockfile);
 
 	/*
-	 * Calls back for each descriptor of its sockets, and perhaps others, until that says true.
-	 * The number is good in this process, and stays so after a true.
+	 * Sleeps between two attempts to acquire a mutex. Call it without any mutex held or
+	 * descriptor open, because it may end in a longjmp(3).
+	 */
+	void (*pause)(uint32_t nanoseconds);
+
+	/*
+	 * Waits until a socket that the caller has just closed must have been released. It is
+	 * called with the mutex held, so it must be short.
+	 */
+	void (*await_release)(void);
+
+	/*
+	 * Calls `found` for each of the caller's sockets, and possibly for other descriptors, until
+	 * it returns true. Returns whether it did. fd is a descriptor of this process. If `found`
+	 * returned true, fd stays open afterwards.
 	 */
 	bool (*each_descriptor)(bool (*found)(int fd, void *about), void *about);
 };
 
-/* Set once, before the first call is judged. */
+/* Set before the first call is judged, and constant from then on. */
 extern const struct caller *caller;
 
 #endif

@@ -1,14 +1,14 @@
 /*
- * calls: the names of all system calls that kernel.c makes on this machine. A service whose
- * SystemCallFilter= forbids one of them would be killed for it: libsockguard(7) lists them for
- * administrators, and sockguard unit and sockguard check look for them.
+ * calls: the names of all system calls that kernel.c makes on this architecture. A service whose
+ * SystemCallFilter= forbids one of them could be killed by it. libsockguard(7) lists them for
+ * administrators; sockguard unit and sockguard check compare them with a service's filter.
  */
 #ifndef CALLS_H
 #define CALLS_H
 
 #include <sys/syscall.h>
 
-/* Here CALL_OF_... names a call where this machine has the call, and nothing where it has not. */
+/* CALL_OF_... expands to the call that this architecture has, or to nothing. */
 #if defined(SYS_newfstatat)
 #define CALL_OF_STAT(X) X(newfstatat) X(fstat)
 #elif defined(SYS_fstatat64)

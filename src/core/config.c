@@ -2,19 +2,19 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <fnmatch.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "kernel.h"
+#include "pattern.h"
 #include "scratch.h"
 #include "text.h"
 
 struct config config;
 
-/* Setters return false for a value they do not understand. */
+/* Setters return false for an invalid value. */
 
 static bool set_flag(bool *flag, const char *value)
 {
@@ -32,24 +32,30 @@ static bool set_debug(const char *value)
 	return set_flag(&config.debug, value);
 }
 
+/* The index of the value among the words, or -1. */
+static int index_among(const char *const *words, int count, const char *value)
+{
+	for (int i = 0; i < count; i++)
+		if (strcmp(value, words[i]) == 0)
+			return i;
+	return -1;
+}
+
 static bool set_reuse(const char *value)
 {
 	static const char *const words[] = {"auto", "always", "never"};
+	int index = index_among(words, sizeof(words) / sizeof(words[0]), value);
 
-	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
-		if (strcmp(value, words[i]) != 0)
-			continue;
-		config.reuse = (enum reuse)i;
-		return true;
-	}
-	return false;
+	if (index >= 0)
+		config.reuse = (enum reuse)index;
+	return index >= 0;
 }
 
-/* Memory that is kept: few programs have any of these, and the others are to pay nothing for it. */
+/* Never frees the memory. Allocated on demand, because few programs set any of these. */
 static bool set_text(const char **to, const char *value)
 {
 	size_t size = strlen(value) + 1;
-	char *copy = size <= CONFIG_TEXT ? scratch_take(size) : NULL;
+	char *copy = size <= CONFIG_TEXT ? scratch_allocate(size) : NULL;
 
 	if (!copy)
 		return false;
@@ -61,11 +67,10 @@ static bool set_text(const char **to, const char *value)
 static bool set_log(const char *value)
 {
 	static const char *const words[] = {"stderr", "syslog", "none"};
+	int index = index_among(words, sizeof(words) / sizeof(words[0]), value);
 
-	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
-		if (strcmp(value, words[i]) != 0)
-			continue;
-		config.log_to = (enum log_to)i;
+	if (index >= 0) {
+		config.log_to = (enum log_to)index;
 		return true;
 	}
 	if (value[0] != '/' || !set_text(&config.log_file, value))
@@ -74,7 +79,7 @@ static bool set_log(const char *value)
 	return true;
 }
 
-/* Each pattern absolute, or it could match no path. Empty ones, as in "/a:", match none either. */
+/* Rejects relative patterns, which match no path. An empty one, as in "/a:", is valid. */
 static bool set_patterns(const char **to, const char *value)
 {
 	for (const char *at = value;; at++) {
@@ -96,7 +101,7 @@ static bool set_ignore(const char *value)
 	return set_patterns(&config.ignore, value);
 }
 
-/* SOCKGUARD_LOG comes first: complaints about the others go there. */
+/* SOCKGUARD_LOG comes first, because messages about the others go there. */
 static const struct setting {
 	const char *variable;
 	bool (*set)(const char *value);
@@ -120,11 +125,11 @@ void config_load(void (*complain)(const char *variable, const char *expected))
 	}
 }
 
-/* The directory a relative path starts from, without a NUL; -1 where it cannot be told. */
+/* Copies the directory that a relative path starts from, without a NUL. -1: unknown. */
 static ssize_t start_of(int dirfd, char *start, size_t size)
 {
 	char link[64];
-	struct text name = text_in(link, sizeof(link));
+	struct text name = text_start(link, sizeof(link));
 
 	if (dirfd == AT_FDCWD)
 		return kernel_getcwd(start, size) - 1;
@@ -133,7 +138,7 @@ static ssize_t start_of(int dirfd, char *start, size_t size)
 	return kernel_readlink(link, start, size);
 }
 
-/* Adds a path's components, leaving out what means nothing: double slashes and single dots. */
+/* Appends a path's components, without double slashes and single dots. */
 static void add_components(struct text *text, const char *path)
 {
 	while (*path != '\0') {
@@ -159,10 +164,10 @@ static bool matches_any(const char *patterns, struct workspace *space)
 {
 	for (;;) {
 		size_t length = strcspn(patterns, ":");
-		struct text text = text_in(space->pattern, sizeof(space->pattern));
+		struct text text = text_start(space->pattern, sizeof(space->pattern));
 
 		text_add_n(&text, patterns, length);
-		if (fnmatch(space->pattern, space->absolute, 0) == 0)
+		if (pattern_matches(space->pattern, space->absolute))
 			return true;
 		if (patterns[length] == '\0')
 			return false;
@@ -172,15 +177,11 @@ static bool matches_any(const char *patterns, struct workspace *space)
 
 static bool ignored_by_pattern(int dirfd, const char *path, struct workspace *space)
 {
-	struct text text = text_in(space->absolute, sizeof(space->absolute));
+	struct text text = text_start(space->absolute, sizeof(space->absolute));
 
-	if (path[0] != '/') {
-		ssize_t length = start_of(dirfd, space->start, sizeof(space->start) - 1);
-		if (length > 0) {
-			space->start[length] = '\0';
-			add_components(&text, space->start);
-		}
-	}
+	/* start_of appends no NUL, but the workspace is zeroed and has one byte more. */
+	if (path[0] != '/' && start_of(dirfd, space->start, sizeof(space->start) - 1) > 0)
+		add_components(&text, space->start);
 	add_components(&text, path);
 	if (config.only && !matches_any(config.only, space))
 		return true;
@@ -195,10 +196,10 @@ bool config_ignores(int dirfd, const char *path)
 
 	if (!config.only && !config.ignore)
 		return false;
-	space = scratch_take(sizeof(*space));
+	space = scratch_allocate(sizeof(*space));
 	if (space) {
 		ignores = ignored_by_pattern(dirfd, path, space);
-		scratch_give_back(space, sizeof(*space));
+		scratch_free(space, sizeof(*space));
 	}
 	errno = saved;
 	return ignores;

@@ -1,8 +1,8 @@
 /*
  * config: the SOCKGUARD_* settings, read once when the library loads.
  *
- * They are copied: programs write over their own environment (setproctitle does). Set-id programs
- * have none, secure_getenv(3).
+ * The values are copied, since programs overwrite their environment (setproctitle does). Set-ID
+ * programs get the defaults, secure_getenv(3).
  */
 #ifndef CONFIG_H
 #define CONFIG_H
@@ -10,11 +10,11 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#define CONFIG_TEXT 4096 /* longest value, with its NUL */
+#define CONFIG_TEXT 4096 /* size of the longest value, with its NUL */
 
 enum reuse {
-	REUSE_AUTO,   /* bind replaces a stale name when the program set SO_REUSEADDR */
-	REUSE_ALWAYS, /* ... in any case */
+	REUSE_AUTO,   /* bind replaces a stale socket if the program set SO_REUSEADDR */
+	REUSE_ALWAYS, /* ... always */
 	REUSE_NEVER,
 };
 
@@ -30,19 +30,18 @@ struct config {
 	const char *ignore; /* NULL: none */
 };
 
-/* Constant once config_load has returned. */
+/* Constant after config_load has returned. */
 extern struct config config;
 
 /*
- * Reads the environment. A value that is not understood leaves its default, and its variable's name
- * goes to complain, which may be NULL. For a constructor.
+ * Reads the environment. For an invalid value keeps the default, and calls complain (may be NULL)
+ * with the variable's name and the valid values. Not async-signal-safe: call it from a constructor.
  */
 void config_load(void (*complain)(const char *variable, const char *expected));
 
 /*
- * Do SOCKGUARD_ONLY and SOCKGUARD_IGNORE leave this path to libc? Async-signal-safe where no
- * patterns are set (fnmatch(3) may allocate). Not where there is no memory to tell: then the path
- * is guarded. Leaves errno alone.
+ * Whether SOCKGUARD_ONLY or SOCKGUARD_IGNORE excludes this path from the guard. If there is not
+ * enough memory to decide, the path is guarded. Async-signal-safe; leaves errno alone.
  */
 bool config_ignores(int dirfd, const char *path);
 

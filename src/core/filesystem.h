@@ -1,7 +1,7 @@
 /*
- * filesystem: what a file's inode number, device and locks mean, by the type of its file system.
+ * filesystem: what inode numbers, devices and locks mean on each type of file system.
  *
- * All of it is async-signal-safe and leaves errno alone.
+ * All functions are async-signal-safe and leave errno alone.
  */
 #ifndef FILESYSTEM_H
 #define FILESYSTEM_H
@@ -11,30 +11,37 @@
 
 #include "inode.h"
 
-/* Can another host hold a lock on this open file? True also if that is not known. */
-bool filesystem_locks_remotely(int fd);
+/* Whether another host may hold a lock on this open file. True if unknown. */
+bool filesystem_may_lock_remotely(int fd);
 
 /*
- * The superblock of a pinned socket. sock_diag(7) reports its device, which stat(2) may not, and
- * the low 32 bits of the inode number.
+ * The superblock of a pinned socket. sock_diag(7) reports its device, which may differ from the one
+ * that stat(2) reports, and only the low 32 bits of the inode number.
  */
 struct superblock {
-	uint32_t type; /* statfs(2)'s; 0: not known */
-	uint32_t dev;  /* in the kernel's own encoding, */
+	uint32_t type; /* f_type of statfs(2); 0: unknown */
+	uint32_t dev;  /* in the kernel's own encoding; valid if dev_known */
 	bool dev_known;
-	bool exact; /* device and low bits are known to be this inode's alone */
+	bool exact; /* no other inode has this device and these low 32 bits */
 };
 
-/* dirfd and path name the socket, or any other file of its directory. */
+/* dirfd and path lead to the socket, or to any other file in its directory. */
 struct superblock filesystem_superblock(const struct pin *pin, int dirfd, const char *path);
 
-/* Is it one that shows the files of others as its own, with their numbers? */
+/*
+ * Whether `dev`, the device that stat(2) reports for a file, is known to be the superblock's. If
+ * so, no other inode of the superblock has the file's number. False for every file on btrfs, and
+ * for files of an overlay that reports its layers' devices and inode numbers.
+ */
+bool filesystem_device_matches(const struct superblock *superblock, uint64_t dev);
+
+/* Whether this is overlayfs, whose files may have the numbers of files in a lower layer. */
 bool filesystem_is_overlay(const struct superblock *superblock);
 
-/* A device in the kernel's own encoding: is it one that only a number stands for, and no disk? */
-bool filesystem_is_anonymous(uint32_t dev);
+/* Whether a device, in the kernel's own encoding, is anonymous: a number without a disk. */
+bool filesystem_is_anonymous_device(uint32_t dev);
 
-/* Are two open files on file systems of one type? */
+/* Whether two open files are on file systems of the same type. */
 bool filesystem_same_type(int a, int b);
 
 #endif

@@ -10,7 +10,7 @@
 #include "kernel.h"
 #include "self.h"
 
-/* Of the newer kernels' headers. */
+/* Defined in the headers of newer kernels. */
 #ifndef SECCOMP_RET_LOG
 #define SECCOMP_RET_LOG 0x7ffc0000U
 #endif
@@ -19,7 +19,7 @@
 #endif
 
 #if defined(__x86_64__)
-#define ARCH AUDIT_ARCH_X86_64 /* of x32 too, whose numbers have a bit of their own */
+#define ARCH AUDIT_ARCH_X86_64 /* also of x32, whose call numbers have an extra bit */
 #elif defined(__i386__)
 #define ARCH AUDIT_ARCH_I386
 #elif defined(__aarch64__)
@@ -41,28 +41,29 @@
 #elif defined(__loongarch64)
 #define ARCH (258 | __AUDIT_ARCH_64BIT | __AUDIT_ARCH_LE) /* AUDIT_ARCH_LOONGARCH64 */
 #else
-#define ARCH 0 /* not known here: nothing is allowed once there is a filter */
+#define ARCH 0 /* unknown architecture: nothing is allowed once there is a filter */
 #endif
 
-/* As the kernel bounds them. */
-#define LONGEST BPF_MAXINSNS
+/* The kernel's own limit. */
+#define MAX_LENGTH BPF_MAXINSNS
 
-struct kept {
-	struct kept *next;
+struct known_filter {
+	struct known_filter *next;
 	unsigned int length; /* 0: strict mode */
-	struct sock_filter code[LONGEST];
+	struct sock_filter code[MAX_LENGTH];
 };
 
 atomic_uint filters_known;
-static atomic_uint under_way; /* or could not be kept */
-static _Atomic(struct kept *) newest;
+/* Installations under way, and completed ones whose filter could not be copied. */
+static atomic_uint under_way;
+static _Atomic(struct known_filter *) newest;
 
 struct machine {
 	uint32_t a, x, memory[BPF_MEMWORDS];
 	struct seccomp_data data;
 };
 
-static uint32_t loaded(const struct machine *machine, const struct sock_filter *at)
+static uint32_t load_word(const struct machine *machine, const struct sock_filter *at)
 {
 	uint32_t word = 0;
 
@@ -80,7 +81,7 @@ static uint32_t loaded(const struct machine *machine, const struct sock_filter *
 	}
 }
 
-static uint32_t computed(uint16_t operation, uint32_t a, uint32_t b)
+static uint32_t compute(uint16_t operation, uint32_t a, uint32_t b)
 {
 	switch (operation) {
 	case BPF_ADD:
@@ -106,7 +107,7 @@ static uint32_t computed(uint16_t operation, uint32_t a, uint32_t b)
 	}
 }
 
-static bool holds(uint16_t operation, uint32_t a, uint32_t b)
+static bool compare(uint16_t operation, uint32_t a, uint32_t b)
 {
 	switch (operation) {
 	case BPF_JEQ:
@@ -127,21 +128,22 @@ static void store(struct machine *machine, const struct sock_filter *at, uint32_
 }
 
 /*
- * Runs one filter. The kernel has checked it: jumps go forward and end within, and it ends with a
- * return. Running out of it all the same counts as killing.
+ * Runs one filter. The kernel has verified it: jumps only go forward, to an instruction inside, and
+ * the last instruction is a return. If a run reaches the end nevertheless, the call counts as
+ * forbidden.
  */
-static uint32_t run(const struct kept *kept, struct machine *machine)
+static uint32_t run(const struct known_filter *filter, struct machine *machine)
 {
-	for (unsigned int i = 0; i < kept->length; i++) {
-		const struct sock_filter *at = &kept->code[i];
+	for (unsigned int i = 0; i < filter->length; i++) {
+		const struct sock_filter *at = &filter->code[i];
 		uint32_t operand = BPF_SRC(at->code) == BPF_X ? machine->x : at->k;
 
 		switch (BPF_CLASS(at->code)) {
 		case BPF_LD:
-			machine->a = loaded(machine, at);
+			machine->a = load_word(machine, at);
 			break;
 		case BPF_LDX:
-			machine->x = loaded(machine, at);
+			machine->x = load_word(machine, at);
 			break;
 		case BPF_ST:
 			store(machine, at, machine->a);
@@ -151,15 +153,15 @@ static uint32_t run(const struct kept *kept, struct machine *machine)
 			break;
 		case BPF_ALU:
 			if (BPF_OP(at->code) == BPF_DIV && operand == 0)
-				return SECCOMP_RET_KILL; /* bpf_convert_filter in net/core/filter.c
-							  */
-			machine->a = computed(BPF_OP(at->code), machine->a, operand);
+				return SECCOMP_RET_KILL; /* as bpf_convert_filter does */
+			machine->a = compute(BPF_OP(at->code), machine->a, operand);
 			break;
 		case BPF_JMP:
 			if (BPF_OP(at->code) == BPF_JA)
 				i += at->k;
 			else
-				i += holds(BPF_OP(at->code), machine->a, operand) ? at->jt : at->jf;
+				i += compare(BPF_OP(at->code), machine->a, operand) ? at->jt
+										    : at->jf;
 			break;
 		case BPF_RET:
 			return BPF_RVAL(at->code) == BPF_A ? machine->a : at->k;
@@ -176,8 +178,9 @@ static uint32_t run(const struct kept *kept, struct machine *machine)
 bool filter_allows(long number, const uint64_t arguments[6])
 {
 	if (ARCH == 0 || atomic_load(&under_way) > 0)
-		return !filter_any();
-	for (const struct kept *kept = atomic_load(&newest); kept; kept = kept->next) {
+		return !filter_is_known();
+	for (const struct known_filter *filter = atomic_load(&newest); filter;
+		filter = filter->next) {
 		struct machine machine = {
 			.data = {.nr = (int)number,
 				.arch = ARCH,
@@ -186,51 +189,59 @@ bool filter_allows(long number, const uint64_t arguments[6])
 		uint32_t action;
 
 		memcpy(machine.data.args, arguments, sizeof(machine.data.args));
-		action = run(kept, &machine) & SECCOMP_RET_ACTION_FULL;
+		action = run(filter, &machine) & SECCOMP_RET_ACTION_FULL;
 		if (action != SECCOMP_RET_ALLOW && action != SECCOMP_RET_LOG)
 			return false;
 	}
 	return true;
 }
 
-struct filter_attempt filter_begin(void)
+struct filter_installation filter_install_begin(void)
 {
 	int saved = errno;
-	struct filter_attempt attempt = {.ours = !self_shares_memory()};
+	struct filter_installation installation = {.ours = !self_shares_memory()};
 
-	if (attempt.ours) {
-		attempt.room = kernel_map(sizeof(struct kept));
+	if (installation.ours) {
+		installation.memory = kernel_map(sizeof(struct known_filter));
 		atomic_fetch_add(&under_way, 1);
 		atomic_fetch_add(&filters_known, 1);
 	}
 	errno = saved;
-	return attempt;
+	return installation;
 }
 
-static void keep(struct kept *kept, const struct sock_fprog *program)
+/* Copies the program (NULL: strict mode) to `filter`, and adds `filter` to the list. */
+static void add_known_filter(struct known_filter *filter, const struct sock_fprog *program)
 {
-	kept->length = program ? program->len : 0;
+	filter->length = program ? program->len : 0;
 	if (program)
-		memcpy(kept->code, program->filter, program->len * sizeof(kept->code[0]));
-	kept->next = atomic_load(&newest);
-	while (!atomic_compare_exchange_weak(&newest, &kept->next, kept))
+		memcpy(filter->code, program->filter, program->len * sizeof(filter->code[0]));
+	filter->next = atomic_load(&newest);
+	while (!atomic_compare_exchange_weak(&newest, &filter->next, filter))
 		;
 }
 
-void filter_end(struct filter_attempt attempt, bool installed, const struct sock_fprog *program)
+/* Undoes filter_install_begin after the kernel has rejected the filter. */
+static void forget(struct known_filter *filter)
+{
+	atomic_fetch_sub(&filters_known, 1);
+	atomic_fetch_sub(&under_way, 1);
+	if (filter)
+		kernel_unmap(filter, sizeof(*filter));
+}
+
+void filter_install_end(struct filter_installation installation, bool installed,
+	const struct sock_fprog *program)
 {
 	int saved = errno;
 
-	if (!attempt.ours)
+	if (!installation.ours)
 		return;
-	if (installed && !attempt.room)
-		return; /* it is in force and not known: nothing is allowed from now on */
-	if (installed)
-		keep(attempt.room, program);
-	else
-		atomic_fetch_sub(&filters_known, 1);
-	atomic_fetch_sub(&under_way, 1);
-	if (!installed && attempt.room)
-		kernel_unmap(attempt.room, sizeof(struct kept));
+	if (!installed) {
+		forget(installation.memory);
+	} else if (installation.memory) {
+		add_known_filter(installation.memory, program);
+		atomic_fetch_sub(&under_way, 1);
+	} /* else the filter is in force but unknown: under_way stays set, so nothing is allowed */
 	errno = saved;
 }

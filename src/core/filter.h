@@ -1,16 +1,16 @@
 /*
- * filter: the seccomp filters this process put on itself, kept so that they can be evaluated.
+ * filter: copies of the seccomp filters that this process installed, and their evaluation.
  *
- * A filter is a small program that passes through prctl(2) or syscall(2) of libc on its way into
- * the kernel. Before the guard makes a call of its own, it lets the kept filters judge it as the
- * kernel would (seccomp(2), kernel/seccomp.c): number, architecture and arguments included. What
- * they do not allow is never made.
+ * A process installs a filter with prctl(2) or syscall(2) of libc, where we copy it. Before the
+ * guard makes a system call of its own, it evaluates the copies as the kernel would (seccomp(2),
+ * kernel/seccomp.c), with the call's number, architecture and arguments. A call that they do not
+ * allow is not made.
  *
- * Filters of a thread count for the whole process: they are inherited by what it starts, and a call
- * left out costs less than a process killed. Filters that came with exec, or went into the kernel
- * by other ways, are not known here.
+ * A filter that one thread installs counts for all threads: threads it starts inherit the filter,
+ * and to omit a call does less harm than to have the process killed. Filters that were inherited
+ * through exec, or installed without libc, are unknown here.
  *
- * Async-signal-safe; leaves errno alone.
+ * All functions are async-signal-safe and leave errno alone.
  */
 #ifndef FILTER_H
 #define FILTER_H
@@ -21,28 +21,32 @@
 
 struct sock_fprog;
 
-/* Whether there is any filter to be asked: one load. */
+/* The number of known filters and of installations under way. */
 extern atomic_uint filters_known;
 
-static inline bool filter_any(void)
+static inline bool filter_is_known(void)
 {
 	return atomic_load_explicit(&filters_known, memory_order_relaxed) != 0;
 }
 
-/* Do all filters let this call pass? */
+/* Whether all known filters allow this call. False while an installation is under way. */
 bool filter_allows(long number, const uint64_t arguments[6]);
 
-/* An installation under way; until it ends no call is allowed, for the filter may be in force. */
-struct filter_attempt {
-	void *room;
-	bool ours; /* false: of a child that shares our memory and does not count for us */
+/*
+ * An installation under way. Until it ends filter_allows allows nothing, because the filter may be
+ * in force already.
+ */
+struct filter_installation {
+	void *memory; /* for the copy; NULL: there was none */
+	bool ours;    /* false: a vfork child, in our memory, installs the filter for itself */
 };
-struct filter_attempt filter_begin(void);
+struct filter_installation filter_install_begin(void);
 
 /*
- * It ended. Where it was installed the program's memory could be read by the kernel, and is copied.
- * NULL stands for strict mode, which allows nothing.
+ * Ends an installation. If the kernel installed the filter, copies it; the kernel has read the
+ * program's memory, so we can. program is NULL for strict mode, which allows nothing.
  */
-void filter_end(struct filter_attempt attempt, bool installed, const struct sock_fprog *program);
+void filter_install_end(struct filter_installation installation, bool installed,
+	const struct sock_fprog *program);
 
 #endif

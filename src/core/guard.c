@@ -17,47 +17,46 @@
 #include "scratch.h"
 #include "step.h"
 
-/* How often to look again at what keeps changing before our eyes, before leaving it to libc. */
-#define LOOKS 8
+/* The limit on repeated lookups of a path that changes between our checks. */
+#define MAX_LOOKUPS 8
 
 /* ---- answers ---- */
 
 static int refuse(const char *verb, const char *path, const struct judgement *judgement)
 {
-	report_refusal(verb, path, judgement->rival, &judgement->record);
+	report_refusal(verb, path, judgement->reason, &judgement->record);
 	errno = EADDRINUSE;
 	return -1;
 }
 
 static int refuse_busy(const char *verb, const char *path)
 {
-	struct judgement busy = {.rival = RIVAL_BUSY};
+	struct judgement busy = {.reason = REASON_MUTEX_BUSY};
 
 	return refuse(verb, path, &busy);
 }
 
 /*
- * A lock file goes with its socket. A program that goes through a directory it listed was to remove
- * it next, and must not fail where it does not without the guard.
+ * Whether an unlink failed with ENOENT on a path that a lock file may have had. A program that
+ * lists a directory and unlinks each entry finds that the lock file is already gone, because we
+ * unlinked it with its socket. Without the guard its loop would not fail, so it must not here.
  */
-static bool went_with_its_socket(const struct call *call)
+static bool is_former_lockfile(const struct call *call)
 {
 	char directory[LOCKFILE_PATH];
 	struct kernel_file found;
 	size_t length;
 
-	if (call->newpath || !lockfile_socket(call->path, directory, sizeof(directory)))
+	if (call->newpath || !lockfile_socket_path(call->path, directory, sizeof(directory)))
 		return false;
-	length = inode_directory(call->path);
-	if (length + 2 > sizeof(directory))
-		return false;
+	length = inode_directory_length(call->path); /* fits, since the socket's path did */
 	memcpy(directory, call->path, length);
 	memcpy(directory + length, ".", 2);
-	return inode_look(call->dirfd, directory, &found) == 0;
+	return inode_stat(call->dirfd, directory, &found) == 0;
 }
 
-/* Makes the call with a slash at the path's end; in space of the path's length plus two. */
-static int perform_slashed(const struct call *call, size_t length, char *space)
+/* Makes the call with a slash appended to the path; space has length + 2 bytes. */
+static int perform_with_slash(const struct call *call, size_t length, char *space)
 {
 	struct call harmless = *call;
 	int result;
@@ -66,132 +65,136 @@ static int perform_slashed(const struct call *call, size_t length, char *space)
 	memcpy(space + length, "/", 2);
 	harmless.path = space;
 	result = call->perform(&harmless);
-	if (result != 0 && errno == ENOENT && went_with_its_socket(call))
+	if (result != 0 && errno == ENOENT && is_former_lockfile(call))
 		return 0;
 	return result;
 }
 
-static __attribute__((noinline)) int perform_harmlessly(const struct call *call, size_t length)
+static __attribute__((noinline)) int perform_unless_socket(const struct call *call, size_t length)
 {
-	char small[256]; /* longer paths are rare, and a handler's stack may be small */
-	char *space = length + 2 <= sizeof(small) ? small : scratch_take(length + 2);
+	char small[256]; /* longer paths are rare, and a signal handler's stack may be small */
+	char *space = length + 2 <= sizeof(small) ? small : scratch_allocate(length + 2);
 	int result;
 
 	if (!space) {
 		errno = ENOENT;
 		return -1;
 	}
-	result = perform_slashed(call, length, space);
+	result = perform_with_slash(call, length, space);
 	if (space != small)
-		scratch_give_back(space, length + 2);
+		scratch_free(space, length + 2);
 	return result;
 }
 
 /*
- * A look at a name failed, with errno: most often there is none. What the program sees is libc's
- * own answer (EROFS comes before ENOENT, for one), but a rival may bind the name before the call
- * gets there. So libc is asked with a slash at the path's end: where there is a socket by then, it
- * says ENOTDIR and takes nothing away. Returns false, with errno as it was, if it is worth another
- * look.
+ * The lookup of a path failed with errno, usually because the path is absent. The program must get
+ * the errno of its own call (EROFS takes precedence over ENOENT, for one). But if the call were
+ * made as it is, a rival could bind the path first, and the call would remove the rival's socket.
+ * So it is made with a slash appended to the path: if there is a socket by then, the kernel returns
+ * ENOTDIR and removes nothing. Returns true if *result is the answer. Returns false, with errno
+ * restored, if the caller must look the path up again.
  */
-static bool answered_unseen(const struct call *call, int saved, int *result)
+static bool perform_after_failed_lookup(const struct call *call, int saved, int *result)
 {
-	int looked = errno;
-	bool unusable = looked == EFAULT || looked == ENOTDIR || looked == ENAMETOOLONG ||
-			looked == ELOOP; /* for anybody */
+	int lookup_error = errno;
+	bool unusable = lookup_error == EFAULT || lookup_error == ENOTDIR ||
+			lookup_error == ENAMETOOLONG ||
+			lookup_error == ELOOP; /* for every process */
 	size_t length = unusable ? 0 : strlen(call->path);
 
 	errno = saved;
 	/*
-	 * Harmless as it is; or too long for a slash, and for anybody to bind; or a filter of the
-	 * process's own might not let another path than its own pass.
+	 * The call is made as it is if it cannot remove a socket; if the path is too long for a
+	 * slash, and so for bind; or if a filter of the process might reject a changed path.
 	 */
-	if (length == 0 || filter_any() || call->path[length - 1] == '/' || length + 2 > PATH_MAX) {
+	if (length == 0 || filter_is_known() || call->path[length - 1] == '/' ||
+		length + 2 > PATH_MAX) {
 		*result = call->perform(call);
 		return true;
 	}
-	*result = perform_harmlessly(call, length);
+	*result = perform_unless_socket(call, length);
 	if (*result == 0)
 		errno = saved;
 	if (*result == 0 || (errno != ENOTDIR && errno != EISDIR))
 		return true;
-	errno = looked == ENOENT ? saved : looked;
-	return looked != ENOENT;
+	errno = lookup_error == ENOENT ? saved : lookup_error;
+	return lookup_error != ENOENT;
 }
 
 /* ---- unlink, unlinkat, remove ---- */
 
 /*
- * Has libc take away names that may be. Whoever dies between that and the removal of the lock file
- * is to leave the name free, even where a fork or an orphan still holds a claim on it.
+ * Makes a call that removes socket paths, after the rules have allowed it. If this process is
+ * killed between the call and lockfile_unlink, the path must be free, even if a forked process
+ * still holds a claim. So the records say before the call that the owner is leaving.
  */
-static int take_away(const struct call *call, struct step *step)
+static int perform_removal(const struct call *call, struct step *step)
 {
 	int result;
 
-	lockfile_note_left(&step->lock[FROM], true);
-	lockfile_note_left(&step->lock[TO], true);
+	lockfile_mark_leaving(&step->lock[FROM], true);
+	lockfile_mark_leaving(&step->lock[TO], true);
 	result = call->perform(call);
 	if (result == 0)
 		return result;
-	lockfile_note_left(&step->lock[FROM], false);
-	lockfile_note_left(&step->lock[TO], false);
+	lockfile_mark_leaving(&step->lock[FROM], false);
+	lockfile_mark_leaving(&step->lock[TO], false);
 	return result;
 }
 
-/* The call on the names as they are in their directories. */
-static struct call call_in(const struct call *call, const struct step *step)
+/* The same call on the last component of each path, relative to its opened directory. */
+static struct call call_in_parents(const struct call *call, const struct step *step)
 {
 	struct call here = *call;
 
 	if (step->guarded[FROM]) {
-		here.dirfd = step->place[FROM].at;
-		here.path = step->place[FROM].name;
+		here.dirfd = step->location[FROM].parent;
+		here.path = step->location[FROM].name;
 	}
 	if (step->guarded[TO]) {
-		here.newdir = step->place[TO].at;
-		here.newpath = step->place[TO].name;
+		here.newdir = step->location[TO].parent;
+		here.newpath = step->location[TO].name;
 	}
 	return here;
 }
 
-static int unlink_judged(const struct call *call, struct step *step, struct judgement *judgement)
+static int judge_and_unlink(const struct call *call, struct step *step, struct judgement *judgement)
 {
-	const struct call here = call_in(call, step);
+	const struct call here = call_in_parents(call, step);
 	struct lockfile *lock = &step->lock[FROM];
 	int result = -1;
 
-	judge(&step->place[FROM], lock, judgement);
-	switch (judgement->whose) {
-	case THEIRS:
+	judge(&step->location[FROM], lock, judgement);
+	switch (judgement->verdict) {
+	case VERDICT_IN_USE:
 		break;
-	case ABSENT:
-	case UNSEEN:
+	case VERDICT_ABSENT:
+	case VERDICT_FAILED:
 		errno = judgement->error;
 		break;
-	case NO_SOCKET:
-	case UNJUDGED:
+	case VERDICT_NOT_SOCKET:
+	case VERDICT_FORBIDDEN:
 		result = here.perform(&here);
 		break;
-	case MINE:
-	case NOBODYS:
-		result = take_away(&here, step);
+	case VERDICT_OWN:
+	case VERDICT_STALE:
+		result = perform_removal(&here, step);
 		if (result == 0)
-			lockfile_remove(lock);
+			lockfile_unlink(lock);
 		break;
 	}
 	return result;
 }
 
-static void report_unlink(const struct call *call, enum whose whose)
+static void report_unlink(const struct call *call, enum verdict verdict)
 {
-	if (whose == MINE)
-		report_decision(call->verb, call->path, "left to libc: its own socket");
-	if (whose == NOBODYS)
-		report_decision(call->verb, call->path, "left to libc: a stale name");
-	if (whose == UNJUDGED)
+	if (verdict == VERDICT_OWN)
+		report_decision(call->verb, call->path, "allowed: the process owns the socket");
+	if (verdict == VERDICT_STALE)
+		report_decision(call->verb, call->path, "allowed: the socket is stale");
+	if (verdict == VERDICT_FORBIDDEN)
 		report_decision(call->verb, call->path,
-			"left to libc: a seccomp filter of the process forbids to ask");
+			"allowed: a seccomp filter of the process forbids the checks");
 }
 
 static int unlink_in_step(const struct call *call, struct step *step)
@@ -199,24 +202,24 @@ static int unlink_in_step(const struct call *call, struct step *step)
 	struct judgement judgement;
 	int result;
 
-	step_add(step, FROM, call->dirfd, call->path);
+	step_add_path(step, FROM, call->dirfd, call->path);
 	if (!step->guarded[FROM]) {
-		report_decision(call->verb, call->path, "left to libc: a setting ignores the path");
+		report_decision(call->verb, call->path, "allowed: a setting excludes the path");
 		return call->perform(call);
 	}
-	if (!step_try(step)) {
-		if (judge_in_use(&step->place[FROM], &step->lock[FROM], &judgement))
+	if (!step_try_lock(step)) {
+		if (judge_in_use_unlocked(&step->location[FROM], &step->lock[FROM], &judgement))
 			return refuse(call->verb, call->path, &judgement);
-		if (!step_enter(step))
+		if (!step_lock(step))
 			return refuse_busy(call->verb, call->path);
 	}
-	result = unlink_judged(call, step, &judgement);
-	step_leave(step);
-	if (judgement.whose == THEIRS)
+	result = judge_and_unlink(call, step, &judgement);
+	step_unlock(step);
+	if (judgement.verdict == VERDICT_IN_USE)
 		return refuse(call->verb, call->path, &judgement);
-	if (judgement.whose == MINE && result == 0)
-		owned_forget(&judgement.inode, &judgement.lockfile);
-	report_unlink(call, judgement.whose);
+	if (judgement.verdict == VERDICT_OWN && result == 0)
+		owned_remove(&judgement.inode, &judgement.lockfile);
+	report_unlink(call, judgement.verdict);
 	return result;
 }
 
@@ -231,25 +234,40 @@ static __attribute__((noinline)) int unlink_socket(const struct call *call)
 	return result;
 }
 
+static const char *last_component(const char *path)
+{
+	return path + inode_directory_length(path);
+}
+
 /*
- * A lock file that the program removes itself, as it goes through a directory: under its mutex like
- * anybody, or two processes would each hold one.
+ * The program unlinks a lock file, for example as it empties a directory. The file must be unlinked
+ * under its mutex. Otherwise another process could create a new lock file and acquire its mutex
+ * while this or a third process still holds the mutex of the old one. If the socket path's lock
+ * file has another name, the program is unlinking a stranger's file.
  */
 static __attribute__((noinline)) int unlink_lockfile(const struct call *call)
 {
 	struct step step;
+	struct lockfile *lock = &step.lock[FROM];
 	char path[LOCKFILE_PATH];
+	int saved = errno;
 	int result;
 
-	if (!lockfile_socket(call->path, path, sizeof(path)))
+	if (!lockfile_socket_path(call->path, path, sizeof(path)))
 		return call->perform(call);
 	step_begin(&step);
-	step_add(&step, FROM, call->dirfd, path);
-	if (step_enter(&step)) {
+	step_add_path(&step, FROM, call->dirfd, path);
+	if (step_lock(&step)) {
 		result = call->perform(call);
-		step.lock[FROM].removed = result == 0;
-		step.lock[FROM].named = false;
-		step_leave(&step);
+		if (result != 0 && errno == ENOENT && is_former_lockfile(call)) {
+			result = 0; /* a second file, which step_lock has unlinked */
+			errno = saved;
+		}
+		if (strcmp(last_component(lock->path), last_component(call->path)) == 0) {
+			lock->unlinked = result == 0;
+			lock->linked = false;
+		}
+		step_unlock(&step);
 	} else {
 		result = refuse_busy(call->verb, call->path);
 	}
@@ -257,15 +275,10 @@ static __attribute__((noinline)) int unlink_lockfile(const struct call *call)
 	return result;
 }
 
-/* Few names end as a lock file's does, and those are worth a longer look on the stack. */
+/* Checks the suffix first: unlink_lockfile needs more of the stack. */
 static int unlink_regular(const struct call *call)
 {
-	size_t length = strlen(call->path);
-
-	if (length < LOCKFILE_LONGER ||
-		strcmp(call->path + length - strlen(LOCKFILE_SUFFIX), LOCKFILE_SUFFIX) != 0)
-		return call->perform(call);
-	return unlink_lockfile(call);
+	return lockfile_has_suffix(call->path) ? unlink_lockfile(call) : call->perform(call);
 }
 
 int guard_unlink(const struct call *call)
@@ -274,129 +287,129 @@ int guard_unlink(const struct call *call)
 	struct kernel_file found;
 	int result;
 
-	for (int i = 0; i < LOOKS; i++) {
-		if (inode_look(call->dirfd, call->path, &found) == 0) {
+	for (int i = 0; i < MAX_LOOKUPS; i++) {
+		if (inode_stat(call->dirfd, call->path, &found) == 0) {
 			if (S_ISSOCK(found.mode))
 				return unlink_socket(call);
 			return S_ISREG(found.mode) ? unlink_regular(call) : call->perform(call);
 		}
-		if (answered_unseen(call, saved, &result))
+		if (perform_after_failed_lookup(call, saved, &result))
 			return result;
 	}
-	/* Never there when we look, always there for libc: another library translates its paths. */
+	/* Each time, we found it absent and libc found it: another library translates paths. */
 	return call->perform(call);
 }
 
 /* ---- rename, renameat, renameat2 ---- */
 
-/* Lock files go with their names. */
-static void settle_renamed(const struct call *call, struct step *step,
+/* After a rename of sockets: renames their lock files in the same way, or unlinks them. */
+static void move_lockfiles(const struct call *call, struct step *step,
 	const struct judgement *judgements)
 {
 	struct lockfile *from = &step->lock[FROM];
 	struct lockfile *to = &step->lock[TO];
 
 	if (call->flags & RENAME_EXCHANGE) {
-		/* Or a claim would lie beside another's socket. */
+		/* Otherwise each claim would be beside the other owner's socket. */
 		if (!lockfile_exchange(from, to)) {
-			lockfile_remove(from);
-			lockfile_remove(to);
+			lockfile_unlink(from);
+			lockfile_unlink(to);
 		}
 		return;
 	}
-	if (judgements[FROM].whose != NO_SOCKET && lockfile_move(from, to))
-		lockfile_note_left(to, false);
+	if (judgements[FROM].verdict != VERDICT_NOT_SOCKET && lockfile_move(from, to))
+		lockfile_mark_leaving(to, false);
 	else
-		lockfile_remove(to);
-	if (judgements[FROM].whose != NO_SOCKET)
-		lockfile_remove(from);
+		lockfile_unlink(to);
+	if (judgements[FROM].verdict != VERDICT_NOT_SOCKET)
+		lockfile_unlink(from);
 }
 
-static void judge_names(struct step *step, struct judgement *judgements)
+static void judge_paths(struct step *step, struct judgement *judgements)
 {
-	for (int i = 0; i < NAMES; i++) {
+	for (int i = 0; i < PATHS; i++) {
 		if (step->guarded[i])
-			judge(&step->place[i], &step->lock[i], &judgements[i]);
+			judge(&step->location[i], &step->lock[i], &judgements[i]);
 		else
-			judgements[i] = (struct judgement){.whose = NO_SOCKET};
+			judgements[i] = (struct judgement){.verdict = VERDICT_NOT_SOCKET};
 	}
 }
 
-/* Two names of one inode: rename does nothing. */
+/* Whether both are names of one inode: rename(2) then does nothing. */
 static bool same_socket(const struct judgement *judgements)
 {
 	return judge_is_socket(&judgements[FROM]) && judge_is_socket(&judgements[TO]) &&
 	       inode_same(&judgements[FROM].inode, &judgements[TO].inode);
 }
 
-/* Which of the names stands in the way, or NAMES if none does. */
-static int in_the_way(const struct call *call, const struct step *step,
+/* FROM or TO: another process owns this path, so the call must be refused. PATHS: neither. */
+static int find_obstacle(const struct call *call, const struct step *step,
 	struct judgement *judgements)
 {
 	struct judgement *from = &judgements[FROM];
 	struct judgement *to = &judgements[TO];
 
 	if (same_socket(judgements))
-		return NAMES;
-	if (from->whose == THEIRS)
+		return PATHS;
+	if (from->verdict == VERDICT_IN_USE)
 		return FROM;
-	if (to->whose == THEIRS && !(call->flags & RENAME_NOREPLACE))
+	if (to->verdict == VERDICT_IN_USE && !(call->flags & RENAME_NOREPLACE))
 		return TO;
-	if (to->whose == ABSENT && judge_is_socket(from) &&
-		judge_absent_claimed(&step->lock[TO], to))
+	if (to->verdict == VERDICT_ABSENT && judge_is_socket(from) &&
+		judge_absent_is_claimed(&step->lock[TO], to))
 		return TO;
-	return NAMES;
+	return PATHS;
 }
 
-static int rename_judged(const struct call *call, struct step *step, struct judgement *judgements,
-	int *obstacle)
+static int judge_and_rename(const struct call *call, struct step *step,
+	struct judgement *judgements, int *obstacle)
 {
 	struct call here;
 	int result;
 
-	judge_names(step, judgements);
-	*obstacle = in_the_way(call, step, judgements);
-	if (*obstacle != NAMES)
+	judge_paths(step, judgements);
+	*obstacle = find_obstacle(call, step, judgements);
+	if (*obstacle != PATHS)
 		return -1;
-	for (int i = 0; i < NAMES; i++) {
-		if (judgements[i].whose != UNSEEN && (i == TO || judgements[i].whose != ABSENT))
+	for (int i = 0; i < PATHS; i++) {
+		if (judgements[i].verdict != VERDICT_FAILED &&
+			(i == TO || judgements[i].verdict != VERDICT_ABSENT))
 			continue;
 		errno = judgements[i].error;
 		return -1;
 	}
-	here = call_in(call, step);
+	here = call_in_parents(call, step);
 	if (same_socket(judgements) || (call->flags & RENAME_EXCHANGE))
 		result = here.perform(&here);
 	else
-		result = take_away(&here, step);
+		result = perform_removal(&here, step);
 	if (result == 0 && !same_socket(judgements))
-		settle_renamed(call, step, judgements);
+		move_lockfiles(call, step, judgements);
 	return result;
 }
 
 static int rename_in_step(const struct call *call, struct step *step, bool from_socket)
 {
-	struct judgement judgements[NAMES];
+	struct judgement judgements[PATHS];
 	int obstacle;
 	int result;
 
 	if (from_socket || (call->flags & RENAME_EXCHANGE))
-		step_add(step, FROM, call->dirfd, call->path);
-	step_add(step, TO, call->newdir, call->newpath);
-	if (!step_enter(step))
+		step_add_path(step, FROM, call->dirfd, call->path);
+	step_add_path(step, TO, call->newdir, call->newpath);
+	if (!step_lock(step))
 		return refuse_busy(call->verb, call->newpath);
-	result = rename_judged(call, step, judgements, &obstacle);
-	step_leave(step);
-	if (obstacle != NAMES)
+	result = judge_and_rename(call, step, judgements, &obstacle);
+	step_unlock(step);
+	if (obstacle != PATHS)
 		return refuse(call->verb, obstacle == FROM ? call->path : call->newpath,
 			&judgements[obstacle]);
-	if (result == 0 && judgements[TO].whose == MINE && !(call->flags & RENAME_EXCHANGE) &&
-		!same_socket(judgements))
-		owned_forget(&judgements[TO].inode, &judgements[TO].lockfile);
+	if (result == 0 && judgements[TO].verdict == VERDICT_OWN &&
+		!(call->flags & RENAME_EXCHANGE) && !same_socket(judgements))
+		owned_remove(&judgements[TO].inode, &judgements[TO].lockfile);
 	report_decision(call->verb, call->newpath,
-		step->guarded[TO] || step->guarded[FROM]
-			? "left to libc: no live owner loses a name"
-			: "left to libc: a setting ignores the path");
+		step->guarded[TO] || step->guarded[FROM] ? "allowed: no live owner loses a path"
+							 : "allowed: a setting excludes the path");
 	return result;
 }
 
@@ -417,9 +430,9 @@ int guard_rename(const struct call *call)
 	struct kernel_file from, to;
 	int result;
 
-	for (int i = 0; i < LOOKS; i++) {
-		if (inode_look(call->dirfd, call->path, &from) == 0) {
-			bool there = inode_look(call->newdir, call->newpath, &to) == 0;
+	for (int i = 0; i < MAX_LOOKUPS; i++) {
+		if (inode_stat(call->dirfd, call->path, &from) == 0) {
+			bool there = inode_stat(call->newdir, call->newpath, &to) == 0;
 
 			if (there || errno == ENOENT) {
 				errno = saved;
@@ -428,7 +441,7 @@ int guard_rename(const struct call *call)
 				break;
 			}
 		}
-		if (answered_unseen(call, saved, &result))
+		if (perform_after_failed_lookup(call, saved, &result))
 			return result;
 	}
 	return call->perform(call);
@@ -436,32 +449,35 @@ int guard_rename(const struct call *call)
 
 /* ---- link, linkat ---- */
 
-/* How statx and fstatat are to follow what linkat is told to follow. */
-static int look_flags(const struct call *call)
+/* Flags for fstatat(2) that follow symbolic links as linkat(2) will. */
+static int stat_flags(const struct call *call)
 {
 	int flags = (int)call->flags & AT_EMPTY_PATH;
 
 	return (call->flags & AT_SYMLINK_FOLLOW) ? flags : flags | AT_SYMLINK_NOFOLLOW;
 }
 
-/* The new name is as ours as the socket is; of a foreign one it is ours to remove again. */
-static void note_linked(struct step *step)
+/*
+ * Claims the new path. If we own the socket, we own the new path like the old one. If another
+ * process does, we own only the new path: we may remove it again.
+ */
+static void claim_linked(struct step *step)
 {
 	struct lockfile *to = &step->lock[TO];
 	struct inode inode;
 	struct record record;
-	bool mine;
+	bool owns_socket;
 	int claim;
 
 	if (!step->guarded[TO] ||
-		inode_identify(step->place[TO].at, step->place[TO].name, &inode) != 0)
+		inode_identify(step->location[TO].parent, step->location[TO].name, &inode) != 0)
 		return;
-	mine = owned_is_mine(&inode, &step->lock[FROM]) == OWNED_SOCKET;
-	if (!mine || !lockfile_record(&step->lock[FROM], &record))
-		record_of_self(&record, -1);
+	owns_socket = owned_check(&inode, &step->lock[FROM]) == OWNED_SOCKET;
+	if (!owns_socket || !lockfile_read_record(&step->lock[FROM], &record))
+		record_describe_self(&record, -1);
 	claim = lockfile_claim(to, &record);
-	if (mine || claim >= 0)
-		owned_note(&inode, &to->file, claim, record.cookie, !mine);
+	if (owns_socket || claim >= 0)
+		owned_add(&inode, &to->file, claim, record.cookie, !owns_socket);
 }
 
 static int link_in_step(const struct call *call, struct step *step)
@@ -473,26 +489,27 @@ static int link_in_step(const struct call *call, struct step *step)
 	int result;
 
 	if (!(call->flags & (AT_EMPTY_PATH | AT_SYMLINK_FOLLOW)))
-		step_add(step, FROM, call->dirfd, call->path);
-	step_add(step, TO, call->newdir, call->newpath);
-	step->lock[TO].to_claim = true;
-	if (!step_enter(step))
+		step_add_path(step, FROM, call->dirfd, call->path);
+	step_add_path(step, TO, call->newdir, call->newpath);
+	step->lock[TO].will_claim = true;
+	if (!step_lock(step))
 		return refuse_busy(call->verb, call->newpath);
-	claimed = inode_identify(step->place[TO].at, step->place[TO].name, &to.inode) != 0 &&
-		  errno == ENOENT && judge_absent_claimed(&step->lock[TO], &to);
+	claimed = inode_identify(step->location[TO].parent, step->location[TO].name, &to.inode) !=
+			  0 &&
+		  errno == ENOENT && judge_absent_is_claimed(&step->lock[TO], &to);
 	errno = saved;
-	here = call_in(call, step);
+	here = call_in_parents(call, step);
 	result = claimed ? -1 : here.perform(&here);
 	if (result == 0) {
-		note_linked(step);
+		claim_linked(step);
 		errno = saved;
 	}
-	step_leave(step);
+	step_unlock(step);
 	if (claimed)
 		return refuse(call->verb, call->newpath, &to);
 	report_decision(call->verb, call->newpath,
-		step->guarded[TO] ? "left to libc: no live owner claims the name"
-				  : "left to libc: a setting ignores the path");
+		step->guarded[TO] ? "allowed: no live owner claims the path"
+				  : "allowed: a setting excludes the path");
 	return result;
 }
 
@@ -511,20 +528,25 @@ int guard_link(const struct call *call)
 {
 	int saved = errno;
 	struct kernel_file found;
-	bool is_socket = kernel_stat(call->dirfd, call->path, look_flags(call), &found) == 0 &&
+	bool is_socket = kernel_stat(call->dirfd, call->path, stat_flags(call), &found) == 0 &&
 			 S_ISSOCK(found.mode);
 	struct kernel_file there;
 
-	/* The new path is looked at for the kernel to judge its pointer before we read it. */
+	/* Look newpath up too, so that the kernel checks the pointer before we dereference it. */
 	is_socket = is_socket &&
-		    (inode_look(call->newdir, call->newpath, &there) == 0 || errno == ENOENT);
+		    (inode_stat(call->newdir, call->newpath, &there) == 0 || errno == ENOENT);
 	errno = saved;
 	return is_socket ? link_socket(call) : call->perform(call);
 }
 
 /* ---- bind ---- */
 
-/* Of a socket that is bound already the kernel says EADDRINUSE first, and EINVAL of a free path. */
+/*
+ * Whether a socket is bound already. bind(2) of such a socket fails with EADDRINUSE if the path
+ * exists, and with EINVAL only if it does not. So after EADDRINUSE, unlinking the stale path would
+ * not make the bind succeed: it would change the errno, and remove the path for nothing. If the
+ * kernel does not answer, the socket counts as bound.
+ */
 static bool is_bound(int fd)
 {
 	struct sockaddr_un name;
@@ -547,55 +569,72 @@ static bool wants_reuse(int fd)
 	return on != 0;
 }
 
-static void note_bound(int fd, const struct place *place, struct lockfile *lock)
+static void claim_bound(int fd, const struct location *location, struct lockfile *lock)
 {
 	struct inode inode;
 	struct record record;
 
-	if (inode_identify(place->at, place->name, &inode) != 0)
+	if (inode_identify(location->parent, location->name, &inode) != 0)
 		return;
-	record_of_self(&record, fd);
-	owned_note(&inode, &lock->file, lockfile_claim(lock, &record), record.cookie, false);
+	record_describe_self(&record, fd);
+	owned_add(&inode, &lock->file, lockfile_claim(lock, &record), record.cookie, false);
 }
 
-enum bound { UNDECIDED, BOUND, FAILED, REFUSED, AGAIN, LACKS_ROOM };
+enum bind_outcome { UNDECIDED, BOUND, FAILED, REFUSED, AGAIN, LACKS_SPACE };
 
-/* Removes a stale name, and the claims on it. Returns AGAIN for a bind on the absent path. */
-static enum bound replace_stale(const struct place *place, struct lockfile *lock)
+static enum bind_outcome again_if_absent(void)
 {
+	enum bind_outcome outcome = errno == ENOENT ? AGAIN : FAILED;
+
+	errno = EADDRINUSE;
+	return outcome;
+}
+
+/*
+ * Unlinks a stale socket and its lock file, after libc's bind failed with EADDRINUSE. Returns AGAIN
+ * if the path is absent afterwards. An unguarded process may have removed it. Otherwise FAILED.
+ */
+static enum bind_outcome unlink_stale(const struct location *location, struct lockfile *lock)
+{
+	const bool stale = judge_is_stale(location, lock);
 	struct inode inode;
 
-	if (inode_identify(place->at, place->name, &inode) != 0) {
+	if (inode_identify(location->parent, location->name, &inode) != 0)
+		return again_if_absent();
+	if (!stale) {
 		errno = EADDRINUSE;
 		return FAILED;
 	}
-	lockfile_note_left(lock, true);
-	if (kernel_unlink(place->at, place->name) != 0) {
-		lockfile_note_left(lock, false);
-		errno = EADDRINUSE;
-		return FAILED;
+	lockfile_mark_leaving(lock, true);
+	if (kernel_unlink(location->parent, location->name) != 0) {
+		lockfile_mark_leaving(lock, false);
+		return again_if_absent();
 	}
-	lockfile_remove(lock);
-	if (owned_is_mine(&inode, lock))
-		owned_forget(&inode, &lock->file);
+	lockfile_unlink(lock);
+	if (owned_check(&inode, lock))
+		owned_remove(&inode, &lock->file);
 	return AGAIN;
 }
 
-/* Claims of others, for which an owner stands or has stood: they come before libc's bind. */
-static enum bound heed_claims(const struct place *place, struct lockfile *lock,
+/*
+ * Checks, before libc's bind, whether another process claims the path: the owner, or a process
+ * forked from an owner that was killed. FAILED: the path exists, so libc's bind must not be called.
+ * It would succeed if an unguarded process removed the path just before.
+ */
+static enum bind_outcome check_claims(const struct location *location, struct lockfile *lock,
 	struct judgement *judgement)
 {
 	struct kernel_file found;
 
-	if (!lockfile_claimed(lock) || owned_claim_on(&lock->file) >= 0)
+	if (!lockfile_is_claimed(lock) || owned_find_claim(&lock->file) >= 0)
 		return UNDECIDED;
-	if (inode_look(place->at, place->name, &found) == 0)
-		return FAILED; /* and libc is not asked: the name may go before it gets there */
+	if (inode_stat(location->parent, location->name, &found) == 0)
+		return FAILED;
 	if (errno != ENOENT)
 		return UNDECIDED;
-	if (judge_absent_claimed(lock, judgement))
+	if (judge_absent_is_claimed(lock, judgement))
 		return REFUSED;
-	lockfile_remove(lock); /* its owner closed the socket, or was leaving as it died */
+	lockfile_unlink(lock); /* its owner closed the socket, or was killed while leaving */
 	return AGAIN;
 }
 
@@ -604,42 +643,42 @@ static int perform_bind(const struct bind_call *call)
 	return call->perform(call->fd, call->address, call->length);
 }
 
-/* One go under the mutex. */
-static enum bound bind_once(const struct bind_call *call, const struct place *place,
+/* One attempt, under the mutex. */
+static enum bind_outcome bind_once(const struct bind_call *call, const struct location *location,
 	struct lockfile *lock, struct judgement *judgement)
 {
 	int saved = errno;
-	enum bound bound;
+	enum bind_outcome outcome;
 
 	memset(judgement, 0, sizeof(*judgement));
-	bound = heed_claims(place, lock, judgement);
+	outcome = check_claims(location, lock, judgement);
 	errno = saved;
-	if (bound == REFUSED || bound == AGAIN)
-		return bound;
-	if (bound == FAILED) {
+	if (outcome == REFUSED || outcome == AGAIN)
+		return outcome;
+	if (outcome == FAILED) {
 		errno = EADDRINUSE;
 	} else if (perform_bind(call) == 0) {
-		note_bound(call->fd, place, lock);
+		claim_bound(call->fd, location, lock);
 		return BOUND;
 	}
 	if ((errno == ENOSPC || errno == EDQUOT) && lock->fd >= 0)
-		return LACKS_ROOM;
-	if (errno == EADDRINUSE && wants_reuse(call->fd) && judge_stale(place, lock))
-		return replace_stale(place, lock);
+		return LACKS_SPACE;
+	if (errno == EADDRINUSE && wants_reuse(call->fd))
+		return unlink_stale(location, lock);
 	return FAILED;
 }
 
 static int bind_ignored(const struct bind_call *call, const char *path)
 {
-	report_decision("bind", path, "left to libc: a setting ignores the path");
+	report_decision("bind", path, "allowed: a setting excludes the path");
 	return perform_bind(call);
 }
 
-/* What became of it, when it was not refused. */
-static const char *decision_of(enum bound bound)
+/* For SOCKGUARD_DEBUG: the result of a bind that was not refused. */
+static const char *describe_outcome(enum bind_outcome outcome)
 {
-	if (bound == BOUND)
-		return "left to libc: no live owner claims the name";
+	if (outcome == BOUND)
+		return "allowed: no live owner claims the path";
 	return errno == EADDRINUSE ? "failed as without the guard: the path exists"
 				   : "failed as without the guard";
 }
@@ -647,30 +686,31 @@ static const char *decision_of(enum bound bound)
 static int bind_in_step(const struct bind_call *call, const char *path, struct step *step)
 {
 	struct lockfile *lock = &step->lock[TO];
-	const struct place *place = &step->place[TO];
+	const struct location *location = &step->location[TO];
 	struct judgement judgement;
-	enum bound bound = AGAIN;
+	enum bind_outcome outcome = AGAIN;
 
-	step_add(step, TO, AT_FDCWD, path);
-	lock->to_claim = true;
+	step_add_path(step, TO, AT_FDCWD, path);
+	lock->will_claim = true;
 	if (!step->guarded[TO])
 		return bind_ignored(call, path);
-	for (int i = 0; i < LOOKS && bound == AGAIN; i++) {
-		if (!step_enter(step))
+	for (int i = 0; i < MAX_LOOKUPS && outcome == AGAIN; i++) {
+		if (!step_lock(step))
 			return refuse_busy("bind", path);
-		bound = bind_once(call, place, lock, &judgement);
-		step_leave(step);
+		outcome = bind_once(call, location, lock, &judgement);
+		step_unlock(step);
 	}
-	if (bound == REFUSED)
+	if (outcome == REFUSED)
 		return refuse("bind", path, &judgement);
-	if (bound == LACKS_ROOM && perform_bind(call) == 0) {
-		note_bound(call->fd, place, lock); /* the lock file had taken the last room */
-		bound = BOUND;
+	if (outcome == LACKS_SPACE && perform_bind(call) == 0) {
+		/* The lock file, which step_unlock has unlinked, had used up the disk space. */
+		claim_bound(call->fd, location, lock);
+		outcome = BOUND;
 	}
-	if (bound == AGAIN) /* others were faster each time */
+	if (outcome == AGAIN) /* other processes were faster each time */
 		errno = EADDRINUSE;
-	report_decision("bind", path, decision_of(bound));
-	return bound == BOUND ? 0 : -1;
+	report_decision("bind", path, describe_outcome(outcome));
+	return outcome == BOUND ? 0 : -1;
 }
 
 static __attribute__((noinline)) int bind_path(const struct bind_call *call, const char *path)
@@ -691,7 +731,7 @@ int guard_bind(const struct bind_call *call)
 {
 	int saved = errno;
 	char path[ADDRESS_PATH];
-	bool guarded = address_path(call->fd, call->address, call->length, path);
+	bool guarded = address_copy_path(call->fd, call->address, call->length, path);
 
 	errno = saved;
 	return guarded ? bind_path(call, path) : perform_bind(call);

@@ -1,17 +1,17 @@
 /*
- * guard: the rules, one function a verb.
+ * guard: the rules, one function for each verb.
  *
- * Each takes the program's call as it came and returns what the program is to see: libc's own
- * result and errno, or -1 with EADDRINUSE where a name of a live owner would be taken. No pointer
- * of the program's is read before the kernel has accepted it. Async-signal-safe as the calls
- * themselves are; signals and cancellation are held off while a mutex is.
+ * Each function takes the caller's call and returns what the program gets: the result and errno of
+ * the call, made through `perform`; or -1 with EADDRINUSE if the call would take a socket path from
+ * a live owner. It dereferences no pointer of the program before the kernel has accepted that
+ * pointer. All are async-signal-safe. Signals and cancellation are blocked while a mutex is held.
  */
 #ifndef GUARD_H
 #define GUARD_H
 
 #include <sys/socket.h>
 
-/* A call on one name or two, and how to make it through libc. */
+/* A call on one or two paths, and the function that makes it. */
 struct call {
 	const char *verb; /* for messages */
 	int (*perform)(const struct call *call);
@@ -22,7 +22,7 @@ struct call {
 	unsigned int flags;
 };
 
-/* bind(2), and how to make it. */
+/* A bind(2), and the function that makes it. */
 struct bind_call {
 	int (*perform)(int fd, const struct sockaddr *address, socklen_t length);
 	int fd;
@@ -32,13 +32,13 @@ struct bind_call {
 
 int guard_bind(const struct bind_call *call);
 
-/* unlink(2), unlinkat(2) without AT_REMOVEDIR, remove(3): path is taken away. */
+/* unlink(2), unlinkat(2) without AT_REMOVEDIR, remove(3): removes path. */
 int guard_unlink(const struct call *call);
 
-/* rename(2), renameat(2), renameat2(2): path is taken away, and newpath replaced. */
+/* rename(2), renameat(2), renameat2(2): removes path and replaces newpath. */
 int guard_rename(const struct call *call);
 
-/* link(2), linkat(2): newpath is given to what path leads to. */
+/* link(2), linkat(2): makes newpath another name of the file at path. */
 int guard_link(const struct call *call);
 
 #endif

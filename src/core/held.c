@@ -7,7 +7,7 @@
 
 #include "kernel.h"
 
-/* Each descriptor plus one, and the thread that holds it. */
+/* Each registered descriptor plus one (0: free slot), and the thread that registered it. */
 static struct held {
 	atomic_int fd;
 	atomic_uintptr_t thread;
@@ -15,11 +15,11 @@ static struct held {
 
 #define HELD (sizeof(held) / sizeof(held[0]))
 
-/* Longer than any fork takes: beyond that something is stuck, and two waiters must not stay so. */
-#define PATIENCE_NS INT64_C(30000000000)
-#define PAUSE_NS    100000U
+/* Longer than any fork takes. After that a fork and an opening wait for each other no longer. */
+#define FORK_TIMEOUT_NS INT64_C(30000000000)
+#define PAUSE_NS        100000U
 
-static atomic_uint openings; /* under way, or waiting for forks to end */
+static atomic_uint openings; /* openings that have begun; some may still wait for a fork to end */
 static atomic_uint forks_under_way;
 static atomic_uint forks_begun;
 
@@ -28,7 +28,7 @@ static uintptr_t this_thread(void)
 	return (uintptr_t)pthread_self();
 }
 
-bool held_note(int fd)
+bool held_register(int fd)
 {
 	int none = 0;
 
@@ -41,24 +41,25 @@ bool held_note(int fd)
 	return false;
 }
 
-void held_forget(int fd)
+void held_unregister(int fd)
 {
-	int noted = fd + 1;
+	int registered = fd + 1;
 
-	for (size_t i = 0; i < HELD; i++, noted = fd + 1) {
-		if (atomic_load(&held[i].fd) != noted)
+	for (size_t i = 0; i < HELD; i++, registered = fd + 1) {
+		if (atomic_load(&held[i].fd) != registered)
 			continue;
 		/*
-		 * The thread first: the next to note a descriptor here does so in two steps, and in
-		 * between its descriptor must not appear to be ours.
+		 * Clear the thread before the descriptor. Race: the next thread to use the slot
+		 * sets fd first and then thread. In between, held_by_this_thread must not take that
+		 * thread's descriptor for one of ours.
 		 */
 		atomic_store(&held[i].thread, 0);
-		if (atomic_compare_exchange_strong(&held[i].fd, &noted, 0))
+		if (atomic_compare_exchange_strong(&held[i].fd, &registered, 0))
 			return;
 	}
 }
 
-bool held_here(const struct file_id *file)
+bool held_by_this_thread(const struct file_id *file)
 {
 	int saved = errno;
 	bool here = false;
@@ -71,7 +72,7 @@ bool held_here(const struct file_id *file)
 		if (fd < 0 || atomic_load(&held[i].thread) != this_thread() ||
 			kernel_fstat(fd, &found) != 0)
 			continue;
-		there = file_of(&found);
+		there = file_id_of(&found);
 		here = file_same(&there, file);
 	}
 	errno = saved;
@@ -83,7 +84,7 @@ unsigned int held_begin_opening(void)
 	int saved = errno;
 
 	atomic_fetch_add(&openings, 1);
-	for (int64_t waited = 0; atomic_load(&forks_under_way) > 0 && waited < PATIENCE_NS;
+	for (int64_t waited = 0; atomic_load(&forks_under_way) > 0 && waited < FORK_TIMEOUT_NS;
 		waited += PAUSE_NS)
 		kernel_sleep(PAUSE_NS);
 	errno = saved;
@@ -99,15 +100,16 @@ bool held_end_opening(unsigned int begun)
 }
 
 /*
- * A fork that finds an opening steps back before it waits: that may be waiting for it. Should it
- * wait in vain it goes on, and held_end_opening notices.
+ * A fork that finds an opening under way withdraws its own announcement before it waits, because
+ * that opening may be waiting for it. After FORK_TIMEOUT_NS the fork goes on, and held_end_opening
+ * detects it.
  */
 void held_before_fork(void)
 {
 	int saved = errno;
 
 	atomic_fetch_add(&forks_under_way, 1);
-	for (int64_t waited = 0; atomic_load(&openings) > 0 && waited < PATIENCE_NS;
+	for (int64_t waited = 0; atomic_load(&openings) > 0 && waited < FORK_TIMEOUT_NS;
 		waited += PAUSE_NS) {
 		atomic_fetch_sub(&forks_under_way, 1);
 		kernel_sleep(PAUSE_NS);
@@ -130,9 +132,9 @@ void held_after_fork_in_child(void)
 	atomic_store(&forks_under_way, 0);
 	for (size_t i = 0; i < HELD; i++) {
 		atomic_store(&held[i].thread, 0);
-		int noted = atomic_exchange(&held[i].fd, 0);
-		if (noted > 0)
-			kernel_close(noted - 1);
+		int registered = atomic_exchange(&held[i].fd, 0);
+		if (registered > 0)
+			kernel_close(registered - 1);
 	}
 	errno = saved;
 }

@@ -1,13 +1,14 @@
 /*
- * held: the descriptors of mutexes that are held right now, and what a fork does about them.
+ * held: the descriptors of the mutexes that this process holds, and what happens to them in a fork.
  *
- * A fork copies descriptors. If its parent is killed under a mutex, the child's copy would hold
- * that on for as long as the child lives, so the child closes all that its parent had noted.
- * Between the opening of a descriptor and its note there must be no fork, or the child would know
- * nothing of its copy: forks wait for what is being opened, and an opening waits for the forks
- * under way, but never for one that begins later.
+ * A forked child inherits copies of all descriptors. If its parent is killed while it holds a
+ * mutex, the child's copy would keep the mutex locked. So the child closes every descriptor that
+ * its parent had registered here. For that, no fork may happen between the opening of a descriptor
+ * and its registration: a fork waits for openings that have begun, and an opening waits for forks
+ * that have begun, but not for one that begins later.
  *
- * Async-signal-safe; leaves errno alone. Signals must be blocked while something is opened or held.
+ * All functions are async-signal-safe and leave errno alone. Signals must be blocked while a
+ * descriptor is being opened or a mutex is held.
  */
 #ifndef HELD_H
 #define HELD_H
@@ -16,24 +17,25 @@
 
 #include "inode.h"
 
-/* Notes a descriptor for the calling thread. False where too many are held at once. */
-bool held_note(int fd);
+/* Registers a descriptor for the calling thread. False if too many are registered already. */
+bool held_register(int fd);
 
-/* Before it is closed: its number may mean another file right after. */
-void held_forget(int fd);
+/* Call it before closing the descriptor: another thread may reuse the number right afterwards. */
+void held_unregister(int fd);
 
-/* Does the calling thread hold a descriptor of this file? */
-bool held_here(const struct file_id *file);
+/* Whether the calling thread has registered a descriptor of this file. */
+bool held_by_this_thread(const struct file_id *file);
 
 /*
- * Waits until no fork is under way, and holds new ones off until held_end_opening. That says false
- * where a fork began all the same, because somebody had waited for longer than any fork takes: then
- * what was opened must not be used.
+ * Encloses the opening and the registration of a descriptor. held_begin_opening waits until no fork
+ * is under way, and delays new ones. held_end_opening takes the value that it returned. It returns
+ * false if a fork happened nevertheless, because one side gave up waiting after 30 seconds. Then
+ * the caller must close the descriptor.
  */
 unsigned int held_begin_opening(void);
 bool held_end_opening(unsigned int begun);
 
-/* For pthread_atfork(3): in the parent before the fork and after it, and in the child. */
+/* The handlers for pthread_atfork(3). */
 void held_before_fork(void);
 void held_after_fork_in_parent(void);
 void held_after_fork_in_child(void);

@@ -13,26 +13,26 @@ bool file_same(const struct file_id *a, const struct file_id *b)
 
 bool inode_same(const struct inode *a, const struct inode *b)
 {
-	bool handles = a->handle != 0 && b->handle != 0;
-	bool told = (a->born_sec || a->born_nsec) && (b->born_sec || b->born_nsec);
+	bool handles_known = a->handle != 0 && b->handle != 0;
+	bool births_known = (a->born_sec || a->born_nsec) && (b->born_sec || b->born_nsec);
 
-	return file_same(&a->file, &b->file) && (!handles || a->handle == b->handle) &&
-	       (!told || (a->born_sec == b->born_sec && a->born_nsec == b->born_nsec));
+	return file_same(&a->file, &b->file) && (!handles_known || a->handle == b->handle) &&
+	       (!births_known || (a->born_sec == b->born_sec && a->born_nsec == b->born_nsec));
 }
 
-struct file_id file_of(const struct kernel_file *found)
+struct file_id file_id_of(const struct kernel_file *found)
 {
 	return (struct file_id){.dev = found->dev, .ino = found->ino};
 }
 
-int inode_look(int dirfd, const char *path, struct kernel_file *found)
+int inode_stat(int dirfd, const char *path, struct kernel_file *found)
 {
 	return kernel_stat(dirfd, path, AT_SYMLINK_NOFOLLOW, found);
 }
 
 /*
- * Where there is no statx (before Linux 4.11), or a seccomp filter forbids it, in whatever words,
- * fstatat does without the birth time.
+ * Uses fstatat, without the birth time, if there is no statx (before Linux 4.11), or if a seccomp
+ * filter forbids it with any errno.
  */
 static int identify(int dirfd, const char *path, int flags, struct inode *inode)
 {
@@ -42,7 +42,7 @@ static int identify(int dirfd, const char *path, int flags, struct inode *inode)
 	if (kernel_statx(dirfd, path, flags, &file) != 0 &&
 		(errno == ENOENT || kernel_stat(dirfd, path, flags, &file) != 0))
 		return -1;
-	inode->file = file_of(&file);
+	inode->file = file_id_of(&file);
 	inode->born_sec = file.born_sec;
 	inode->born_nsec = file.born_nsec;
 	inode->handle = 0;
@@ -87,7 +87,7 @@ void inode_unpin(struct pin *pin)
 	errno = saved;
 }
 
-size_t inode_directory(const char *path)
+size_t inode_directory_length(const char *path)
 {
 	size_t length = strlen(path);
 
@@ -96,7 +96,7 @@ size_t inode_directory(const char *path)
 	return length;
 }
 
-int inode_list(int directory, bool (*found)(const char *entry, void *about), void *about)
+int inode_list_directory(int directory, bool (*found)(const char *entry, void *about), void *about)
 {
 	struct entry { /* linux_dirent64, getdents(2) */
 		uint64_t ino;

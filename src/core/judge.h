@@ -1,8 +1,8 @@
 /*
- * judge: whose is a name? Ours, nobody's any more, or somebody else's.
+ * judge: decides whether the caller owns a socket path, another process does, or it is stale.
  *
- * To be asked under the name's mutex, for the answer to last, but for judge_in_use.
- * Async-signal-safe; leaves errno alone.
+ * The answer stays true only while the mutex of the path is held. judge_in_use_unlocked is the
+ * exception, and says why. All functions are async-signal-safe and leave errno alone.
  */
 #ifndef JUDGE_H
 #define JUDGE_H
@@ -14,44 +14,49 @@
 #include "record.h"
 #include "report.h"
 
-enum whose {
-	MINE,
-	NOBODYS,  /* stale */
-	THEIRS,   /* live, or nobody would tell */
-	UNJUDGED, /* a socket, but this process's own seccomp filters keep the guard from asking */
-	ABSENT,
-	NO_SOCKET,
-	UNSEEN, /* the look failed, see error */
+enum verdict {
+	VERDICT_OWN,       /* the caller owns the path */
+	VERDICT_STALE,     /* no socket is bound to the path's inode */
+	VERDICT_IN_USE,    /* live, or unknown, and the caller does not own it */
+	VERDICT_FORBIDDEN, /* a socket, but a seccomp filter of this process forbids the checks */
+	VERDICT_ABSENT,
+	VERDICT_NOT_SOCKET,
+	VERDICT_FAILED, /* the lookup failed, see error */
 };
 
-/* A name as it was judged, for what follows from it. */
+/* The verdict on a socket path, and what is needed to act on it and to report it. */
 struct judgement {
-	enum whose whose;
-	int error;        /* why, when ABSENT or UNSEEN */
-	enum rival rival; /* who stands in the way, for a refusal */
+	enum verdict verdict;
+	int error;          /* for VERDICT_ABSENT and VERDICT_FAILED: errno of the lookup */
+	enum reason reason; /* for a refusal */
 	struct record record;
-	struct inode inode;      /* of a socket */
-	struct file_id lockfile; /* beside it, then */
+	struct inode inode;      /* of the socket */
+	struct file_id lockfile; /* of the lock file beside it, as lock had it */
 };
 
-/* The lock file need not be open. */
-void judge(const struct place *place, struct lockfile *lock, struct judgement *judgement);
+/* Judges a path. lock need not be open: without a lock file the kernel's answer decides alone. */
+void judge(const struct location *location, struct lockfile *lock, struct judgement *judgement);
 
 /*
- * While the mutex is busy: is the socket at this name live, and certainly not ours? Who holds it
- * now held it when the name was looked at, and to refuse that takes no mutex. Anything else does,
- * and so does a process with names of its own: before it has its answer another of its threads may
- * have noted this one, and closed the socket. The lock file, closed before and after, tells who.
+ * For an unlink that finds the mutex busy: returns true if the socket is live and the caller
+ * certainly does not own it, so that the call can be refused without the mutex.
+ *
+ * "Live" needs no mutex: some process held the socket at the moment of the check, and that suffices
+ * to refuse the call. "Does not own it" is certain only if the caller has never owned a path.
+ * Otherwise another of its threads may bind this path and close the socket between the two checks,
+ * and the call must wait for the mutex. Opens lock for reading to fill in the record, and closes
+ * it.
  */
-bool judge_in_use(const struct place *place, struct lockfile *lock, struct judgement *judgement);
+bool judge_in_use_unlocked(const struct location *location, struct lockfile *lock,
+	struct judgement *judgement);
 
-/* Judged to be MINE, NOBODYS, THEIRS or UNJUDGED. */
+/* Whether a socket was found: VERDICT_OWN, _STALE, _IN_USE or _FORBIDDEN. */
 bool judge_is_socket(const struct judgement *judgement);
 
-/* Of an absent name: does an owner claim it all the same? Then rival and record are filled in. */
-bool judge_absent_claimed(const struct lockfile *lock, struct judgement *judgement);
+/* Whether a live owner claims this absent path. If so, fills in reason and record. */
+bool judge_absent_is_claimed(const struct lockfile *lock, struct judgement *judgement);
 
-/* Is the socket at this name gone? Our own keeps the name as well as anybody's. */
-bool judge_stale(const struct place *place, struct lockfile *lock);
+/* Whether the socket at this path is stale. A live socket of our own is not. */
+bool judge_is_stale(const struct location *location, struct lockfile *lock);
 
 #endif

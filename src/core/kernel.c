@@ -1,6 +1,7 @@
 /*
- * The kernel's own headers, whose struct stat is laid out as the system call writes it. Next to
- * them libc's fcntl.h and sys/stat.h, which have structures of these names too, cannot be.
+ * This file includes the kernel's own headers, whose struct stat has the layout that the system
+ * call writes. libc's fcntl.h and sys/stat.h define structures of the same names, so it cannot
+ * include them as well.
  */
 #include "kernel.h"
 
@@ -19,16 +20,16 @@
 
 #include "filter.h"
 
-/* 32-bit kernels have a call and a structure of 64 bits next to those of old. */
+/* 32-bit kernels have a 64-bit call and structure beside the old ones. */
 #if defined(SYS_newfstatat)
-typedef struct stat stat_told;
+typedef struct stat stat_result;
 #define SYS_STAT_AT SYS_newfstatat
 #define SYS_STAT_FD SYS_fstat
 #elif defined(SYS_fstatat64)
-typedef struct stat64 stat_told;
+typedef struct stat64 stat_result;
 #define SYS_STAT_AT SYS_fstatat64
 #define SYS_STAT_FD SYS_fstat64
-#else /* the youngest architectures have statx alone */
+#else /* the newest architectures have only statx */
 #define SYS_STAT_FD SYS_statx
 #endif
 
@@ -39,10 +40,10 @@ typedef struct stat64 stat_told;
 #endif
 
 #ifdef SYS_fcntl64
-typedef struct flock64 lock_told;
+typedef struct flock64 lock_argument;
 #define SYS_FCNTL SYS_fcntl64
 #else
-typedef struct flock lock_told;
+typedef struct flock lock_argument;
 #define SYS_FCNTL SYS_fcntl
 #endif
 
@@ -58,18 +59,18 @@ typedef struct flock lock_told;
 #define SYS_MAP SYS_mmap
 #endif
 
-/* Only ever with a timeout of zero, which is 16 bytes of zero in either layout of time. */
+/* The timeout is always zero: 16 zero bytes in both layouts of struct timespec. */
 #ifdef SYS_ppoll
-#define SYS_POLL        SYS_ppoll
-#define SYS_SELECT      SYS_pselect6
-#define SYS_TAKE_SIGNAL SYS_rt_sigtimedwait
-#else /* the youngest 32-bit architectures */
-#define SYS_POLL        SYS_ppoll_time64
-#define SYS_SELECT      SYS_pselect6_time64
-#define SYS_TAKE_SIGNAL SYS_rt_sigtimedwait_time64
+#define SYS_POLL           SYS_ppoll
+#define SYS_SELECT         SYS_pselect6
+#define SYS_CONSUME_SIGNAL SYS_rt_sigtimedwait
+#else /* the newest 32-bit architectures */
+#define SYS_POLL           SYS_ppoll_time64
+#define SYS_SELECT         SYS_pselect6_time64
+#define SYS_CONSUME_SIGNAL SYS_rt_sigtimedwait_time64
 #endif
 
-/* Of a file opened by a 32-bit program: libc adds it, and so must we. 0 where it is meaningless. */
+/* libc adds this flag in 32-bit programs, and so must we. */
 #ifdef __LP64__
 #define LARGE 0
 #else
@@ -87,7 +88,7 @@ bool kernel_is_forbidden(int error)
 
 static bool allowed(long number, const uint64_t *arguments)
 {
-	if (!filter_any() || filter_allows(number, arguments))
+	if (!filter_is_known() || filter_allows(number, arguments))
 		return true;
 	errno = ENOSYS;
 	return false;
@@ -101,20 +102,20 @@ static long call(long number, const uint64_t *arguments)
 		(long)arguments[3], (long)arguments[4], (long)arguments[5]);
 }
 
-/* Arguments as compiled code passes them: an int has no bits beyond its own. */
+/* Arguments as compiled code passes them: the upper bits of an int are zero. */
 #define INT(value)        ((uint64_t)(unsigned int)(value))
 #define POINTER(value)    ((uint64_t)(uintptr_t)(value))
 #define CALL(number, ...) call(number, (const uint64_t[6]){__VA_ARGS__})
 
-/* What kernel_fstat calls. */
+/* The call that kernel_fstat makes. */
 #ifdef SYS_STAT_FD
-#define SYS_LOOK SYS_STAT_FD
+#define SYS_FSTAT_USED SYS_STAT_FD
 #else
-#define SYS_LOOK SYS_statx
+#define SYS_FSTAT_USED SYS_statx
 #endif
 
 #ifdef SYS_STAT_AT
-static int told(long result, const stat_told *found, struct kernel_file *file)
+static int copy_stat(long result, const stat_result *found, struct kernel_file *file)
 {
 	if (result != 0)
 		return -1;
@@ -133,17 +134,17 @@ static int told(long result, const stat_told *found, struct kernel_file *file)
 
 int kernel_stat(int dirfd, const char *path, int flags, struct kernel_file *file)
 {
-	stat_told found;
+	stat_result found;
 
-	return told(CALL(SYS_STAT_AT, INT(dirfd), POINTER(path), POINTER(&found), INT(flags)),
+	return copy_stat(CALL(SYS_STAT_AT, INT(dirfd), POINTER(path), POINTER(&found), INT(flags)),
 		&found, file);
 }
 
 int kernel_fstat(int fd, struct kernel_file *file)
 {
-	stat_told found;
+	stat_result found;
 
-	return told(CALL(SYS_STAT_FD, INT(fd), POINTER(&found)), &found, file);
+	return copy_stat(CALL(SYS_STAT_FD, INT(fd), POINTER(&found)), &found, file);
 }
 #else
 int kernel_stat(int dirfd, const char *path, int flags, struct kernel_file *file)
@@ -158,7 +159,7 @@ int kernel_fstat(int fd, struct kernel_file *file)
 #endif
 
 #if defined(SYS_statx) && defined(STATX_BTIME)
-/* As stat(2) has it: new_encode_dev in the kernel's include/linux/kdev_t.h. */
+/* In the encoding of stat(2): new_encode_dev in the kernel's include/linux/kdev_t.h. */
 static uint64_t device(uint32_t major, uint32_t minor)
 {
 	return (minor & 0xff) | (uint64_t)major << 8 | (uint64_t)(minor & ~0xffU) << 12;
@@ -185,6 +186,26 @@ int kernel_statx(int dirfd, const char *path, int flags, struct kernel_file *fil
 	}
 	return 0;
 }
+
+/* Since Linux 5.8. Older headers do not name the field stx_mnt_id, which is at this offset. */
+#ifndef STATX_MNT_ID
+#define STATX_MNT_ID 0x1000
+#endif
+enum { STX_MNT_ID = 0x90 };
+
+int kernel_statx_mount(int dirfd, const char *path, int flags, struct kernel_mount *mount)
+{
+	struct statx found;
+
+	if (CALL(SYS_statx, INT(dirfd), POINTER(path), INT(flags), INT(STATX_INO | STATX_MNT_ID),
+		    POINTER(&found)) != 0)
+		return -1;
+	*mount = (struct kernel_mount){
+		.dev = device(found.stx_dev_major, found.stx_dev_minor), .ino = found.stx_ino};
+	memcpy(&mount->id, (const char *)&found + STX_MNT_ID, sizeof(mount->id));
+	errno = found.stx_mask & STATX_MNT_ID ? errno : ENOSYS;
+	return found.stx_mask & STATX_MNT_ID ? 0 : -1;
+}
 #else /* the headers are older than Linux 4.11 */
 int kernel_statx(int dirfd, const char *path, int flags, struct kernel_file *file)
 {
@@ -192,22 +213,7 @@ int kernel_statx(int dirfd, const char *path, int flags, struct kernel_file *fil
 	errno = ENOSYS;
 	return -1;
 }
-#endif
 
-#if defined(SYS_statx) && defined(STATX_MNT_ID)
-int kernel_statx_mount(int dirfd, const char *path, int flags, struct kernel_mount *mount)
-{
-	struct statx found;
-
-	if (CALL(SYS_statx, INT(dirfd), POINTER(path), INT(flags), INT(STATX_MNT_ID),
-		    POINTER(&found)) != 0)
-		return -1;
-	*mount = (struct kernel_mount){
-		.dev = device(found.stx_dev_major, found.stx_dev_minor), .id = found.stx_mnt_id};
-	errno = found.stx_mask & STATX_MNT_ID ? errno : ENOSYS;
-	return found.stx_mask & STATX_MNT_ID ? 0 : -1;
-}
-#else /* the headers are older than Linux 5.8 */
 int kernel_statx_mount(int dirfd, const char *path, int flags, struct kernel_mount *mount)
 {
 	(void)dirfd, (void)path, (void)flags, (void)mount;
@@ -275,7 +281,7 @@ ssize_t kernel_write(int fd, const void *bytes, size_t size)
 	return CALL(SYS_write, INT(fd), POINTER(bytes), size);
 }
 
-/* By libc, since the halves of an offset have a place of their own on each 32-bit architecture. */
+/* Through libc: each 32-bit architecture passes the halves of an offset differently. */
 ssize_t kernel_pread(int fd, void *bytes, size_t size, uint32_t at)
 {
 	const uint64_t arguments[6] = {INT(fd), POINTER(bytes), size, at};
@@ -335,19 +341,20 @@ int kernel_rename(int olddir, const char *oldpath, int newdir, const char *newpa
 
 int kernel_lock(int fd, int command, short type, uint32_t first, uint32_t count)
 {
-	lock_told lock = {.l_type = type, .l_whence = SEEK_SET, .l_start = first, .l_len = count};
+	lock_argument lock = {
+		.l_type = type, .l_whence = SEEK_SET, .l_start = first, .l_len = count};
 
 	return CALL(SYS_FCNTL, INT(fd), INT(command), POINTER(&lock)) == 0 ? lock.l_type : -1;
 }
 
-bool kernel_permits_locks(void)
+bool kernel_permits_lockfiles(void)
 {
 	const uint64_t lock[6] = {0, INT(F_OFD_SETLK)};
 	const uint64_t unlink[6] = {INT(AT_FDCWD)};
 	const uint64_t look[6] = {0};
 	int saved = errno;
 	bool permits = allowed(SYS_FCNTL, lock) && allowed(SYS_unlinkat, unlink) &&
-		       allowed(SYS_LOOK, look);
+		       allowed(SYS_FSTAT_USED, look);
 
 	errno = saved;
 	return permits;
@@ -365,7 +372,7 @@ int kernel_descriptor_flags(int fd)
 
 /* ---- sockets ---- */
 
-/* On 32-bit x86 and s390 kernels before Linux 4.3 have them in socketcall(2) alone. */
+/* Before Linux 4.3, 32-bit x86 and s390 kernels have only socketcall(2). */
 static long socket_call(long number, int which, const uint64_t *arguments)
 {
 	long result = call(number, arguments);
@@ -423,7 +430,7 @@ ssize_t kernel_recv(int fd, void *bytes, size_t size, int flags)
 	return SOCKET_CALL(SYS_recvfrom, 12, INT(fd), POINTER(bytes), size, INT(flags));
 }
 
-bool kernel_permits_proofs(void)
+bool kernel_permits_socket_search(void)
 {
 	const uint64_t none[6] = {0};
 	const uint64_t type[6] = {0, SOL_SOCKET, SO_TYPE};
@@ -459,7 +466,7 @@ int kernel_select_readable(int count, void *set)
 
 /* ---- signals ---- */
 
-/* By libc, which leaves out the signals that are its own. */
+/* Through libc, which never blocks the signals that it uses itself. */
 int kernel_sigmask(int how, const sigset_t *set, sigset_t *old)
 {
 	const uint64_t arguments[6] = {INT(how), POINTER(set), POINTER(old), KERNEL_SIGSET};
@@ -472,16 +479,16 @@ int kernel_sigpending(sigset_t *set)
 	return (int)CALL(SYS_rt_sigpending, POINTER(set), KERNEL_SIGSET);
 }
 
-int kernel_take_signal(const sigset_t *set)
+int kernel_consume_signal(const sigset_t *set)
 {
 	const uint64_t at_once[2] = {0};
 
-	return (int)CALL(SYS_TAKE_SIGNAL, POINTER(set), 0, POINTER(at_once), KERNEL_SIGSET);
+	return (int)CALL(SYS_CONSUME_SIGNAL, POINTER(set), 0, POINTER(at_once), KERNEL_SIGSET);
 }
 
 /*
- * rt_sigprocmask copies a signal set before it finds that it is not told what to do with it
- * (kernel/signal.c), and so says EFAULT or EINVAL.
+ * rt_sigprocmask copies the signal set before it checks `how` (kernel/signal.c). So with an invalid
+ * `how` it fails with EFAULT if the set cannot be read, and with EINVAL if it can.
  */
 bool kernel_can_read(uintptr_t bytes)
 {
@@ -503,7 +510,7 @@ void kernel_sleep(uint32_t nanoseconds)
 #endif
 }
 
-/* By libc, which enters the kernel only where its clock cannot be read without. */
+/* Through libc, which usually reads the clock in the vDSO, without a system call. */
 static uint64_t seconds_of(clockid_t clock)
 {
 	struct timespec now = {0};
@@ -582,8 +589,8 @@ enum kernel_same kernel_same_memory(pid_t a, pid_t b)
 {
 	long order = CALL(SYS_kcmp, INT(a), INT(b), KCMP_VM);
 
-	if (order < 0 && errno != ESRCH) /* which one that has ended cannot be */
-		return KERNEL_NOT_TOLD;
+	if (order < 0 && errno != ESRCH) /* ESRCH: a process that has ended shares no memory */
+		return KERNEL_UNKNOWN;
 	return order == 0 ? KERNEL_SAME : KERNEL_DIFFERENT;
 }
 

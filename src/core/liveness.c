@@ -24,7 +24,7 @@ static int connect_to(int fd, const char *path)
 	return kernel_connect(fd, &address, sizeof(address));
 }
 
-/* Does the name lead to the pinned inode, still? Then that was connected to, in all likelihood. */
+/* Whether the path leads to the pinned inode after the connect. */
 static bool leads_to_pinned(const struct pin *pin, const char *path)
 {
 	int saved = errno;
@@ -36,23 +36,26 @@ static bool leads_to_pinned(const struct pin *pin, const char *path)
 }
 
 /*
- * By its own name where connect(2) can be told that; else, and once more before it counts as
- * stale, by the one it has in /proc as long as it is pinned, for a name may have led elsewhere
- * and back in between. Not at once: a new process has no directory in /proc before somebody looks,
- * and the kernel takes long to make one. It is thread-self because self is the main thread's, and
- * that may have ended.
+ * Connects to the socket path itself, if it fits in sun_path and is not relative to a descriptor.
+ * The answer counts if the path still leads to the pinned inode afterwards. ECONNREFUSED (stale)
+ * does not: the path may have led to another, stale socket during the connect, and back again.
+ *
+ * Otherwise connects to /proc/thread-self/fd/N, where N is the pinned descriptor. We try
+ * the path first because the kernel creates a process's /proc directory on first use, which takes
+ * longer than the connect. "thread-self", because "self" is the main thread, which may have ended.
  */
 static int connect_to_pinned(int fd, const struct pin *pin, int dirfd, const char *path)
 {
 	char name[64];
-	struct text text = text_in(name, sizeof(name));
-	int told = ENAMETOOLONG; /* by the path; 0: it was connected to */
+	struct text text = text_start(name, sizeof(name));
+	int path_error = ENAMETOOLONG; /* of the connect to the path; 0: it succeeded */
 
 	if (dirfd == AT_FDCWD || path[0] == '/')
-		told = connect_to(fd, path) == 0 ? 0 : errno;
-	if (told != ENAMETOOLONG && told != ECONNREFUSED && leads_to_pinned(pin, path)) {
-		errno = told;
-		return told == 0 ? 0 : -1;
+		path_error = connect_to(fd, path) == 0 ? 0 : errno;
+	if (path_error != ENAMETOOLONG && path_error != ECONNREFUSED &&
+		leads_to_pinned(pin, path)) {
+		errno = path_error;
+		return path_error == 0 ? 0 : -1;
 	}
 	if (pin->fd >= 0) {
 		text_add(&text, "/proc/thread-self/fd/");
@@ -62,16 +65,17 @@ static int connect_to_pinned(int fd, const struct pin *pin, int dirfd, const cha
 		if (errno != ENOENT && errno != ENOTDIR)
 			return -1;
 	}
-	/* Without /proc the path's word has to do. */
-	errno = told == ECONNREFUSED && leads_to_pinned(pin, path) ? told : ENOENT;
+	/* Without /proc the answer for the path decides. */
+	errno = path_error == ECONNREFUSED && leads_to_pinned(pin, path) ? path_error : ENOENT;
 	return -1;
 }
 
 /*
- * The kernel's EPERM means that the owner, a datagram socket, talks to one peer only; a seccomp
- * filter's means nothing. That one forbids the dissolving of a connection too.
+ * EPERM from the kernel means that the socket at the path is a datagram socket that is connected to
+ * another peer: it is live. EPERM from a seccomp filter means nothing. A filter that forbids
+ * connect also forbids this one, which dissolves a connection and which the kernel always permits.
  */
-static bool forbids_all(int fd)
+static bool filter_forbids_connect(int fd)
 {
 	const struct sockaddr nobody = {.sa_family = AF_UNSPEC};
 
@@ -80,17 +84,17 @@ static bool forbids_all(int fd)
 
 static enum liveness probe(const struct pin *pin, int dirfd, const char *path)
 {
-	enum liveness answer = UNKNOWN;
+	enum liveness answer = LIVENESS_UNKNOWN;
 	int fd = kernel_socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK, 0);
 
 	if (fd < 0)
-		return UNKNOWN;
+		return LIVENESS_UNKNOWN;
 	if (connect_to_pinned(fd, pin, dirfd, path) == 0 || errno == EPROTOTYPE ||
-		(errno == EPERM && !forbids_all(fd) &&
+		(errno == EPERM && !filter_forbids_connect(fd) &&
 			(connect_to_pinned(fd, pin, dirfd, path) == 0 || errno == EPERM)))
-		answer = LIVE;
+		answer = LIVENESS_LIVE;
 	else if (errno == ECONNREFUSED)
-		answer = DEAD;
+		answer = LIVENESS_STALE;
 	kernel_close(fd);
 	return answer;
 }
@@ -100,17 +104,17 @@ enum liveness liveness_of(const struct pin *pin, int dirfd, const char *path)
 	int saved = errno;
 	enum liveness answer = probe(pin, dirfd, path);
 
-	/* EACCES: connect wants write permission on the file. sock_diag wants none. */
-	if (answer == UNKNOWN) {
-		switch (sockdiag_bound(pin, dirfd, path)) {
+	/* EACCES: connect(2) requires write permission on the file, and sock_diag does not. */
+	if (answer == LIVENESS_UNKNOWN) {
+		switch (sockdiag_any_bound_to(pin, dirfd, path)) {
 		case SOCKDIAG_YES:
 		case SOCKDIAG_AMBIGUOUS:
-			answer = LIVE;
+			answer = LIVENESS_LIVE;
 			break;
 		case SOCKDIAG_NO:
-			answer = DEAD;
+			answer = LIVENESS_STALE_HERE;
 			break;
-		case SOCKDIAG_SILENT:
+		case SOCKDIAG_UNKNOWN:
 			break;
 		}
 	}

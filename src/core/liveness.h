@@ -1,25 +1,35 @@
 /*
- * liveness: asks the kernel whether a socket is bound to an inode, without its owner noticing.
+ * liveness: determines whether a socket is bound to an inode, without its owner noticing.
  *
- * A datagram socket is connected to the inode. The kernel compares the types before anything is
- * queued, so a stream server sees no connection, and a datagram server no datagram (unix_find_bsd
- * in net/unix/af_unix.c). That works before listen, with a full backlog and across network
- * namespaces.
+ * The probe connects a datagram socket to the inode. The kernel compares the socket types before it
+ * queues anything (unix_find_bsd in net/unix/af_unix.c), so a stream server sees no connection, and
+ * a datagram server no datagram. The probe works before listen(2), with a full backlog, and across
+ * network namespaces.
  */
 #ifndef LIVENESS_H
 #define LIVENESS_H
 
+#include <stdbool.h>
+
 #include "inode.h"
 
 enum liveness {
-	DEAD,    /* no socket is bound to the inode: the name is stale */
-	LIVE,    /* one is, somewhere */
-	UNKNOWN, /* nobody would tell: to be treated as live */
+	LIVENESS_STALE,      /* no socket is bound to the inode */
+	LIVENESS_STALE_HERE, /* none of our network namespace is; one of another may be */
+	LIVENESS_LIVE,       /* a socket is bound to it, in some network namespace */
+	LIVENESS_UNKNOWN,    /* neither the probe nor sock_diag gave an answer: treat it as live */
 };
 
+/* LIVENESS_STALE_HERE counts as well, but a claim may show an owner in another namespace. */
+static inline bool liveness_is_stale(enum liveness liveness)
+{
+	return liveness == LIVENESS_STALE || liveness == LIVENESS_STALE_HERE;
+}
+
 /*
- * Asks about a pinned socket, by the name it was pinned by or, where that is no name for connect(2)
- * or leads elsewhere by now, through /proc. Leaves errno alone; async-signal-safe.
+ * The liveness of a pinned socket. dirfd and path are those that were given to inode_pin. Connects
+ * to the path; if connect(2) cannot take it, or it leads to another inode by now, to the pinned
+ * descriptor's link in /proc. Async-signal-safe; leaves errno alone.
  */
 enum liveness liveness_of(const struct pin *pin, int dirfd, const char *path);
 

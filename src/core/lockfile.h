@@ -1,34 +1,38 @@
 /*
- * lockfile: .NAME.sockguard, beside the socket of that name, and the two locks on it.
+ * lockfile: .NAME.sockguard, the file beside the socket NAME, and the two locks on it.
  *
- * The mutex (byte 0) makes a look, a probe and the unlink or bind after them one step among guarded
- * processes. The claim (byte 1) is held shared by an owner, and by its forks with it, for as long
- * as they live. Both are open file description locks, fcntl(2): the kernel drops them with the last
- * descriptor, so a crash leaves none, and a descriptor the program closes elsewhere does no harm.
+ * The mutex (byte 0, exclusive) makes a check and the unlink or bind that follows it one step among
+ * guarded processes. The claim (from byte 1 on, shared) is held by the owner of the socket and by
+ * the processes forked from it, for as long as they live. Its length shows the network
+ * namespace of the socket. Both are open file description locks, fcntl(2): the kernel drops
+ * them with the last descriptor of the open file description, so a crash leaves none, and a program
+ * that closes another descriptor of the file releases nothing.
  *
- * The file is removed only under its mutex. Who waited for the mutex of a removed file sees by a
- * fresh look at the name that it is another file now, and starts over.
+ * The file is unlinked only while its mutex is held. A process that acquires the mutex of an
+ * unlinked file finds that the name no longer leads to that file, and starts over.
  *
- * All of it is async-signal-safe and leaves errno alone. While a mutex is held signals must be
- * blocked: a handler on the same thread could wait for it in vain.
+ * All functions are async-signal-safe and leave errno alone. Signals must be blocked while a mutex
+ * is held: a signal handler on the same thread could otherwise wait for that mutex for ever.
  */
 #ifndef LOCKFILE_H
 #define LOCKFILE_H
 
 #include <stdbool.h>
 
+#include "filesystem.h"
 #include "inode.h"
 #include "record.h"
 
 #define LOCKFILE_PREFIX "."
 #define LOCKFILE_SUFFIX ".sockguard"
 
-/* By so many bytes the lock file's name is longer than the socket's. */
-#define LOCKFILE_LONGER (sizeof(LOCKFILE_PREFIX LOCKFILE_SUFFIX) - 1)
+/* The lock file's name is longer than the socket's by this number of bytes. */
+#define LOCKFILE_EXTRA (sizeof(LOCKFILE_PREFIX LOCKFILE_SUFFIX) - 1)
 
 /*
- * Longer names have no lock file: all this may be on the small stack of a signal handler. The names
- * are most often those in a directory that is open, and no file system has longer ones.
+ * The size of the buffer for a lock file's path. A socket whose lock file would need a longer one
+ * has none, because the buffer may be on the small stack of a signal handler. The path is usually
+ * relative to an open directory, and no file system has names longer than 255 bytes.
  */
 #define LOCKFILE_PATH 288
 
@@ -36,127 +40,173 @@ struct lockfile {
 	int dirfd;
 	int fd; /* -1: not open */
 	struct file_id file;
-	bool to_claim;  /* set by who is going to claim it: most likely there is none yet */
-	bool named;     /* the name still leads to it, as far as we had a hand in it */
-	bool removed;   /* by us, just now */
-	bool borrowed;  /* fd is somebody else's to close */
-	bool claimed;   /* by us, through fd; then it is the claim's */
-	bool unclaimed; /* by anybody, that is known */
-	bool recorded;  /* it has a record, or something in its place */
+	bool will_claim;    /* set by the caller before it claims: try to create the file first */
+	bool linked;        /* path leads to it: we have neither unlinked nor moved it */
+	bool unlinked;      /* we have just unlinked it */
+	bool borrowed;      /* fd was passed to lockfile_try_lock_through, whose caller closes it */
+	bool claimed_by_us; /* through fd, which is then the claim's and must stay open */
+	bool known_unclaimed; /* known without asking the kernel: we created it under its mutex */
+	bool has_content;     /* not empty: it has a record, or something in its place */
 	/*
-	 * The file is another user's and not root's, who may keep its mutex as long as he likes and
-	 * write what he likes into its record.
+	 * The file belongs neither to our user nor to root. The user to whom it belongs may
+	 * hold the mutex for any length of time and write anything into the record.
 	 */
-	bool distrusted;
-	enum { DIRECTORY_NOT_SEEN, DIRECTORY_PRIVATE, DIRECTORY_SHARED } directory;
+	bool untrusted;
+	enum { DIRECTORY_UNKNOWN, DIRECTORY_PRIVATE, DIRECTORY_SHARED } directory;
 	size_t length; /* of the plain name in path, see shared.h */
 	char path[LOCKFILE_PATH];
 };
 
 enum lockfile_state {
-	LOCKFILE_HELD, /* the mutex is ours; lockfile_leave is owed */
-	LOCKFILE_BUSY, /* somebody else holds it: try again later */
-	LOCKFILE_NONE, /* there is none to be had here: go on without */
+	LOCKFILE_HELD, /* we hold the mutex, and must call lockfile_release */
+	LOCKFILE_BUSY, /* another process or thread holds it: try again later */
+	LOCKFILE_NONE, /* there can be no lock file here: go on without one */
 };
 
-/* Names the lock file of a socket path, and opens nothing. Of one too long the name is empty. */
-void lockfile_name(struct lockfile *lock, int dirfd, const char *path);
+/*
+ * Sets lock to the lock file of a socket path, without opening it. The path is empty if it would
+ * not fit; then all other functions find no lock file. Copies the path, and keeps no pointer to it.
+ */
+void lockfile_init(struct lockfile *lock, int dirfd, const char *path);
 
-/* Is this the path of a lock file, by its name? Then fills in that of its socket. */
-bool lockfile_socket(const char *path, char *socket, size_t size);
-
-/* In a directory where strangers may create names: is this one ours, and so counts? */
-bool lockfile_counts(const struct kernel_file *found);
+/* Whether a path ends like the name of a lock file. Uses little stack. */
+bool lockfile_has_suffix(const char *path);
 
 /*
- * Where only files of our user count and the plain one is another's: finds the one that `claimed`
- * says we claimed, before we changed our user. The lock then has its name.
+ * Whether this path has the form of a lock file's. If so, copies the path of the socket to
+ * the buffer `socket`. False as well if that does not fit.
+ */
+bool lockfile_socket_path(const char *path, char *socket, size_t size);
+
+/*
+ * Whether a file may be used as a lock file in a directory where other users may create names: a
+ * regular file with one name that belongs to our effective user.
+ */
+bool lockfile_is_own(const struct kernel_file *found);
+
+/*
+ * For a process that cannot open a lock file that it claimed in such a directory, for example
+ * because it has changed its user since: unless the plain name is its own user's file, looks for
+ * the file for which `claimed` returns true, which compares it with the process's claims. If there
+ * is one, sets lock's path to it and returns true.
  */
 bool lockfile_find_claimed(struct lockfile *lock, bool (*claimed)(const struct kernel_file *));
 
-/* Opens the file, creating it where there is none, and tries for the mutex without waiting. */
-enum lockfile_state lockfile_try(struct lockfile *lock);
+/* Opens or creates the file, and tries once to acquire its mutex, without waiting. */
+enum lockfile_state lockfile_try_lock(struct lockfile *lock);
 
 /*
- * Opens the file for reading where there is one, without its mutex and without a trace, to ask
- * about claim and record. Returns whether there is one to be read; lockfile_leave closes it.
+ * Opens an existing file for reading, to ask for its claim and its record. Does not acquire the
+ * mutex and creates nothing. If it returns true, the caller must call lockfile_release.
  */
-bool lockfile_peek(struct lockfile *lock);
-
-/* The same of a file that lockfile_try would accept: nobody else can have put it there. */
-bool lockfile_peek_accepted(struct lockfile *lock);
+bool lockfile_open_readonly(struct lockfile *lock);
 
 /*
- * As lockfile_try through a descriptor that is open already, a claim's, for when no other can be
- * had. The caller keeps the descriptor. LOCKFILE_NONE where the name leads to another file.
+ * The same, but only for a file that lockfile_try_lock would use. An attacker can put no other file
+ * in its place.
  */
-enum lockfile_state lockfile_borrow(struct lockfile *lock, int claim);
+bool lockfile_open_readonly_valid(struct lockfile *lock);
 
 /*
- * Gives the mutex back. A file that nobody claims goes with it: whatever was left by a crash, or
- * made for this one look.
+ * Like lockfile_try_lock, but through `claim`, an open descriptor of the lock file. Used when no
+ * other descriptor can be opened. The caller continues to own the descriptor. LOCKFILE_NONE if the
+ * path leads to another file.
  */
-void lockfile_leave(struct lockfile *lock);
-
-/* Removes the file, and voids all claims on it with that: the next owner makes a new one. */
-void lockfile_remove(struct lockfile *lock);
+enum lockfile_state lockfile_try_lock_through(struct lockfile *lock, int claim);
 
 /*
- * a's file takes the place of b's, or the two change places. Only claimed ones are moved: who has
- * created one relies on it that it keeps its name until it is claimed. Returns whether any was.
+ * Releases the mutex and closes the descriptor, unless that is the claim's. While it still holds
+ * the mutex, unlinks the file if no process claims it: a crash left it, or lockfile_try_lock made
+ * it for this one call. Does nothing if the file is not open.
+ */
+void lockfile_release(struct lockfile *lock);
+
+/*
+ * Unlinks the file under its mutex, which voids all claims on it. The next owner of the
+ * socket path creates a new file.
+ */
+void lockfile_unlink(struct lockfile *lock);
+
+/*
+ * lockfile_move renames a's file over b's; lockfile_exchange exchanges the two. Both mutexes must
+ * be held. Return whether a file was renamed.
+ *
+ * Invariant: a lock file is renamed only if a process claims it, and a claimed file has a record.
+ * lockfile_try_lock relies on this: it takes a file that it created, and that is still empty, to be
+ * at the name where it created it, and does not look the name up again.
  */
 bool lockfile_move(struct lockfile *a, struct lockfile *b);
 bool lockfile_exchange(struct lockfile *a, struct lockfile *b);
 
 /*
- * Does anybody hold a claim on it, this process through another description included? Where that
- * cannot be told it is neither claimed nor unclaimed.
+ * Whether any process holds a claim on the open file, this process through another descriptor
+ * included. Both return false if the kernel cannot say.
  */
-bool lockfile_claimed(const struct lockfile *lock);
-bool lockfile_unclaimed(const struct lockfile *lock);
+bool lockfile_is_claimed(const struct lockfile *lock);
+bool lockfile_is_unclaimed(const struct lockfile *lock);
 
 /*
- * Writes the record and takes a claim, both through the description that holds the mutex. Returns
- * its descriptor, high and close-on-exec, which the caller owns from then on; or -1: there is no
- * claim without a record, and none through a borrowed descriptor.
+ * Whether a process claims a lock file that we may not open for a socket of another network
+ * namespace than `netns`. superblock is the socket's. False if unknown.
+ *
+ * False in a sticky directory where other users may create files, because one of them may have
+ * created the lock file beside a stale socket. In any other directory, a user who can create the
+ * lock file could also bind a live socket at the socket path.
+ */
+bool lockfile_is_claimed_elsewhere(struct lockfile *lock, const struct superblock *superblock,
+	uint64_t netns);
+
+/*
+ * Writes the record and acquires a claim, both through the open file description that holds the
+ * mutex. Returns the claim's descriptor, high and close-on-exec, which the caller must release with
+ * lockfile_release_claim. Returns -1 if the record cannot be written, since there is no claim
+ * without a record, or if the descriptor is borrowed.
  */
 int lockfile_claim(struct lockfile *lock, const struct record *record);
 
 /*
- * Joins the claims on the file that is there, without its mutex and whether lock is open or not.
- * Returns a descriptor as lockfile_claim, and which file it is; or -1.
+ * Adds a claim to a lock file that exists and has a record, without acquiring its mutex. lock need
+ * not be open. Returns a descriptor as lockfile_claim does, and sets *file to the claimed file; or
+ * returns -1.
  */
-int lockfile_join(struct lockfile *lock, struct file_id *file);
+int lockfile_join_claim(struct lockfile *lock, struct file_id *file);
 
-/* What became of a claim. The program may have closed its descriptor, or put another there. */
-enum claim {
-	CLAIM_STANDS,
-	CLAIM_VOID, /* the file was removed: it proves nothing any more */
-	CLAIM_LOST, /* the descriptor is not it any more */
-	CLAIM_UNTOLD,
+/* The state of a claim. The program may have closed its descriptor or reused the number. */
+enum claim_state {
+	CLAIM_VALID,
+	CLAIM_VOID,    /* the lock file was unlinked: the claim proves nothing any more */
+	CLAIM_LOST,    /* the descriptor is closed, or refers to another file */
+	CLAIM_UNKNOWN, /* fstat(2) failed */
 };
-enum claim lockfile_claim_state(int claim, const struct file_id *file);
+enum claim_state lockfile_claim_state(int claim, const struct file_id *file);
 
-/* Is this descriptor that very file, removed or not? */
-bool lockfile_is(int fd, const struct file_id *file);
-
-/* Gives a claim up, for all processes that share the descriptor, and closes it. */
-void lockfile_unclaim(int claim);
+/* Whether this descriptor refers to this file, unlinked or not. */
+bool lockfile_fd_is(int fd, const struct file_id *file);
 
 /*
- * Notes in the record, if there is one, that the name is about to be taken away by an owner, or
- * that it was not after all: who dies in between leaves no claim on a free name.
+ * Acquires the claim through this descriptor of a lock file, for all processes that share its open
+ * file description. Returns false if it cannot be locked.
  */
-void lockfile_note_left(const struct lockfile *lock, bool left);
+bool lockfile_acquire_claim(int fd);
 
-/* Returns false, and a record all zero, where there is none that makes sense. */
-bool lockfile_record(const struct lockfile *lock, struct record *record);
+/* Releases a claim, for all processes that share the open file description, and closes it. */
+void lockfile_release_claim(int claim);
 
 /*
- * Is what was read from this lock file another kernel's record, so that the numbers in it mean
- * nothing here? A container may have a boot id of its own, so the boot id alone does not say so: a
- * claim is this kernel's wherever the file system's locks are.
+ * Writes into the record, if there is one, that the owner is about to remove the socket path
+ * (true), or that the removal failed and the owner keeps it (false). If the owner is killed between
+ * the removal and lockfile_unlink, the record shows that the remaining claims do not count.
  */
-bool lockfile_from_elsewhere(const struct lockfile *lock, const struct record *record);
+void lockfile_mark_leaving(const struct lockfile *lock, bool leaving);
+
+/* Reads the record. Returns false, and a record of zeros, if there is no valid one. */
+bool lockfile_read_record(const struct lockfile *lock, struct record *record);
+
+/*
+ * Whether another host's kernel wrote the record that was read from this file. Its numbers then
+ * mean nothing here. A different boot id does not suffice, since a container may have its own: on a
+ * file system whose locks are local, a claim is always this kernel's.
+ */
+bool lockfile_record_is_remote(const struct lockfile *lock, const struct record *record);
 
 #endif

@@ -9,6 +9,7 @@
 #include <sys/ioctl.h>
 #include <sys/select.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -23,62 +24,63 @@
 #define SIOCUNIXFILE (SIOCPROTOPRIVATE + 0) /* linux/un.h, since Linux 4.13 */
 #endif
 
-#define NUMBERS 4096 /* of descriptors to try where they cannot be listed */
+#define TRIED_NUMBERS 4096 /* descriptor numbers to try if /proc cannot list them */
 
-#define VOID (-2) /* of a claim: given up, since its file was removed */
+#define CLAIM_CLOSED (-2) /* as a claim: we closed it because its lock file was unlinked */
 
-/* One name of ours. */
-struct name {
+/* An entry of the table. */
+struct owned_path {
 	struct inode inode;
 	struct file_id lockfile;
-	uint64_t cookie; /* of the socket, by the record; 0: not known */
-	int claim;
-	int foreign;
+	uint64_t cookie; /* of the socket, as in the record; 0: unknown */
+	int claim;       /* its descriptor; -1: none; or CLAIM_CLOSED */
+	int foreign;     /* the socket is another process's */
 };
 
 /*
- * A name lies within REACH slots of where its inode number leads, so looking for one that is not
- * there costs the same however full the table is. Untouched slots cost no memory, and there is no
- * table before the first name is noted: most guarded processes never have one.
+ * An entry is within REACH slots from the one that its inode number selects, so an unsuccessful
+ * search costs the same however full the table is. Unused slots take no memory, and there is no
+ * table before the first path is added: most guarded processes never have one.
  */
 #define SLOTS 4096U
 #define REACH 16U
-#define WORDS (sizeof(struct name) / sizeof(unsigned int))
+#define WORDS (sizeof(struct owned_path) / sizeof(unsigned int))
 
-_Static_assert(sizeof(struct name) % sizeof(unsigned int) == 0, "a name is copied by words");
+_Static_assert(sizeof(struct owned_path) % sizeof(unsigned int) == 0,
+	"an entry is copied word by word");
 
 /*
- * The turn is odd while the slot is being written, and never the same twice: who reads copies the
- * words and then looks whether the turn is still the one it was. A fork within a write leaves a
- * slot that is odd for ever in the child, which loses the one slot and nothing else.
+ * The version is odd while a thread writes the slot, and increases with each write. A reader copies
+ * the words, and then checks that the version has not changed. A fork during a write leaves the
+ * version odd in the child for ever; the child loses this one slot.
  */
 struct slot {
-	atomic_uint turn;
+	atomic_uint version;
 	atomic_uint used;
 	atomic_uint words[WORDS];
 };
 
 static _Atomic(struct slot *) table;
 
-static bool table_any(void)
+static bool have_table(void)
 {
 	return atomic_load_explicit(&table, memory_order_acquire) != NULL;
 }
 
-static bool have_table(void)
+static bool ensure_table(void)
 {
 	struct slot *none = NULL;
 	struct slot *made;
 
-	if (table_any())
+	if (have_table())
 		return true;
-	made = scratch_take(SLOTS * sizeof(*made));
+	made = scratch_allocate(SLOTS * sizeof(*made));
 	if (made && !atomic_compare_exchange_strong(&table, &none, made))
-		scratch_give_back(made, SLOTS * sizeof(*made)); /* another thread was faster */
-	return table_any();
+		scratch_free(made, SLOTS * sizeof(*made)); /* another thread was faster */
+	return have_table();
 }
 
-static unsigned int home_of(const struct inode *inode)
+static unsigned int first_slot_of(const struct inode *inode)
 {
 	uint64_t mixed = ((uint64_t)inode->file.ino ^ (uint64_t)inode->file.dev << 32) *
 			 UINT64_C(0x9e3779b97f4a7c15);
@@ -94,218 +96,221 @@ static struct slot *slot_at(unsigned int home, unsigned int step)
 	return slots ? &slots[(home + step) % SLOTS] : NULL;
 }
 
-/* Copies a slot's name; false where there is none, or it is changing right now. */
-static bool read_slot(struct slot *slot, struct name *name, unsigned int *turn)
+/* Copies a slot's entry; false if it is empty, or being written. */
+static bool read_slot(struct slot *slot, struct owned_path *entry, unsigned int *version)
 {
 	unsigned int words[WORDS];
 
 	if (!slot)
 		return false;
-	*turn = atomic_load_explicit(&slot->turn, memory_order_acquire);
-	if (*turn % 2 == 1 || !atomic_load_explicit(&slot->used, memory_order_relaxed))
+	*version = atomic_load_explicit(&slot->version, memory_order_acquire);
+	if (*version % 2 == 1 || !atomic_load_explicit(&slot->used, memory_order_relaxed))
 		return false;
 	for (size_t i = 0; i < WORDS; i++)
 		words[i] = atomic_load_explicit(&slot->words[i], memory_order_relaxed);
 	atomic_thread_fence(memory_order_acquire);
-	if (atomic_load_explicit(&slot->turn, memory_order_relaxed) != *turn)
+	if (atomic_load_explicit(&slot->version, memory_order_relaxed) != *version)
 		return false;
-	memcpy(name, words, sizeof(*name));
+	memcpy(entry, words, sizeof(*entry));
 	return true;
 }
 
-/* Writes a slot that was last seen at this turn; NULL empties it. False if it has changed since. */
-static bool write_slot(struct slot *slot, unsigned int turn, const struct name *name)
+/* Writes a slot if it still has this version; NULL empties it. False if it has changed. */
+static bool write_slot(struct slot *slot, unsigned int version, const struct owned_path *entry)
 {
 	unsigned int words[WORDS] = {0};
 
-	if (!atomic_compare_exchange_strong_explicit(&slot->turn, &turn, turn + 1,
+	if (!atomic_compare_exchange_strong_explicit(&slot->version, &version, version + 1,
 		    memory_order_acquire, memory_order_relaxed))
 		return false;
 	atomic_thread_fence(memory_order_release);
-	if (name)
-		memcpy(words, name, sizeof(*name));
+	if (entry)
+		memcpy(words, entry, sizeof(*entry));
 	for (size_t i = 0; i < WORDS; i++)
 		atomic_store_explicit(&slot->words[i], words[i], memory_order_relaxed);
-	atomic_store_explicit(&slot->used, name != NULL, memory_order_relaxed);
-	atomic_store_explicit(&slot->turn, turn + 2, memory_order_release);
+	atomic_store_explicit(&slot->used, entry != NULL, memory_order_relaxed);
+	atomic_store_explicit(&slot->version, version + 2, memory_order_release);
 	return true;
 }
 
-/* Our claim on its lock file stands, or stood until somebody removed that. */
-static bool is_ours(const struct name *name)
+/* Whether the entry's descriptor is still our claim, valid or void. */
+static bool claim_is_ours(const struct owned_path *entry)
 {
-	return lockfile_is(name->claim, &name->lockfile);
+	return lockfile_fd_is(entry->claim, &entry->lockfile);
 }
 
-/* A void claim needs no release: nobody finds its file any more. */
-static void give_up(int claim, enum claim state)
+/* A void claim need not be unlocked: no process can open its file any more. */
+static void release_claim(int claim, enum claim_state state)
 {
 	if (state == CLAIM_VOID)
 		kernel_close(claim);
 	else if (state != CLAIM_LOST)
-		lockfile_unclaim(claim);
+		lockfile_release_claim(claim);
 }
 
-/* A free slot for a name, or else one whose claim is lost: of all names that is the least sure. */
-static bool add(const struct name *name)
+/* Uses a free slot, or else replaces an entry whose claim is lost: that proves the least. */
+static bool insert(const struct owned_path *entry)
 {
-	unsigned int home = home_of(&name->inode);
-	unsigned int turn;
-	struct name there;
+	unsigned int home = first_slot_of(&entry->inode);
+	unsigned int version;
+	struct owned_path other;
 
 	for (unsigned int step = 0; step < REACH; step++) {
 		struct slot *slot = slot_at(home, step);
 
-		turn = atomic_load_explicit(&slot->turn, memory_order_acquire);
-		if (turn % 2 == 0 && !atomic_load_explicit(&slot->used, memory_order_relaxed) &&
-			write_slot(slot, turn, name))
+		version = atomic_load_explicit(&slot->version, memory_order_acquire);
+		if (version % 2 == 0 && !atomic_load_explicit(&slot->used, memory_order_relaxed) &&
+			write_slot(slot, version, entry))
 			return true;
 	}
 	for (unsigned int step = 0; step < REACH; step++) {
 		struct slot *slot = slot_at(home, step);
 
-		if (read_slot(slot, &there, &turn) && !is_ours(&there) &&
-			write_slot(slot, turn, name))
+		if (read_slot(slot, &other, &version) && !claim_is_ours(&other) &&
+			write_slot(slot, version, entry))
 			return true;
 	}
 	return false;
 }
 
 /*
- * A fork of ours may have unlinked a name of ours: its claim is void then, and its descriptor idle.
- * Each new name has the next few slots looked through for such, so that they do not add up.
+ * If a process forked from ours unlinks one of our paths, our claim becomes void and its descriptor
+ * useless. Each new entry checks the next few slots for such descriptors and closes them, so that
+ * they do not accumulate.
  */
-static void sweep(void)
+static void close_void_claims(void)
 {
 	static atomic_uint next;
 	unsigned int first = atomic_fetch_add_explicit(&next, REACH, memory_order_relaxed);
-	unsigned int turn;
-	struct name name;
+	unsigned int version;
+	struct owned_path entry;
 
 	for (unsigned int step = 0; step < REACH; step++) {
 		struct slot *slot = slot_at(first, step);
 
-		if (!read_slot(slot, &name, &turn) ||
-			lockfile_claim_state(name.claim, &name.lockfile) != CLAIM_VOID)
+		if (!read_slot(slot, &entry, &version) ||
+			lockfile_claim_state(entry.claim, &entry.lockfile) != CLAIM_VOID)
 			continue;
-		int claim = name.claim;
-		name.claim = VOID;
-		if (write_slot(slot, turn, &name))
-			give_up(claim, CLAIM_VOID);
+		int claim = entry.claim;
+		entry.claim = CLAIM_CLOSED;
+		if (write_slot(slot, version, &entry))
+			release_claim(claim, CLAIM_VOID);
 	}
 }
 
-/* Where there is a claim beside the name, is it one on our socket? A fork of ours may hold it. */
-static bool claimed_for_us(const struct name *name, const struct lockfile *lock)
+/* Whether the lock file is unclaimed, or its claim may be that of a process forked from ours. */
+static bool claim_may_be_ours(const struct owned_path *entry, const struct lockfile *lock)
 {
 	struct record record;
 
-	return !lockfile_claimed(lock) || name->cookie == 0 || !lockfile_record(lock, &record) ||
-	       record.cookie == name->cookie;
+	return !lockfile_is_claimed(lock) || entry->cookie == 0 ||
+	       !lockfile_read_record(lock, &record) || record.cookie == entry->cookie;
 }
 
 /*
- * What an entry proves. Our claim beside the name proves the name ours; somebody else's there
- * proves it theirs. That the socket is ours as well, and not only a name we gave it, is told by the
- * entry alone.
+ * What an entry proves. If our claim is on the lock file beside the path, we own the path. If only
+ * another process has a claim on it, that process owns the path. `foreign` says whether we also
+ * bound the socket, or only linked the path to it.
  */
-static enum owned proves(const struct name *name, const struct lockfile *lock)
+static enum owned owned_by_entry(const struct owned_path *entry, const struct lockfile *lock)
 {
-	enum owned all = name->foreign ? OWNED_NAME : OWNED_SOCKET;
+	enum owned claimed = entry->foreign ? OWNED_PATH : OWNED_SOCKET;
 
-	if (name->claim != VOID && !is_ours(name))
-		return !name->foreign && claimed_for_us(name, lock) ? OWNED_SOCKET : OWNED_NOT;
-	if (name->claim != VOID && lock->fd >= 0 && file_same(&name->lockfile, &lock->file))
-		return all;
-	return !name->foreign && !lockfile_claimed(lock) ? OWNED_SOCKET : OWNED_NOT;
+	if (entry->claim != CLAIM_CLOSED && !claim_is_ours(entry))
+		return !entry->foreign && claim_may_be_ours(entry, lock) ? OWNED_SOCKET : OWNED_NOT;
+	if (entry->claim != CLAIM_CLOSED && lock->fd >= 0 &&
+		file_same(&entry->lockfile, &lock->file))
+		return claimed;
+	return !entry->foreign && !lockfile_is_claimed(lock) ? OWNED_SOCKET : OWNED_NOT;
 }
 
-static enum owned table_is_mine(const struct inode *inode, const struct lockfile *lock)
+static enum owned table_check(const struct inode *inode, const struct lockfile *lock)
 {
-	unsigned int home = home_of(inode);
+	unsigned int home = first_slot_of(inode);
 	enum owned best = OWNED_NOT;
-	unsigned int turn;
-	struct name name;
+	unsigned int version;
+	struct owned_path entry;
 
 	for (unsigned int step = 0; step < REACH && best != OWNED_SOCKET; step++) {
 		enum owned proved = OWNED_NOT;
 
-		if (read_slot(slot_at(home, step), &name, &turn) && inode_same(&name.inode, inode))
-			proved = proves(&name, lock);
+		if (read_slot(slot_at(home, step), &entry, &version) &&
+			inode_same(&entry.inode, inode))
+			proved = owned_by_entry(&entry, lock);
 		best = proved > best ? proved : best;
 	}
 	return best;
 }
 
-static int table_claim_on(const struct file_id *file)
+static int table_find_claim(const struct file_id *file)
 {
-	unsigned int turn;
-	struct name name;
+	unsigned int version;
+	struct owned_path entry;
 
 	for (unsigned int i = 0; i < SLOTS; i++)
-		if (read_slot(slot_at(0, i), &name, &turn) && file_same(&name.lockfile, file) &&
-			is_ours(&name))
-			return name.claim;
+		if (read_slot(slot_at(0, i), &entry, &version) &&
+			file_same(&entry.lockfile, file) && claim_is_ours(&entry))
+			return entry.claim;
 	return -1;
 }
 
-static void table_note(const struct inode *inode, const struct file_id *lockfile, int claim,
+static void table_add(const struct inode *inode, const struct file_id *lockfile, int claim,
 	uint64_t cookie, bool foreign)
 {
-	struct name name;
+	struct owned_path entry;
 
-	memset(&name, 0, sizeof(name)); /* the padding too, for it is copied by words */
-	name.inode = *inode;
-	name.cookie = cookie;
-	name.claim = claim;
-	name.foreign = foreign;
+	memset(&entry, 0, sizeof(entry)); /* with its padding, because it is copied word by word */
+	entry.inode = *inode;
+	entry.cookie = cookie;
+	entry.claim = claim;
+	entry.foreign = foreign;
 	if (claim >= 0)
-		name.lockfile = *lockfile;
-	sweep();
-	if (!(have_table() && add(&name)) && claim >= 0)
-		lockfile_unclaim(claim);
+		entry.lockfile = *lockfile;
+	close_void_claims();
+	if (!(ensure_table() && insert(&entry)) && claim >= 0)
+		lockfile_release_claim(claim);
 }
 
-static void table_forget(const struct inode *inode, const struct file_id *lockfile)
+static void table_remove(const struct inode *inode, const struct file_id *lockfile)
 {
-	unsigned int home = home_of(inode);
+	unsigned int home = first_slot_of(inode);
 
 	if (self_shares_memory())
 		return;
 	for (unsigned int step = 0; step < REACH; step++) {
 		struct slot *slot = slot_at(home, step);
-		unsigned int turn;
-		struct name name;
+		unsigned int version;
+		struct owned_path entry;
 
-		if (!read_slot(slot, &name, &turn) || !inode_same(&name.inode, inode))
+		if (!read_slot(slot, &entry, &version) || !inode_same(&entry.inode, inode))
 			continue;
-		enum claim state = lockfile_claim_state(name.claim, &name.lockfile);
-		bool intact = state == CLAIM_STANDS || state == CLAIM_UNTOLD;
-		if (intact && !file_same(&name.lockfile, lockfile))
-			continue; /* another name of this socket */
-		if (write_slot(slot, turn, NULL))
-			give_up(name.claim, state);
+		enum claim_state state = lockfile_claim_state(entry.claim, &entry.lockfile);
+		bool intact = state == CLAIM_VALID || state == CLAIM_UNKNOWN;
+		if (intact && !file_same(&entry.lockfile, lockfile))
+			continue; /* another path of this socket */
+		if (write_slot(slot, version, NULL))
+			release_claim(entry.claim, state);
 	}
 }
 
-struct listed {
+struct listing {
 	int dir;
 	bool (*found)(int fd, void *about);
 	void *about;
-	bool any; /* a directory that may be read has two entries at least */
+	bool any; /* anything was listed: a readable directory has at least two entries */
 };
 
 static bool is_listed(const char *entry, void *about)
 {
-	struct listed *listed = about;
+	struct listing *listing = about;
 	uint64_t fd;
 
-	listed->any = true;
-	return text_read_number(entry, &fd) && (int)fd != listed->dir &&
-	       listed->found((int)fd, listed->about);
+	listing->any = true;
+	return text_read_number(entry, &fd) && (int)fd != listing->dir &&
+	       listing->found((int)fd, listing->about);
 }
 
-/* Calls back for each number below the limit that a descriptor may have. */
+/* Calls `found` for each number below limit until it returns true. */
 static bool each_number(int limit, bool (*found)(int fd, void *about), void *about)
 {
 	for (int fd = 0; fd < limit; fd++)
@@ -315,10 +320,11 @@ static bool each_number(int limit, bool (*found)(int fd, void *about), void *abo
 }
 
 /*
- * Whether the table of descriptors goes as far as this number. Of one that is not open select(2)
- * says EBADF if it does, and passes over numbers beyond the table, as its BUGS section tells.
+ * Whether the kernel's descriptor table of this process may include this number. For a number that
+ * is not open, select(2) returns EBADF if it is inside the table, and ignores it if it is beyond
+ * (select(2), BUGS).
  */
-static bool table_reaches(int fd)
+static bool descriptor_table_reaches(int fd)
 {
 	fd_set set;
 
@@ -330,71 +336,92 @@ static bool table_reaches(int fd)
 }
 
 /*
- * Until one of the descriptors is found to be it. To try each number of a table of the usual sizes
- * costs a new process a fifth of what the first look into its directory in /proc does.
+ * Calls `found` for the descriptors of this process until it returns true. Trying every number of a
+ * small table takes a fifth of the time that a new process needs to open its directory in /proc,
+ * which the kernel first has to create.
  */
 static bool each_descriptor(bool (*found)(int fd, void *about), void *about)
 {
 	static const int usual[] = {64, 256};
-	struct listed listed = {.found = found, .about = about};
+	struct listing listing = {.found = found, .about = about};
 	bool done = false;
 
 	for (size_t i = 0; i < sizeof(usual) / sizeof(usual[0]); i++)
-		if (!table_reaches(usual[i]))
+		if (!descriptor_table_reaches(usual[i]))
 			return each_number(usual[i], found, about);
-	listed.dir = kernel_open(AT_FDCWD, "/proc/thread-self/fd", O_RDONLY | O_DIRECTORY, 0);
-	if (listed.dir >= 0) {
-		done = inode_list(listed.dir, is_listed, &listed) == 1;
-		kernel_close(listed.dir);
+	listing.dir = kernel_open(AT_FDCWD, "/proc/thread-self/fd", O_RDONLY | O_DIRECTORY, 0);
+	if (listing.dir >= 0) {
+		done = inode_list_directory(listing.dir, is_listed, &listing) == 1;
+		kernel_close(listing.dir);
 	}
-	return listed.any ? done : each_number(NUMBERS, found, about);
+	return listing.any ? done : each_number(TRIED_NUMBERS, found, about);
 }
 
-/* ---- the caller, whoever it is ---- */
+/* ---- the caller: this process, or the one that a supervisor acts for ---- */
+
+/* A process releases the sockets that it closes before close(2) returns. */
+static void nothing_to_await(void)
+{
+}
 
 static const struct caller self = {
 	.pid = kernel_pid,
-	.any = table_any,
-	.is_mine = table_is_mine,
-	.claim_on = table_claim_on,
-	.note = table_note,
-	.forget = table_forget,
+	.pid_namespace = self_pid_namespace,
+	.has_any = have_table,
+	.check = table_check,
+	.find_claim = table_find_claim,
+	.add = table_add,
+	.remove = table_remove,
+	.pause = kernel_sleep,
+	.await_release = nothing_to_await,
 	.each_descriptor = each_descriptor,
 };
 
 const struct caller *caller = &self;
 
-bool owned_any(void)
+bool owned_has_any(void)
 {
-	return caller->any();
+	return caller->has_any();
 }
 
-enum owned owned_is_mine(const struct inode *inode, const struct lockfile *lock)
+enum owned owned_check(const struct inode *inode, const struct lockfile *lock)
 {
-	return caller->is_mine(inode, lock);
+	return caller->check(inode, lock);
 }
 
-int owned_claim_on(const struct file_id *file)
+int owned_find_claim(const struct file_id *file)
 {
-	return caller->claim_on(file);
+	return caller->find_claim(file);
 }
 
-void owned_note(const struct inode *inode, const struct file_id *lockfile, int claim,
+bool owned_claims(const struct kernel_file *found)
+{
+	const struct file_id file = file_id_of(found);
+
+	return S_ISREG(found->mode) && owned_find_claim(&file) >= 0;
+}
+
+bool owned_claims_as_other_user(const struct kernel_file *found)
+{
+	return !lockfile_is_own(found) && owned_claims(found);
+}
+
+void owned_add(const struct inode *inode, const struct file_id *lockfile, int claim,
 	uint64_t cookie, bool foreign)
 {
-	caller->note(inode, lockfile, claim, cookie, foreign);
+	caller->add(inode, lockfile, claim, cookie, foreign);
 }
 
-void owned_forget(const struct inode *inode, const struct file_id *lockfile)
+void owned_remove(const struct inode *inode, const struct file_id *lockfile)
 {
-	caller->forget(inode, lockfile);
+	caller->remove(inode, lockfile);
 }
 
 /*
- * Does this descriptor hold a socket on the name it tells, and not a connection accepted from one?
- * Those tell the listener's name too, but have a peer.
+ * Whether this descriptor is a socket that was bound to a path, which is copied to address. An
+ * accepted connection returns its listener's path too, but has a peer.
  */
-static bool holds_name(int fd, struct sockaddr_un *address)
+static bool is_binder(int fd, struct sockaddr_un *address)
 {
 	struct sockaddr_un peer;
 	socklen_t size = sizeof(*address);
@@ -403,7 +430,6 @@ static bool holds_name(int fd, struct sockaddr_un *address)
 	socklen_t type_size = sizeof(type);
 
 	address->sun_family = AF_UNSPEC;
-	address->sun_path[0] = '\0';
 	if (kernel_getsockname(fd, address, &size) != 0 ||
 		size <= offsetof(struct sockaddr_un, sun_path) || address->sun_family != AF_UNIX ||
 		address->sun_path[0] == '\0')
@@ -416,27 +442,30 @@ static bool holds_name(int fd, struct sockaddr_un *address)
 	       (kernel_getpeername(fd, &peer, &peer_size) != 0 && errno == ENOTCONN);
 }
 
-/* Does a record that was read from this lock file name our socket? */
-static bool is_record_of(const struct record *record, const struct lockfile *lock, int fd)
+/* Whether the record that was read from this lock file names this socket. */
+static bool record_names_socket(const struct record *record, const struct lockfile *lock, int fd)
 {
-	return record_is_of(record, fd) && !lockfile_from_elsewhere(lock, record);
+	return record_matches_socket(record, fd) && !lockfile_record_is_remote(lock, record);
 }
 
-/* What a claimed lock file says of the socket at its name, if its record is to be trusted. */
 enum recorded { RECORD_NONE, RECORD_OURS, RECORD_OTHER };
 
-static enum recorded recorded_socket(int fd, const struct lockfile *lock)
+/* Compares a socket with the record of a claimed lock file, if that file is trusted. */
+static enum recorded compare_with_record(int fd, const struct lockfile *lock)
 {
 	struct record record;
 
-	if (lock->distrusted || !lockfile_claimed(lock) || !lockfile_record(lock, &record) ||
+	if (lock->untrusted || !lockfile_is_claimed(lock) || !lockfile_read_record(lock, &record) ||
 		record.cookie == 0)
 		return RECORD_NONE;
-	return is_record_of(&record, lock, fd) ? RECORD_OURS : RECORD_OTHER;
+	return record_names_socket(&record, lock, fd) ? RECORD_OURS : RECORD_OTHER;
 }
 
-/* Relative names prove nothing: the process may have changed its directory since. */
-static bool leads_to(const struct sockaddr_un *address, const struct pin *pin)
+/*
+ * Whether an absolute address leads to the pinned inode. A relative one proves nothing: the process
+ * may have changed its directory since the bind.
+ */
+static bool address_leads_to(const struct sockaddr_un *address, const struct pin *pin)
 {
 	char path[sizeof(address->sun_path) + 1] = {0};
 	struct inode there;
@@ -447,12 +476,12 @@ static bool leads_to(const struct sockaddr_un *address, const struct pin *pin)
 }
 
 /*
- * Is it bound to that inode? SIOCUNIXFILE tells by itself, but wants CAP_NET_ADMIN. sock_diag may
- * be ambiguous, or out of reach: systemd's RestrictAddressFamilies= leaves many services no
- * netlink. Then the record decides. Only where there is none, and the number is right, does the
- * name that the socket was bound at.
+ * Whether a socket is bound to the pinned inode. SIOCUNIXFILE answers exactly, but requires
+ * CAP_NET_ADMIN. sock_diag may be ambiguous or unavailable: systemd's RestrictAddressFamilies=
+ * denies netlink to many services. Then the record decides. If sock_diag is ambiguous and there is
+ * no record, the path that the socket was bound to decides.
  */
-static bool is_socket_of(int fd, const struct sockaddr_un *address, const struct pin *pin,
+static bool is_bound_to_pinned(int fd, const struct sockaddr_un *address, const struct pin *pin,
 	const struct lockfile *lock)
 {
 	int file = kernel_ioctl(fd, SIOCUNIXFILE);
@@ -468,36 +497,37 @@ static bool is_socket_of(int fd, const struct sockaddr_un *address, const struct
 	}
 	if (kernel_fstat(fd, &found) != 0)
 		return false;
-	switch (sockdiag_bound_by(pin, lock->dirfd, lock->path, found.ino)) {
+	switch (sockdiag_is_bound_to(pin, lock->dirfd, lock->path, found.ino)) {
 	case SOCKDIAG_YES:
 		return true;
 	case SOCKDIAG_NO:
 		return false;
 	case SOCKDIAG_AMBIGUOUS:
-		recorded = recorded_socket(fd, lock);
+		recorded = compare_with_record(fd, lock);
 		return recorded == RECORD_OURS ||
-		       (recorded == RECORD_NONE && leads_to(address, pin));
-	case SOCKDIAG_SILENT:
+		       (recorded == RECORD_NONE && address_leads_to(address, pin));
+	case SOCKDIAG_UNKNOWN:
 		break;
 	}
-	return recorded_socket(fd, lock) == RECORD_OURS;
+	return compare_with_record(fd, lock) == RECORD_OURS;
 }
 
 /*
- * A claim on a lock file that tells of this very socket. Any other is of somebody who looks in, or
- * was left by a crash: whoever claims it as well would keep the name from others once it is free.
+ * Adds an inherited or received socket. Joins the claim only if the record names this socket. Any
+ * other lock file was left by a crash, or is being used by a process for one call; a claim on it
+ * would block the path for other processes after it has become free.
  */
-static void note_adopted(int fd, const struct inode *inode, struct lockfile *lock)
+static void add_adopted(int fd, const struct inode *inode, struct lockfile *lock)
 {
 	struct file_id file;
 	struct record record;
-	bool ours = lockfile_record(lock, &record) && is_record_of(&record, lock, fd);
-	int claim = ours ? lockfile_join(lock, &file) : -1;
+	bool ours = lockfile_read_record(lock, &record) && record_names_socket(&record, lock, fd);
+	int claim = ours ? lockfile_join_claim(lock, &file) : -1;
 
-	owned_note(inode, &file, claim, ours ? record.cookie : 0, false);
+	owned_add(inode, &file, claim, ours ? record.cookie : 0, false);
 }
 
-static bool adopt_inherited(int fd, void *about)
+static bool adopt_if_bound(int fd, void *about)
 {
 	struct sockaddr_un address;
 	char path[sizeof(address.sun_path) + 1] = {0};
@@ -505,16 +535,17 @@ static bool adopt_inherited(int fd, void *about)
 	struct pin pin;
 
 	(void)about;
-	if (!holds_name(fd, &address))
+	if (!is_binder(fd, &address))
 		return false;
-	memcpy(path, address.sun_path, sizeof(address.sun_path)); /* may fill it without a NUL */
+	memcpy(path, address.sun_path,
+		sizeof(address.sun_path)); /* sun_path may be full, without a NUL */
 	if (inode_pin(AT_FDCWD, path, &pin) != 0)
 		return false;
-	lockfile_name(&lock, AT_FDCWD, path);
-	lockfile_peek(&lock);
-	if (is_socket_of(fd, &address, &pin, &lock))
-		note_adopted(fd, &pin.inode, &lock);
-	lockfile_leave(&lock);
+	lockfile_init(&lock, AT_FDCWD, path);
+	lockfile_open_readonly(&lock);
+	if (is_bound_to_pinned(fd, &address, &pin, &lock))
+		add_adopted(fd, &pin.inode, &lock);
+	lockfile_release(&lock);
 	inode_unpin(&pin);
 	return false;
 }
@@ -523,25 +554,25 @@ void owned_adopt_inherited(void)
 {
 	int saved = errno;
 
-	caller->each_descriptor(adopt_inherited, NULL);
+	caller->each_descriptor(adopt_if_bound, NULL);
 	errno = saved;
 }
 
-static bool is_recorded_as(int fd, void *record)
+static bool has_cookie_in_record(int fd, void *record)
 {
-	return record_is_of(record, fd);
+	return record_matches_socket(record, fd);
 }
 
-bool owned_is_recorded(struct record *record)
+bool owned_has_recorded_socket(struct record *record)
 {
 	int saved = errno;
-	unsigned int turn;
-	struct name name;
+	unsigned int version;
+	struct owned_path entry;
 	bool ours = false;
 
-	for (unsigned int i = 0; i < SLOTS && !ours && record->cookie != 0; i++)
-		ours = read_slot(slot_at(0, i), &name, &turn) && name.cookie == record->cookie;
-	ours = ours || caller->each_descriptor(is_recorded_as, record);
+	for (unsigned int i = 0; i < SLOTS && !ours; i++)
+		ours = read_slot(slot_at(0, i), &entry, &version) && entry.cookie == record->cookie;
+	ours = ours || caller->each_descriptor(has_cookie_in_record, record);
 	errno = saved;
 	return ours;
 }
@@ -549,7 +580,7 @@ bool owned_is_recorded(struct record *record)
 struct sought {
 	const struct pin *pin;
 	const struct lockfile *lock;
-	int fd; /* that was looked at last */
+	int fd; /* the descriptor examined last */
 };
 
 static bool is_sought(int fd, void *about)
@@ -558,11 +589,12 @@ static bool is_sought(int fd, void *about)
 	struct sockaddr_un address;
 
 	sought->fd = fd;
-	return holds_name(fd, &address) && is_socket_of(fd, &address, sought->pin, sought->lock);
+	return is_binder(fd, &address) &&
+	       is_bound_to_pinned(fd, &address, sought->pin, sought->lock);
 }
 
-/* The descriptor that holds it, or -1. */
-static int holder_of(const struct pin *pin, const struct lockfile *lock)
+/* The descriptor of the socket that is bound to the pinned inode, or -1. */
+static int find_descriptor(const struct pin *pin, const struct lockfile *lock)
 {
 	int saved = errno;
 	struct sought sought = {.pin = pin, .lock = lock};
@@ -572,16 +604,16 @@ static int holder_of(const struct pin *pin, const struct lockfile *lock)
 	return held ? sought.fd : -1;
 }
 
-bool owned_holds(const struct pin *pin, const struct lockfile *lock)
+bool owned_holds_socket(const struct pin *pin, const struct lockfile *lock)
 {
-	return holder_of(pin, lock) >= 0;
+	return find_descriptor(pin, lock) >= 0;
 }
 
 bool owned_adopt_held(const struct pin *pin, struct lockfile *lock)
 {
-	int fd = holder_of(pin, lock);
+	int fd = find_descriptor(pin, lock);
 
 	if (fd >= 0)
-		note_adopted(fd, &pin->inode, lock);
+		add_adopted(fd, &pin->inode, lock);
 	return fd >= 0;
 }

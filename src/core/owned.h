@@ -1,14 +1,18 @@
 /*
- * owned: which names this process may take away, because it or the process it was forked from gave
- * them to sockets.
+ * owned: the socket paths that the calling process may remove, because it, or a process it was
+ * forked from, bound or linked them.
  *
- * A name is ours if its inode is in the table and our claim lies on the lock file beside it. The
- * inode alone would not do: file systems reuse numbers, even within one tick of the clock. Only
- * where the claim is lost (the program closed it, or there never was a lock file) does it decide.
+ * A process owns a path if the path's inode is in the table and the process's claim is on the lock
+ * file beside it. The inode alone does not suffice: file systems reuse inode numbers, even within
+ * one tick of the clock. The inode decides alone only if there is no claim to compare: the program
+ * closed its descriptor, or there never was a lock file.
  *
- * The table is of a fixed size and works by atomics alone: it may be used from any thread and from
- * signal handlers, and a fork at any instant leaves a usable copy. What finds no room is forgotten;
- * then the descriptors the process holds speak for it. Everything here leaves errno alone.
+ * The table has a fixed size and uses only atomics. Any thread and any signal handler may use it,
+ * and a fork at any instant leaves a usable copy in the child. If the table is full, a path is not
+ * recorded; the process then owns it only as long as it has a descriptor of the socket. All
+ * functions are async-signal-safe and leave errno alone.
+ *
+ * A supervisor replaces the table by the claims and descriptors of its caller, see caller.h.
  */
 #ifndef OWNED_H
 #define OWNED_H
@@ -18,44 +22,60 @@
 #include "inode.h"
 #include "lockfile.h"
 
-/* Was any name ever noted, by this process or one it was forked from? */
-bool owned_any(void);
+/* False only if neither this process nor one it was forked from has ever owned a path. */
+bool owned_has_any(void);
 
 /*
- * Is the name with this inode, and this lock file beside it, ours? The lock file may be missing. A
- * name that we gave to a socket of others is ours to remove, but the socket is not: another name
- * made from that one is no more than a name again.
+ * What we own of the socket with this inode, whose lock file is `lock`; that need not be open.
+ * OWNED_PATH: a path that we linked to another process's socket. We may remove that path, but a
+ * path that we link from it does not become ours.
  */
-enum owned { OWNED_NOT = 0, OWNED_NAME, OWNED_SOCKET };
-enum owned owned_is_mine(const struct inode *inode, const struct lockfile *lock);
+enum owned { OWNED_NOT = 0, OWNED_PATH, OWNED_SOCKET };
+enum owned owned_check(const struct inode *inode, const struct lockfile *lock);
 
-/* Do we hold a claim on this very file? Returns its descriptor, or -1. It stays the table's. */
-int owned_claim_on(const struct file_id *file);
+/* The descriptor of our claim on this file, or -1. The table continues to own it. */
+int owned_find_claim(const struct file_id *file);
+
+/* Whether we have a claim on this lock file. */
+bool owned_claims(const struct kernel_file *found);
 
 /*
- * Notes a name of ours, and takes over its claim on the lock file (-1: there is none). The cookie
- * is its socket's, as the record has it; 0: not known. Of a foreign socket we own the name and not
- * the inode: then only the claim counts.
+ * Whether we have a claim on this lock file, but it does not belong to our user, because we have
+ * changed our user since. A file of our user can be opened, and must be: processes that share a
+ * claim share every lock through it.
  */
-void owned_note(const struct inode *inode, const struct file_id *lockfile, int claim,
+bool owned_claims_as_other_user(const struct kernel_file *found);
+
+/*
+ * Adds a path. The table takes ownership of `claim`, the descriptor of its claim; -1 if there is
+ * none. `cookie` is the socket's, as in the record; 0 if unknown. `foreign`: the socket is another
+ * process's. Then only the claim proves that the path is ours, never the inode.
+ */
+void owned_add(const struct inode *inode, const struct file_id *lockfile, int claim,
 	uint64_t cookie, bool foreign);
 
-/* Is the socket that this record names one of ours, bound by us or among our descriptors? */
-bool owned_is_recorded(struct record *record);
+/* Whether the socket that this record names by its cookie is ours: bound by us, or open here. */
+bool owned_has_recorded_socket(struct record *record);
 
-/* The name is gone: gives up the claims on it. */
-void owned_forget(const struct inode *inode, const struct file_id *lockfile);
+/* Removes a path that no longer exists, and releases the claims on its lock file. */
+void owned_remove(const struct inode *inode, const struct file_id *lockfile);
 
 /*
- * Adopts the listeners and datagram sockets that came with exec, on the names they were bound at.
- * Creates no lock files: an owner that was never guarded is to stay without a trace.
+ * Adopts the listening and the datagram sockets that came with exec, at the paths they were bound
+ * to. Creates no lock files: a socket that an unguarded process bound stays without one.
  */
 void owned_adopt_inherited(void);
 
-/* Is the socket bound to this pinned inode among our descriptors, received by SCM_RIGHTS, say? */
-bool owned_holds(const struct pin *pin, const struct lockfile *lock);
+/*
+ * Whether one of our descriptors is the socket bound to this pinned inode. A process may receive
+ * one at any time (SCM_RIGHTS), so this checks all of them.
+ */
+bool owned_holds_socket(const struct pin *pin, const struct lockfile *lock);
 
-/* If so, notes the name, with a claim where the lock file tells of this socket. */
+/*
+ * The same; and if so, adds the path to the table, and joins the claim if the record in the lock
+ * file names this socket.
+ */
 bool owned_adopt_held(const struct pin *pin, struct lockfile *lock);
 
 #endif

@@ -10,6 +10,7 @@
 #include "caller.h"
 #include "inode.h"
 #include "kernel.h"
+#include "starttime.h"
 #include "text.h"
 
 #ifndef SO_COOKIE
@@ -22,13 +23,14 @@
 #define MAGIC "sockguard 1\n"
 #define NAME  "name "
 
-_Static_assert(sizeof(MAGIC NAME) - 1 == RECORD_NAME_AT, "the words for the name have their place");
-_Static_assert(sizeof(RECORD_HELD) == sizeof(RECORD_LEFT), "one is written over the other");
+_Static_assert(sizeof(MAGIC NAME) - 1 == RECORD_STATE_AT,
+	"the word for the state is at RECORD_STATE_AT");
+_Static_assert(sizeof(RECORD_HELD) == sizeof(RECORD_LEFT), "one word replaces the other");
 
 static const struct field {
 	const char *name;
 	size_t offset;
-	size_t size; /* of a string; 0: a number */
+	size_t size; /* of a string's buffer; 0: the field is a number */
 } fields[] = {
 	{"pid", offsetof(struct record, pid), 0},
 	{"uid", offsetof(struct record, uid), 0},
@@ -39,6 +41,7 @@ static const struct field {
 	{"socket", offsetof(struct record, socket), 0},
 	{"cookie", offsetof(struct record, cookie), 0},
 	{"netns", offsetof(struct record, netns), 0},
+	{"pidns", offsetof(struct record, pidns), 0},
 };
 #define FIELDS (sizeof(fields) / sizeof(fields[0]))
 
@@ -54,7 +57,7 @@ static void read_boot(char boot[RECORD_BOOT])
 	boot[length == RECORD_BOOT - 1 ? length : 0] = '\0';
 }
 
-/* Read once in a process: the boot id does not change under it, not even by a fork. */
+/* Read once: a process and its forks never see another boot id. */
 static void boot_of_self(char boot[RECORD_BOOT])
 {
 	enum { EMPTY, FILLING, READY };
@@ -81,7 +84,7 @@ static uint64_t cookie_of(int fd, int option)
 	return kernel_getsockopt(fd, option, &cookie, &size) == 0 ? cookie : 0;
 }
 
-bool record_is_of(const struct record *record, int fd)
+bool record_matches_socket(const struct record *record, int fd)
 {
 	int saved = errno;
 	uint64_t cookie = cookie_of(fd, SO_COOKIE);
@@ -90,7 +93,7 @@ bool record_is_of(const struct record *record, int fd)
 	return cookie != 0 && cookie == record->cookie;
 }
 
-uint64_t record_netns_of(int fd)
+uint64_t record_socket_netns(int fd)
 {
 	int saved = errno;
 	uint64_t cookie = cookie_of(fd, SO_NETNS_COOKIE);
@@ -99,13 +102,15 @@ uint64_t record_netns_of(int fd)
 	return cookie;
 }
 
-void record_of_self(struct record *record, int fd)
+void record_describe_self(struct record *record, int fd)
 {
 	int saved = errno;
+	pid_t pid = caller->pid();
 	struct kernel_file found;
 
 	memset(record, 0, sizeof(*record));
-	record->pid = (uint64_t)caller->pid();
+	record->pid = (uint64_t)pid;
+	record->pidns = caller->pid_namespace(pid);
 	record->uid = kernel_euid();
 	record->time = kernel_seconds();
 	record->uptime = kernel_uptime();
@@ -119,7 +124,7 @@ void record_of_self(struct record *record, int fd)
 	errno = saved;
 }
 
-/* A name may hold anything, and the record is read by line. */
+/* A process's name may contain any bytes, and the record consists of lines. */
 static void add_printable(struct text *text, const char *words)
 {
 	char *byte = text->start + text->used;
@@ -130,13 +135,13 @@ static void add_printable(struct text *text, const char *words)
 			*byte = '?';
 }
 
-void record_write(const struct record *record, char *out)
+void record_format(const struct record *record, char *out)
 {
 	char buffer[RECORD_SIZE + 1];
-	struct text text = text_in(buffer, sizeof(buffer));
+	struct text text = text_start(buffer, sizeof(buffer));
 
 	text_add(&text, MAGIC NAME);
-	text_add(&text, record->left ? RECORD_LEFT "\n" : RECORD_HELD "\n");
+	text_add(&text, record->leaving ? RECORD_LEFT "\n" : RECORD_HELD "\n");
 	for (size_t i = 0; i < FIELDS; i++) {
 		const char *value = (const char *)record + fields[i].offset;
 		text_add(&text, fields[i].name);
@@ -152,7 +157,7 @@ void record_write(const struct record *record, char *out)
 	out[RECORD_SIZE - 1] = '\n';
 }
 
-/* The line's value goes into the field of its name; a line of no known name is passed over. */
+/* Stores a line's value in the field of that name. Ignores lines with unknown names. */
 static bool read_line(struct record *record, const char *line, const char *end)
 {
 	for (size_t i = 0; i < FIELDS; i++) {
@@ -177,7 +182,7 @@ static bool read_line(struct record *record, const char *line, const char *end)
 	return true;
 }
 
-bool record_read(struct record *record, const char *text, size_t length)
+bool record_parse(struct record *record, const char *text, size_t length)
 {
 	const char *line = text + sizeof(MAGIC) - 1;
 	const char *end;
@@ -186,7 +191,8 @@ bool record_read(struct record *record, const char *text, size_t length)
 	if (length != RECORD_SIZE || memcmp(text, MAGIC, sizeof(MAGIC) - 1) != 0 ||
 		memchr(text, '\0', length))
 		return false;
-	record->left = memcmp(text + RECORD_NAME_AT, RECORD_LEFT "\n", sizeof(RECORD_LEFT)) == 0;
+	record->leaving =
+		memcmp(text + RECORD_STATE_AT, RECORD_LEFT "\n", sizeof(RECORD_LEFT)) == 0;
 	for (; (end = memchr(line, '\n', RECORD_SIZE - (size_t)(line - text))); line = end + 1) {
 		if (!read_line(record, line, end)) {
 			memset(record, 0, sizeof(*record));
@@ -196,7 +202,7 @@ bool record_read(struct record *record, const char *text, size_t length)
 	return true;
 }
 
-bool record_from_elsewhere(const struct record *record)
+bool record_is_from_other_boot(const struct record *record)
 {
 	char boot[RECORD_BOOT];
 	int saved = errno;
@@ -206,53 +212,33 @@ bool record_from_elsewhere(const struct record *record)
 	return boot[0] != '\0' && record->boot[0] != '\0' && strcmp(boot, record->boot) != 0;
 }
 
-/*
- * The start time, in clock ticks since boot, is the 22nd field of /proc/PID/stat. The second is the
- * command in parentheses, and may itself hold blanks and parentheses. 0: there is no such field.
- */
-static uint64_t read_start(const char *stat)
+static bool is_foreign(const struct record *record)
 {
-	const char *at = strrchr(stat, ')');
-	uint64_t ticks = 0;
+	uint64_t ours = record->pidns == 0 ? 0 : caller->pid_namespace(caller->pid());
 
-	for (int field = 2; at && field < 22; field++)
-		at = strchr(at + 1, ' ');
-	if (at)
-		text_read_number(at + 1, &ticks);
-	return ticks;
+	return ours != 0 && ours != record->pidns;
 }
 
-/* In seconds since boot; 0 if /proc does not show the process: it may be hidden, or not mounted. */
-static uint64_t started_at(uint64_t pid)
+static bool has_ended(const struct record *record)
 {
-	char stat[512]; /* the fields up to the 22nd take less */
-	struct text path = text_in(stat, sizeof(stat));
-	ssize_t length = -1;
-	int fd;
+	uint64_t ticks_per_second = (uint64_t)sysconf(_SC_CLK_TCK);
+	pid_t pid = (pid_t)record->pid;
 
-	text_add(&path, "/proc/");
-	text_add_number(&path, pid);
-	text_add(&path, "/stat");
-	fd = kernel_open(AT_FDCWD, stat, O_RDONLY, 0);
-	if (fd >= 0) {
-		length = kernel_pread(fd, stat, sizeof(stat) - 1, 0);
-		kernel_close(fd);
-	}
-	stat[length > 0 ? length : 0] = '\0';
-	return read_start(stat) / (uint64_t)sysconf(_SC_CLK_TCK);
+	if (record->pid > INT32_MAX || !kernel_process_exists(pid))
+		return true;
+	/* Both are rounded down: no process seems to have started after it wrote the record. */
+	return record->uptime > 0 && starttime_of(pid) / ticks_per_second > record->uptime;
 }
 
-bool record_binder_has_ended(const struct record *record)
+enum record_binder record_find_binder(const struct record *record)
 {
 	int saved = errno;
-	bool ended;
+	enum record_binder binder = BINDER_UNKNOWN;
 
-	if (record->pid == 0 || record_from_elsewhere(record))
-		return false;
-	ended = record->pid > INT32_MAX || !kernel_process_exists((pid_t)record->pid);
-	/* Rounded down alike: the binder itself never seems to be younger than its record. */
-	if (!ended && record->uptime > 0)
-		ended = started_at(record->pid) > record->uptime;
+	if (is_foreign(record))
+		binder = BINDER_FOREIGN;
+	else if (record->pid != 0 && !record_is_from_other_boot(record))
+		binder = has_ended(record) ? BINDER_ENDED : BINDER_EXISTS;
 	errno = saved;
-	return ended;
+	return binder;
 }

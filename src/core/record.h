@@ -1,9 +1,9 @@
 /*
- * record: who bound a socket, as the lock file tells it.
+ * record: the text in a lock file that names the process that bound the socket.
  *
- * A record is text of a fixed size, for people (cat shows it), for our messages, and for telling an
- * owner on another host. It is written in one pwrite and never truncated. All of it is
- * async-signal-safe and leaves errno alone.
+ * It has a fixed size, and is read by people (with cat), by our messages, and by the check for an
+ * owner on another host. It is written with one pwrite(2), and the file is never truncated. All
+ * functions are async-signal-safe and leave errno alone.
  */
 #ifndef RECORD_H
 #define RECORD_H
@@ -17,49 +17,54 @@
 #define RECORD_COMM 16 /* TASK_COMM_LEN */
 
 struct record {
-	uint64_t pid;           /* of the binder, in its own pid namespace */
+	uint64_t pid;           /* of the process that bound the socket, in its own PID namespace */
 	uint64_t uid;           /* effective */
 	uint64_t time;          /* seconds since the epoch */
-	uint64_t uptime;        /* seconds since boot, CLOCK_BOOTTIME; 0: not known */
-	uint64_t socket;        /* st_ino of the bound descriptor; 0: not known */
+	uint64_t uptime;        /* seconds since boot, CLOCK_BOOTTIME; 0: unknown */
+	uint64_t socket;        /* st_ino of the socket's descriptor; 0: unknown */
 	uint64_t cookie;        /* its SO_COOKIE */
-	uint64_t netns;         /* its SO_NETNS_COOKIE; 0: not known (before Linux 5.14) */
-	char boot[RECORD_BOOT]; /* the kernel's boot id; empty: not known */
+	uint64_t netns;         /* its SO_NETNS_COOKIE; 0: unknown (before Linux 5.14) */
+	uint64_t pidns;         /* st_ino of the PID namespace that pid belongs to; 0: unknown */
+	char boot[RECORD_BOOT]; /* the kernel's boot id; empty: unknown */
 	char comm[RECORD_COMM];
-	bool left; /* the owner is taking the name away: what is claimed here is to be free */
+	bool leaving; /* the owner is removing the path: claims on it no longer count */
 };
 
-/* Describes this process, as the binder of the socket behind fd; -1 where there is none. */
-void record_of_self(struct record *record, int fd);
+/* Describes the caller as the process that bound the socket fd; -1: without a socket. */
+void record_describe_self(struct record *record, int fd);
 
-/* Where in the text the name is told to be held or left, and these two words, equally long. */
-#define RECORD_NAME_AT 17
-#define RECORD_HELD    "held"
-#define RECORD_LEFT    "left"
+/* The offset of the word that says whether `leaving` is set, and the two words, equally long. */
+#define RECORD_STATE_AT 17
+#define RECORD_HELD     "held"
+#define RECORD_LEFT     "left"
 
-/* Fills all of text: RECORD_SIZE bytes, not terminated. */
-void record_write(const struct record *record, char *text);
+/* Fills text: RECORD_SIZE bytes, without a terminating NUL. */
+void record_format(const struct record *record, char *text);
 
-/* Reads what record_write wrote. Returns false for anything else, with the record all zero. */
-bool record_read(struct record *record, const char *text, size_t length);
-
-/*
- * Has it another boot id than ours: was it written on another host, before a reboot, or in a
- * container that has its own? False if not known. See lockfile_from_elsewhere.
- */
-bool record_from_elsewhere(const struct record *record);
+/* Parses what record_format wrote. Returns false, and a record of zeros, for anything else. */
+bool record_parse(struct record *record, const char *text, size_t length);
 
 /*
- * Has the process that bound the socket ended? It has if no process has its pid, or if the process
- * that has it now was started after the record was written. False if that is not known, as for a
- * record from another host. The pid is looked up in our own pid namespace.
+ * Whether the record has another boot id than this process sees: it was written on another host,
+ * before a reboot, or in a container with a boot id of its own. False if one of the two is unknown.
+ * See lockfile_record_is_remote.
  */
-bool record_binder_has_ended(const struct record *record);
+bool record_is_from_other_boot(const struct record *record);
 
-/* Was it written when this very socket was bound, if it is this kernel's at all? */
-bool record_is_of(const struct record *record, int fd);
+enum record_binder {
+	BINDER_UNKNOWN, /* no pid, or a process on another host or before a reboot */
+	BINDER_FOREIGN, /* pid belongs to another PID namespace than the caller's */
+	BINDER_EXISTS,
+	BINDER_ENDED, /* none has the pid, or one that started after the record was written */
+};
 
-/* The network namespace a socket belongs to, as in the record; 0: not known. */
-uint64_t record_netns_of(int fd);
+/* What became of the process that bound the socket. BINDER_EXISTS if its start time is unknown. */
+enum record_binder record_find_binder(const struct record *record);
+
+/* Whether the record's cookie is that of this socket. Only meaningful for this kernel's records. */
+bool record_matches_socket(const struct record *record, int fd);
+
+/* The SO_NETNS_COOKIE of a socket; 0: unknown. */
+uint64_t record_socket_netns(int fd);
 
 #endif

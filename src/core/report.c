@@ -16,7 +16,7 @@
 #include "kernel.h"
 #include "text.h"
 
-/* POSIX promises that a pipe takes 512 bytes whole; Linux 4096. A path may be longer. */
+/* A write of up to PIPE_BUF bytes to a pipe is atomic: 512 in POSIX, 4096 on Linux. */
 #define LINE 1024
 
 static struct {
@@ -24,31 +24,32 @@ static struct {
 	struct file_id file;
 } stderr_at_load;
 
-void report_load(void)
+void report_remember_stderr(void)
 {
 	int saved = errno;
 	struct kernel_file found;
 
 	stderr_at_load.open = kernel_fstat(STDERR_FILENO, &found) == 0;
 	if (stderr_at_load.open)
-		stderr_at_load.file = file_of(&found);
+		stderr_at_load.file = file_id_of(&found);
 	errno = saved;
 }
 
-bool report_is_stderr(int fd)
+bool report_is_remembered_stderr(int fd)
 {
 	struct kernel_file found;
 	struct file_id now;
 
 	if (!stderr_at_load.open || kernel_fstat(fd, &found) != 0)
 		return false;
-	now = file_of(&found);
+	now = file_id_of(&found);
 	return file_same(&now, &stderr_at_load.file);
 }
 
 /*
- * Writes a line unless that would wait, and swallows the SIGPIPE of a pipe nobody reads: blocked
- * while we write, and taken back if it was not pending before. Returns whether it was written.
+ * Writes a line unless the write would block. A pipe without readers raises SIGPIPE: it is blocked
+ * during the write, and consumed afterwards unless it was pending before. Returns whether the line
+ * was written.
  */
 static bool write_quietly(int fd, const struct text *line)
 {
@@ -61,7 +62,7 @@ static bool write_quietly(int fd, const struct text *line)
 	sigemptyset(&ours);
 	sigaddset(&ours, SIGPIPE);
 	sigaddset(&ours, SIGXFSZ);
-	sigaddset(&ours, SIGTTOU); /* blocked it does not stop a job in the background */
+	sigaddset(&ours, SIGTTOU); /* if blocked, it does not stop a background job */
 	sigemptyset(&pending);
 	kernel_sigpending(&pending);
 	kernel_sigmask(SIG_BLOCK, &ours, &old);
@@ -72,13 +73,13 @@ static bool write_quietly(int fd, const struct text *line)
 
 		sigaddset(&raised, number);
 		if (!sigismember(&pending, number))
-			kernel_take_signal(&raised);
+			kernel_consume_signal(&raised);
 	}
 	kernel_sigmask(SIG_SETMASK, &old, NULL);
 	return written > 0;
 }
 
-/* Gregorian date of a day since 1970-01-01. Not gmtime_r(3), which may take a lock. */
+/* The Gregorian date of a day since 1970-01-01. gmtime_r(3) may acquire a lock. */
 static void add_date(struct text *text, uint64_t day)
 {
 	uint64_t shifted = day + 719468; /* days since 0000-03-01: leap days come last */
@@ -110,7 +111,7 @@ static void add_time(struct text *text)
 	text_add(text, "Z ");
 }
 
-/* Not syslog(3), which locks and allocates. The socket is the one it would write to. */
+/* syslog(3) locks and allocates memory. This is the socket that it would write to. */
 static bool send_to_syslog(const struct text *line)
 {
 	static const struct sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = "/dev/log"};
@@ -138,15 +139,16 @@ static bool append_to_file(const struct text *line)
 	return written;
 }
 
-/* Returns whether the line is where it belongs. */
+/* Returns whether the line was delivered. */
 static bool send_line(struct text *line, enum log_to to)
 {
-	if (line->used + 1 >= line->size) /* cut short, but a line all the same */
+	if (line->used + 1 >= line->size) /* truncated, but still a line */
 		line->used = line->size - 2;
 	text_add(line, "\n");
 	switch (to) {
 	case LOG_TO_STDERR:
-		return report_is_stderr(STDERR_FILENO) && write_quietly(STDERR_FILENO, line);
+		return report_is_remembered_stderr(STDERR_FILENO) &&
+		       write_quietly(STDERR_FILENO, line);
 	case LOG_TO_SYSLOG:
 		return send_to_syslog(line);
 	case LOG_TO_FILE:
@@ -164,7 +166,7 @@ static void start_line(struct text *text, enum log_to to)
 	if (to == LOG_TO_SYSLOG)
 		text_add(text, "<28>"); /* facility daemon, level warning: 3 * 8 + 4 */
 	if (to == LOG_TO_FILE)
-		add_time(text); /* only a file of our own has no dates from elsewhere */
+		add_time(text); /* only this file has no timestamps from another program */
 	kernel_comm(comm);
 	text_add(text, "sockguard: ");
 	text_add_escaped(text, comm);
@@ -181,97 +183,108 @@ static void add_call(struct text *text, const char *verb, const char *path)
 	text_add(text, "\") ");
 }
 
-static void add_owner(struct text *text, const struct record *record)
+static void add_binder(struct text *text, const struct record *record, enum record_binder binder)
 {
 	text_add_escaped(text, record->comm[0] != '\0' ? record->comm : "a process");
 	text_add(text, " (pid ");
 	text_add_number(text, record->pid);
+	if (binder == BINDER_FOREIGN)
+		text_add(text, " of another PID namespace");
 	text_add(text, ", uid ");
 	text_add_number(text, record->uid);
 	text_add(text, ")");
 }
 
-static const char still_held[] =
-	", which has ended or is in another PID namespace: its socket is still held";
+#define ENDED "has ended or is in another PID namespace"
 
-static void add_holder(struct text *text, const struct record *record)
+static void add_live_owner(struct text *text, const struct record *record)
 {
-	bool ended = record_binder_has_ended(record);
+	enum record_binder binder = record_find_binder(record);
+	bool ended = binder == BINDER_ENDED;
 
-	text_add(text, ended ? "in use by what is left of " : "in use by ");
-	add_owner(text, record);
+	text_add(text, ended ? "in use by another process; " : "in use by ");
+	add_binder(text, record, binder);
 	if (ended)
-		text_add(text, still_held);
+		text_add(text, ", which bound the socket, " ENDED);
 }
 
-static void add_robbed(struct text *text, const struct record *record)
+static void add_lost_path(struct text *text, const struct record *record)
 {
-	text_add(text, "the name was removed, but not by its owner ");
-	add_owner(text, record);
-	text_add(text,
-		record_binder_has_ended(record) ? still_held : ", which still holds the socket");
+	enum record_binder binder = record_find_binder(record);
+	bool ended = binder == BINDER_ENDED;
+
+	text_add(text, "the path was removed, but not by its owner ");
+	add_binder(text, record, binder);
+	text_add(text, ended ? ", which " ENDED "; another process still holds the socket"
+			     : ", which still holds the socket");
 }
 
-static void add_rival(struct text *text, enum rival rival, const struct record *record)
+static void add_reason(struct text *text, enum reason reason, const struct record *record)
 {
-	switch (rival) {
-	case RIVAL_KNOWN:
-		add_holder(text, record);
+	switch (reason) {
+	case REASON_OWNER_RECORDED:
+		add_live_owner(text, record);
 		break;
-	case RIVAL_UNKNOWN:
-		text_add(text, "in use by a process that left no record");
+	case REASON_OWNER_UNRECORDED:
+		text_add(text, "in use by a process that no record names");
 		break;
-	case RIVAL_UNTOLD:
-		text_add(text,
-			"whether it is in use could not be told, for lack of permission or memory");
+	case REASON_OWNER_ELSEWHERE:
+		text_add(text, "in use by another user's process in another network namespace");
 		break;
-	case RIVAL_ABSENT:
-		add_robbed(text, record);
+	case REASON_UNDETERMINED:
+		text_add(text, "cannot determine whether it is in use: permission denied or out of "
+			       "resources");
 		break;
-	case RIVAL_REMOTE:
+	case REASON_ABSENT_CLAIMED:
+		add_lost_path(text, record);
+		break;
+	case REASON_OWNER_REMOTE:
 		text_add(text, "in use on another host by ");
-		add_owner(text, record);
+		add_binder(text, record, record_find_binder(record));
 		break;
-	case RIVAL_BUSY:
-		text_add(text, "its lock file was busy for seconds, look for a stopped process");
+	case REASON_MUTEX_BUSY:
+		text_add(text,
+			"another process kept the lock file locked for 3 seconds; look for a "
+			"stopped process");
 		break;
 	}
 }
 
 static __attribute__((noinline)) bool send_refusal(enum log_to to, const char *verb,
-	const char *path, enum rival rival, const struct record *record)
+	const char *path, enum reason reason, const struct record *record)
 {
 	char buffer[LINE];
-	struct text text = text_in(buffer, sizeof(buffer));
+	struct text text = text_start(buffer, sizeof(buffer));
 
 	start_line(&text, to);
 	add_call(&text, verb, path);
 	text_add(&text, "refused with EADDRINUSE: ");
-	add_rival(&text, rival, record);
+	add_reason(&text, reason, record);
 	return send_line(&text, to);
 }
 
-void report_refusal(const char *verb, const char *path, enum rival rival,
+void report_refusal(const char *verb, const char *path, enum reason reason,
 	const struct record *record)
 {
 	int saved = errno;
 
-	if (!send_refusal(config.log_to, verb, path, rival, record) &&
+	if (!send_refusal(config.log_to, verb, path, reason, record) &&
 		config.log_to != LOG_TO_SYSLOG)
-		send_refusal(LOG_TO_SYSLOG, verb, path, rival, record);
+		send_refusal(LOG_TO_SYSLOG, verb, path, reason, record);
 	errno = saved;
 }
 
-void report_setting(const char *variable, const char *expected)
+void report_bad_setting(const char *variable, const char *expected)
 {
 	int saved = errno;
 	char buffer[LINE];
-	struct text text = text_in(buffer, sizeof(buffer));
+	struct text text = text_start(buffer, sizeof(buffer));
 
 	start_line(&text, config.log_to);
 	text_add(&text, variable);
-	text_add(&text, " is not understood and left at its default; it takes ");
+	text_add(&text, " has an invalid value: expected ");
 	text_add(&text, expected);
+	text_add(&text, "; using the default");
 	send_line(&text, config.log_to);
 	errno = saved;
 }
@@ -280,7 +293,7 @@ void report_decision(const char *verb, const char *path, const char *decision)
 {
 	int saved = errno;
 	char buffer[LINE];
-	struct text text = text_in(buffer, sizeof(buffer));
+	struct text text = text_start(buffer, sizeof(buffer));
 
 	if (!config.debug)
 		return;
@@ -291,16 +304,28 @@ void report_decision(const char *verb, const char *path, const char *decision)
 	errno = saved;
 }
 
+static bool send_unguarded(enum log_to to, const char *verb, const char *path, const char *why)
+{
+	char buffer[LINE];
+	struct text text = text_start(buffer, sizeof(buffer));
+
+	start_line(&text, to);
+	if (path[0] != '\0') {
+		add_call(&text, verb, path);
+	} else {
+		text_add(&text, verb);
+		text_add(&text, " ");
+	}
+	text_add(&text, "is not guarded: ");
+	text_add(&text, why);
+	return send_line(&text, to);
+}
+
 void report_unguarded(const char *verb, const char *path, const char *why)
 {
 	int saved = errno;
-	char buffer[LINE];
-	struct text text = text_in(buffer, sizeof(buffer));
 
-	start_line(&text, config.log_to);
-	add_call(&text, verb, path);
-	text_add(&text, "is not guarded: ");
-	text_add(&text, why);
-	send_line(&text, config.log_to);
+	if (!send_unguarded(config.log_to, verb, path, why) && config.log_to != LOG_TO_SYSLOG)
+		send_unguarded(LOG_TO_SYSLOG, verb, path, why);
 	errno = saved;
 }

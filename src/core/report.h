@@ -1,10 +1,11 @@
 /*
- * report: what was refused, to whom, because of whom, in one line.
+ * report: the messages, one line each: which call was refused, and which process is in the way.
  *
- * A message is one write(2), never waits and never raises SIGPIPE. It goes to descriptor 2 only
- * while that is still the file it was when the library loaded: a daemon's may by then be its
- * database. A refusal that cannot be written where SOCKGUARD_LOG says goes to syslog; other
- * messages are then lost. Async-signal-safe; leaves errno alone.
+ * A message is one write(2) that neither waits nor raises SIGPIPE. It goes to descriptor 2 only if
+ * that is still the file that it was when the library loaded: a daemon may have closed it, and its
+ * database may have got the number. A refusal, or a report that a call is not guarded, that cannot
+ * be written to the destination of SOCKGUARD_LOG goes to syslog; other messages are then lost. All
+ * functions are async-signal-safe and leave errno alone.
  */
 #ifndef REPORT_H
 #define REPORT_H
@@ -13,32 +14,34 @@
 
 #include "record.h"
 
-/* Remembers what descriptor 2 is. For a constructor. */
-void report_load(void);
+/* Remembers which file descriptor 2 is. Call it once, from a constructor. */
+void report_remember_stderr(void);
 
-/* Is this descriptor the file that descriptor 2 was then? */
-bool report_is_stderr(int fd);
+/* Whether this descriptor is the file that descriptor 2 was then. */
+bool report_is_remembered_stderr(int fd);
 
-enum rival {
-	RIVAL_KNOWN,   /* the record tells who */
-	RIVAL_UNKNOWN, /* a socket is bound there, and no record tells by whom */
-	RIVAL_UNTOLD,  /* whether one is could not be found out */
-	RIVAL_ABSENT,  /* the name is gone, and its owner still claims it, see the record */
-	RIVAL_REMOTE,  /* the claim is another host's, see the record */
-	RIVAL_BUSY,    /* the mutex could not be had in time */
+/* Why a call is refused. */
+enum reason {
+	REASON_OWNER_RECORDED,   /* the record names the owner */
+	REASON_OWNER_UNRECORDED, /* a socket is bound there, and there is no record */
+	REASON_OWNER_ELSEWHERE,  /* in another network namespace, and the record is unreadable */
+	REASON_UNDETERMINED,     /* unknown whether a socket is bound there */
+	REASON_ABSENT_CLAIMED,   /* the path is absent, but the owner in the record claims it */
+	REASON_OWNER_REMOTE,     /* the owner in the record is on another host */
+	REASON_MUTEX_BUSY,       /* another process held the mutex for too long */
 };
 
-/* call("path") was refused; verb and path are the program's. */
-void report_refusal(const char *verb, const char *path, enum rival rival,
+/* Reports that the call verb(path) was refused, and why. */
+void report_refusal(const char *verb, const char *path, enum reason reason,
 	const struct record *record);
 
-/* A setting that is not understood. */
-void report_setting(const char *variable, const char *expected);
+/* Reports that a variable has an invalid value, and which values are valid. */
+void report_bad_setting(const char *variable, const char *expected);
 
-/* With SOCKGUARD_DEBUG=1 alone: a decision, and why. */
+/* Reports a decision on a call, if SOCKGUARD_DEBUG is set. */
 void report_decision(const char *verb, const char *path, const char *decision);
 
-/* A call that a supervisor has to let pass, and why. */
+/* Reports that a supervisor lets a call pass without judging it, and why. path: "" if unknown. */
 void report_unguarded(const char *verb, const char *path, const char *why);
 
 #endif

@@ -3,7 +3,7 @@
 #include "kernel.h"
 #include <errno.h>
 
-void *scratch_take(size_t size)
+void *scratch_allocate(size_t size)
 {
 	int saved = errno;
 	void *memory = kernel_map(size);
@@ -12,7 +12,7 @@ void *scratch_take(size_t size)
 	return memory;
 }
 
-void scratch_give_back(void *memory, size_t size)
+void scratch_free(void *memory, size_t size)
 {
 	int saved = errno;
 

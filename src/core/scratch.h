@@ -1,14 +1,14 @@
 /*
- * scratch: memory where the stack may be a signal handler's of a few KiB and malloc is out of the
- * question. Whole pages of the kernel's; async-signal-safe; leaves errno alone.
+ * scratch: memory from mmap(2), in whole pages. A signal handler's stack may have only a few KiB,
+ * and malloc(3) is not async-signal-safe. These functions are, and leave errno alone.
  */
 #ifndef SCRATCH_H
 #define SCRATCH_H
 
 #include <stddef.h>
 
-/* All zero, or NULL. The caller owes scratch_give_back of the same size, or keeps it for good. */
-void *scratch_take(size_t size);
-void scratch_give_back(void *memory, size_t size);
+/* Returns zeroed memory, or NULL. The caller frees it with the same size, or never frees it. */
+void *scratch_allocate(size_t size);
+void scratch_free(void *memory, size_t size);
 
 #endif

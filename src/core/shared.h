@@ -1,16 +1,16 @@
 /*
- * shared: which lock file counts in a directory where strangers may create names, /tmp for one.
+ * shared: which lock file is used in a directory where other users may create names, such as /tmp.
  *
- * A stranger may put a file of his own at the lock file's name, and we can neither use nor remove
- * it. Then ours has an alternate name: the plain one, a dot and twelve random hexadecimal digits.
- * Processes find it by listing the directory, and tell it from a stranger's by its owner. So nobody
- * but our own user (and root) can keep its mutex.
+ * Another user may create a file at the lock file's name. We can neither use nor remove that file.
+ * Our lock file then has an alternate name: the plain name, a dot and twelve random hexadecimal
+ * digits. Processes find it by listing the directory and comparing the files' uids. So only our own
+ * user and root can hold its mutex.
  *
- * The plain name is a candidate like any other, for a stranger may remove his file at any time.
- * Whoever has locked one lists once more, and goes on only while there is no other: see
- * tests/model/shared.pml.
+ * The plain name remains a candidate, because the other user may remove the file at any time. A
+ * process that has locked one candidate lists the directory again, and goes on only if there is no
+ * other candidate. tests/model/shared.pml is this protocol.
  *
- * Async-signal-safe; leaves errno alone.
+ * All functions are async-signal-safe and leave errno alone.
  */
 #ifndef SHARED_H
 #define SHARED_H
@@ -19,21 +19,22 @@
 
 #include "inode.h"
 
-#define SHARED_LONGER 13 /* bytes of an alternate beyond the plain name */
+#define SHARED_EXTRA 13 /* bytes by which an alternate name is longer than the plain one */
 
-/* Is this what an alternate name has beyond the plain one? */
-bool shared_is_alternate(const char *tail);
+/* Whether these bytes are what an alternate name has after the plain one. */
+bool shared_is_alternate_suffix(const char *tail);
 
 /*
- * Finds a lock file that counts, other than `except` (which may be NULL), the plain one first. The
- * path is one of either kind, with space for an alternate, and `length` that of the plain one. If
- * one is found its name is in path; otherwise path is the plain one.
+ * Looks for a file that `accepts` accepts and that is not `except` (may be NULL), at the plain name
+ * first. path holds a plain or alternate name, `length` is the length of the plain one, and the
+ * buffer must have space for SHARED_EXTRA more bytes. Sets path to the name that was found, or
+ * else to the plain name. Returns SHARED_UNREADABLE if the directory cannot be listed.
  */
 enum shared { SHARED_FOUND, SHARED_NONE, SHARED_UNREADABLE };
 enum shared shared_find(int dirfd, char *path, size_t length,
-	bool (*counts)(const struct kernel_file *), const struct file_id *except);
+	bool (*accepts)(const struct kernel_file *), const struct file_id *except);
 
-/* Makes path a fresh alternate of the plain name. */
-void shared_alternate(char *path, size_t length);
+/* Sets path to a new random alternate of the plain name. */
+void shared_make_alternate(char *path, size_t length);
 
 #endif

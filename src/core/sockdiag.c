@@ -15,19 +15,19 @@
 #include "filesystem.h"
 #include "scratch.h"
 
-#define NO_COOKIE UINT32_MAX /* INET_DIAG_NOCOOKIE: any socket of that number will do */
+#define NO_COOKIE UINT32_MAX /* INET_DIAG_NOCOOKIE: match the number only */
 
-/* A dump comes in pieces of up to NLMSG_GOODSIZE, which is 8 KiB at the most. */
+/* The kernel sends a dump in pieces of up to NLMSG_GOODSIZE, 8 KiB at most. */
 #define PIECE 8192
 
 /* One socket, as the kernel describes it. */
 struct described {
 	const struct unix_diag_msg *socket;
-	const struct unix_diag_vfs *vfs; /* NULL: it has no inode */
-	const struct rtattr *name;       /* NULL: not asked for, or it has none */
+	const struct unix_diag_vfs *vfs; /* NULL: the socket has no inode */
+	const struct rtattr *name;       /* NULL: not requested, or the socket has none */
 };
 
-/* What a socket must be to be the one we look for, and what decides whether it is. */
+/* The properties of the socket that we look for, and the function that compares one with them. */
 struct wanted {
 	const struct pin *pin;
 	uint32_t ino; /* of the bound inode; the kernel reports 32 bits */
@@ -42,7 +42,7 @@ bool sockdiag_is_binder(uint8_t type, uint8_t state)
 	return type == SOCK_DGRAM || state == TCP_LISTEN || state == TCP_CLOSE;
 }
 
-static enum sockdiag bound_to(const struct wanted *wanted, const struct described *found)
+static enum sockdiag compare_inode(const struct wanted *wanted, const struct described *found)
 {
 	if (!found->vfs || found->vfs->udiag_vfs_ino != wanted->ino ||
 		!sockdiag_is_binder(found->socket->udiag_type, found->socket->udiag_state) ||
@@ -52,8 +52,8 @@ static enum sockdiag bound_to(const struct wanted *wanted, const struct describe
 	return wanted->superblock.exact ? SOCKDIAG_YES : SOCKDIAG_AMBIGUOUS;
 }
 
-/* Would the kernel describe a socket bound there as it does one bound to the wanted inode? */
-static bool is_twin(const struct wanted *wanted, const struct pin *there)
+/* Whether sock_diag cannot distinguish this other inode from the wanted one. */
+static bool looks_the_same(const struct wanted *wanted, const struct pin *there)
 {
 	return (uint32_t)there->inode.file.ino == wanted->ino &&
 	       !inode_same(&there->inode, &wanted->pin->inode) &&
@@ -61,7 +61,7 @@ static bool is_twin(const struct wanted *wanted, const struct pin *there)
 					     : filesystem_same_type(there->fd, wanted->pin->fd));
 }
 
-/* Does the socket's name lead to a twin of the wanted inode? Then it is bound to that. */
+/* Whether the socket's path leads to another inode that looks the same: it is bound to that one. */
 static bool is_bound_elsewhere(const struct wanted *wanted, const struct described *found)
 {
 	char path[sizeof(((struct sockaddr_un *)0)->sun_path) + 1] = {0};
@@ -74,20 +74,21 @@ static bool is_bound_elsewhere(const struct wanted *wanted, const struct describ
 	path[sizeof(path) - 1] = '\0';
 	if (path[0] != '/' || inode_pin(AT_FDCWD, path, &there) != 0)
 		return false;
-	elsewhere = is_twin(wanted, &there);
+	elsewhere = looks_the_same(wanted, &there);
 	inode_unpin(&there);
 	return elsewhere;
 }
 
-static enum sockdiag bound_here(const struct wanted *wanted, const struct described *found)
+static enum sockdiag compare_inode_and_name(const struct wanted *wanted,
+	const struct described *found)
 {
-	enum sockdiag answer = bound_to(wanted, found);
+	enum sockdiag answer = compare_inode(wanted, found);
 
 	return answer == SOCKDIAG_AMBIGUOUS && is_bound_elsewhere(wanted, found) ? SOCKDIAG_NO
 										 : answer;
 }
 
-static enum sockdiag is_socket(const struct wanted *wanted, const struct described *found)
+static enum sockdiag compare_socket(const struct wanted *wanted, const struct described *found)
 {
 	return found->socket->udiag_ino == wanted->socket &&
 			       memcmp(found->socket->udiag_cookie, wanted->cookie,
@@ -97,20 +98,20 @@ static enum sockdiag is_socket(const struct wanted *wanted, const struct describ
 }
 
 /*
- * At least one of the two devices is that of no disk, or it is no view but a copy: a snapshot of
- * the whole file system. On overlayfs a file of a lower layer has its number too, and to remove it
- * there does not remove it below.
+ * At least one of the two devices must be anonymous. Two disks whose files have equal numbers are
+ * copies of each other (a snapshot), not views of the same files. The caller excludes overlayfs: it
+ * shows files of its lower layers with their numbers, and an unlink does not remove them there.
  */
-static enum sockdiag bound_through_view(const struct wanted *wanted, const struct described *found)
+static enum sockdiag compare_view(const struct wanted *wanted, const struct described *found)
 {
 	const struct superblock *superblock = &wanted->superblock;
 
-	if (is_socket(wanted, found) == SOCKDIAG_NO || !found->vfs ||
+	if (compare_socket(wanted, found) == SOCKDIAG_NO || !found->vfs ||
 		found->vfs->udiag_vfs_ino != wanted->ino ||
 		found->vfs->udiag_vfs_dev == superblock->dev)
 		return SOCKDIAG_NO;
-	return filesystem_is_anonymous(superblock->dev) ||
-			       filesystem_is_anonymous(found->vfs->udiag_vfs_dev)
+	return filesystem_is_anonymous_device(superblock->dev) ||
+			       filesystem_is_anonymous_device(found->vfs->udiag_vfs_dev)
 		       ? SOCKDIAG_YES
 		       : SOCKDIAG_NO;
 }
@@ -121,7 +122,7 @@ static struct wanted wanted_inode(const struct pin *pin, int dirfd, const char *
 		.pin = pin,
 		.ino = (uint32_t)pin->inode.file.ino,
 		.superblock = filesystem_superblock(pin, dirfd, path),
-		.compare = bound_to,
+		.compare = compare_inode,
 	};
 }
 
@@ -141,8 +142,8 @@ static struct described describe(const struct nlmsghdr *header)
 	return found;
 }
 
-/* One piece of an answer. Returns false when the answer goes on in another piece. */
-static bool piece_decides(const struct wanted *wanted, const void *piece, size_t length,
+/* Compares the sockets in one piece of a reply. Returns false if the reply continues. */
+static bool compare_piece(const struct wanted *wanted, const void *piece, size_t length,
 	enum sockdiag *answer)
 {
 	const struct nlmsghdr *header = piece;
@@ -157,7 +158,7 @@ static bool piece_decides(const struct wanted *wanted, const void *piece, size_t
 		if (header->nlmsg_type != SOCK_DIAG_BY_FAMILY ||
 			header->nlmsg_len % NLMSG_ALIGNTO != 0 ||
 			header->nlmsg_len < NLMSG_LENGTH(sizeof(struct unix_diag_msg))) {
-			*answer = SOCKDIAG_SILENT;
+			*answer = SOCKDIAG_UNKNOWN;
 			return true;
 		}
 		found = describe(header);
@@ -172,44 +173,44 @@ static bool piece_decides(const struct wanted *wanted, const void *piece, size_t
 
 static enum sockdiag read_pieces(int fd, const struct wanted *wanted, void *piece)
 {
-	enum sockdiag answer = SOCKDIAG_SILENT;
+	enum sockdiag answer = SOCKDIAG_UNKNOWN;
 	ssize_t length;
 
-	/* The kernel has each piece ready when it is asked for one: nothing to wait for. */
+	/* The kernel produces each piece when recv(2) asks for it, so this never has to wait. */
 	do {
 		length = kernel_recv(fd, piece, PIECE, MSG_DONTWAIT | MSG_TRUNC);
 		if (length <= 0 || length > PIECE)
-			return SOCKDIAG_SILENT;
-	} while (!piece_decides(wanted, piece, (size_t)length, &answer));
+			return SOCKDIAG_UNKNOWN;
+	} while (!compare_piece(wanted, piece, (size_t)length, &answer));
 	return answer;
 }
 
 static enum sockdiag read_dump(int fd, const struct wanted *wanted)
 {
 	enum sockdiag answer;
-	void *piece = scratch_take(PIECE);
+	void *piece = scratch_allocate(PIECE);
 
 	if (!piece)
-		return SOCKDIAG_SILENT;
+		return SOCKDIAG_UNKNOWN;
 	answer = read_pieces(fd, wanted, piece);
-	scratch_give_back(piece, PIECE);
+	scratch_free(piece, PIECE);
 	return answer;
 }
 
 static enum sockdiag read_one(int fd, const struct wanted *wanted)
 {
 	_Alignas(struct nlmsghdr) char piece[512];
-	enum sockdiag answer = SOCKDIAG_NO; /* unless the one socket in it matches */
+	enum sockdiag answer = SOCKDIAG_NO; /* unless the one socket in the reply matches */
 	ssize_t length = kernel_recv(fd, piece, sizeof(piece), MSG_DONTWAIT | MSG_TRUNC);
 
 	if (length <= 0 || (size_t)length > sizeof(piece))
-		return SOCKDIAG_SILENT;
-	piece_decides(wanted, piece, (size_t)length, &answer);
+		return SOCKDIAG_UNKNOWN;
+	compare_piece(wanted, piece, (size_t)length, &answer);
 	return answer;
 }
 
-/* Returns a netlink socket that has been asked, or -1. */
-static int ask(uint16_t flags, uint32_t socket_ino, uint32_t show)
+/* Returns a netlink socket to which the request was sent, or -1. */
+static int send_request(uint16_t flags, uint32_t socket_ino, uint32_t show)
 {
 	struct {
 		struct nlmsghdr header;
@@ -237,50 +238,47 @@ static int ask(uint16_t flags, uint32_t socket_ino, uint32_t show)
 	return fd;
 }
 
-static enum sockdiag search(const struct wanted *wanted, uint32_t show)
+/* Compares all sockets if `dump` is true, otherwise the one with the wanted number. */
+static enum sockdiag request_and_compare(const struct wanted *wanted, bool dump, uint32_t show)
 {
 	int saved = errno;
-	int fd = ask(NLM_F_DUMP, 0, show);
-	enum sockdiag answer = SOCKDIAG_SILENT;
+	int fd = dump ? send_request(NLM_F_DUMP, 0, show) : send_request(0, wanted->socket, show);
+	enum sockdiag answer = SOCKDIAG_UNKNOWN;
 
 	if (fd >= 0) {
-		answer = read_dump(fd, wanted);
+		answer = dump ? read_dump(fd, wanted) : read_one(fd, wanted);
 		kernel_close(fd);
 	}
 	errno = saved;
 	return answer;
 }
 
-static enum sockdiag ask_about(const struct wanted *wanted)
+static enum sockdiag dump_and_compare(const struct wanted *wanted, uint32_t show)
 {
-	int saved = errno;
-	int fd = ask(0, wanted->socket, UDIAG_SHOW_VFS);
-	enum sockdiag answer = SOCKDIAG_SILENT;
-
-	if (fd >= 0) {
-		answer = read_one(fd, wanted);
-		kernel_close(fd);
-	}
-	errno = saved;
-	return answer;
+	return request_and_compare(wanted, true, show);
 }
 
-enum sockdiag sockdiag_bound(const struct pin *pin, int dirfd, const char *path)
+static enum sockdiag query_and_compare(const struct wanted *wanted)
+{
+	return request_and_compare(wanted, false, UDIAG_SHOW_VFS);
+}
+
+enum sockdiag sockdiag_any_bound_to(const struct pin *pin, int dirfd, const char *path)
 {
 	struct wanted wanted = wanted_inode(pin, dirfd, path);
 
 	if (wanted.superblock.exact)
-		return search(&wanted, UDIAG_SHOW_VFS);
-	wanted.compare = bound_here;
-	return search(&wanted, UDIAG_SHOW_VFS | UDIAG_SHOW_NAME);
+		return dump_and_compare(&wanted, UDIAG_SHOW_VFS);
+	wanted.compare = compare_inode_and_name;
+	return dump_and_compare(&wanted, UDIAG_SHOW_VFS | UDIAG_SHOW_NAME);
 }
 
-enum sockdiag sockdiag_bound_by(const struct pin *pin, int dirfd, const char *path, ino_t socket)
+enum sockdiag sockdiag_is_bound_to(const struct pin *pin, int dirfd, const char *path, ino_t socket)
 {
 	struct wanted wanted = wanted_inode(pin, dirfd, path);
 
 	wanted.socket = (uint32_t)socket;
-	return ask_about(&wanted);
+	return query_and_compare(&wanted);
 }
 
 static struct wanted wanted_socket(ino_t socket, uint64_t cookie)
@@ -288,29 +286,29 @@ static struct wanted wanted_socket(ino_t socket, uint64_t cookie)
 	return (struct wanted){
 		.socket = (uint32_t)socket,
 		.cookie = {(uint32_t)cookie, (uint32_t)(cookie >> 32)},
-		.compare = is_socket,
+		.compare = compare_socket,
 	};
 }
 
-enum sockdiag sockdiag_exists(ino_t socket, uint64_t cookie)
+enum sockdiag sockdiag_socket_exists(ino_t socket, uint64_t cookie)
 {
 	struct wanted wanted = wanted_socket(socket, cookie);
 
 	/*
-	 * A dump, not a question for this one socket: to that the kernel says ENOENT as well when
-	 * it has no unix_diag at all.
+	 * A dump of all sockets. A query for this one fails with ENOENT if the socket does not
+	 * exist, but also if the kernel has no unix_diag.
 	 */
-	return search(&wanted, UDIAG_SHOW_VFS);
+	return dump_and_compare(&wanted, UDIAG_SHOW_VFS);
 }
 
-bool sockdiag_bound_through_view(const struct pin *pin, int dirfd, const char *path, ino_t socket,
-	uint64_t cookie)
+bool sockdiag_is_bound_through_view(const struct pin *pin, int dirfd, const char *path,
+	ino_t socket, uint64_t cookie)
 {
 	struct wanted wanted = wanted_socket(socket, cookie);
 
 	wanted.ino = (uint32_t)pin->inode.file.ino;
 	wanted.superblock = filesystem_superblock(pin, dirfd, path);
-	wanted.compare = bound_through_view;
+	wanted.compare = compare_view;
 	return wanted.superblock.dev_known && !filesystem_is_overlay(&wanted.superblock) &&
-	       ask_about(&wanted) == SOCKDIAG_YES;
+	       query_and_compare(&wanted) == SOCKDIAG_YES;
 }

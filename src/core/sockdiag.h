@@ -1,8 +1,8 @@
 /*
- * sockdiag: asks the kernel about its Unix sockets by netlink, see sock_diag(7).
+ * sockdiag: queries the kernel for its Unix sockets through netlink, see sock_diag(7).
  *
- * Needs no permission on the socket's file, but sees only the sockets of the process's own network
- * namespace. All of it is async-signal-safe, leaves errno alone, and blocks for nothing.
+ * This requires no permission on the socket's file, but shows only the sockets of the process's own
+ * network namespace. All functions are async-signal-safe, leave errno alone, and never block.
  */
 #ifndef SOCKDIAG_H
 #define SOCKDIAG_H
@@ -14,47 +14,50 @@
 
 enum sockdiag {
 	SOCKDIAG_YES,
-	SOCKDIAG_NO,        /* not in this network namespace */
-	SOCKDIAG_AMBIGUOUS, /* one to an inode of this number, which may be another inode */
-	SOCKDIAG_SILENT,    /* the kernel lacks unix_diag, or we descriptors or memory */
+	SOCKDIAG_NO,        /* no such socket in this network namespace */
+	SOCKDIAG_AMBIGUOUS, /* one bound to an inode with this number, perhaps another one */
+	SOCKDIAG_UNKNOWN,   /* no unix_diag in the kernel, no descriptor, or no memory */
 };
 
 /*
- * The kernel reports the low 32 bits of an inode number and the device of the superblock. That is
- * ambiguous where a file system has numbers of more than 32 bits (xfs), and where stat(2) does not
- * show that device (btrfs), see filesystem.h. dirfd and path name the pinned inode, or another file
- * beside it.
+ * The kernel reports the low 32 bits of an inode number and the device of the superblock. This is
+ * ambiguous on file systems whose inode numbers have more than 32 bits (xfs), and on those where
+ * stat(2) does not report that device (btrfs), see filesystem.h. In all functions dirfd and path
+ * lead to the pinned inode, or to another file in its directory.
  */
 
 /*
- * Is any socket bound to this pinned inode? Walks all sockets: the last resort. A socket whose name
- * leads to another inode that explains the answer is passed over; if one is left for which that is
- * not so, the answer stays ambiguous.
+ * Whether any socket is bound to this pinned inode. Reads the list of all sockets, so it is the
+ * last resort. If the answer is ambiguous, checks the name of each candidate: a name that leads
+ * to another inode with this number rules the candidate out. The answer stays SOCKDIAG_AMBIGUOUS if
+ * a candidate remains.
  */
-enum sockdiag sockdiag_bound(const struct pin *pin, int dirfd, const char *path);
+enum sockdiag sockdiag_any_bound_to(const struct pin *pin, int dirfd, const char *path);
 
 /*
- * Is the socket with this number (st_ino of its descriptor) bound to this pinned inode? Silent too
- * for one of another network namespace.
+ * Whether the socket with this number (st_ino of its descriptor) is bound to this pinned inode.
+ * SOCKDIAG_UNKNOWN also for a socket of another network namespace.
  */
-enum sockdiag sockdiag_bound_by(const struct pin *pin, int dirfd, const char *path, ino_t socket);
+enum sockdiag sockdiag_is_bound_to(const struct pin *pin, int dirfd, const char *path,
+	ino_t socket);
 
-/* Is there still a socket of this number with this cookie (SO_COOKIE)? */
-enum sockdiag sockdiag_exists(ino_t socket, uint64_t cookie);
+/* Whether a socket with this number and cookie (SO_COOKIE) exists. */
+enum sockdiag sockdiag_socket_exists(ino_t socket, uint64_t cookie);
 
 /*
- * Is the socket of this number and cookie bound to an inode that this pinned one is a view of, or
- * the reverse? A stacked file system (bindfs and others by FUSE, NFS of this host) shows the files
- * of another under the same numbers and a device of its own, and connect(2) does not get from one
- * to a socket that is bound to the other.
+ * Whether the socket with this number and cookie is bound to the same file as the pinned inode,
+ * seen through another mount. A stacked file system (bindfs and others on FUSE, NFS from this host)
+ * shows the files of another file system with the same numbers and a device of its own. connect(2)
+ * to one of the two inodes does not reach a socket that is bound to the other.
  */
-bool sockdiag_bound_through_view(const struct pin *pin, int dirfd, const char *path, ino_t socket,
-	uint64_t cookie);
+bool sockdiag_is_bound_through_view(const struct pin *pin, int dirfd, const char *path,
+	ino_t socket, uint64_t cookie);
 
 /*
- * Does a socket with an inode have that by bind(2)? So it is with datagram sockets, and with
- * listeners and those that are not yet. A connection has it from the listener that accepted it; a
- * client that was bound before it connected cannot be told from one, and nobody can connect to it.
+ * Whether a socket with an inode got it from bind(2). This holds for datagram sockets, and for
+ * stream sockets that listen or are not connected. An accepted connection has its listener's inode.
+ * A client that was bound before it connected looks the same, and counts as an accepted connection;
+ * no process can connect to it.
  */
 bool sockdiag_is_binder(uint8_t type, uint8_t state);
 

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "caller.h"
 #include "config.h"
 #include "filter.h"
 #include "held.h"
@@ -17,57 +18,57 @@
 #include "text.h"
 
 /*
- * How long to wait for a mutex, which is held for microseconds unless its holder was stopped. One
- * of another user may be held on purpose: by whoever wants root's rm to take an hour.
+ * How long to wait for a mutex. It is held for microseconds, unless the process that holds it is
+ * stopped. Another user may hold the mutex of a file on purpose, to delay root's rm for an hour.
  */
-#define PATIENCE_NS            INT64_C(3000000000)
-#define PATIENCE_WITH_OTHER_NS INT64_C(10000000)
-#define FIRST_PAUSE_NS         20000U
-#define LONGEST_PAUSE_NS       2000000U
+#define UNTRUSTED_TIMEOUT_NS INT64_C(10000000)
+#define FIRST_PAUSE_NS       20000U
+#define LONGEST_PAUSE_NS     2000000U
 
 /*
- * SIGSYS comes from a call that the thread makes itself: blocked, it would kill where a sandbox's
- * handler makes the program's call in its place.
+ * Blocks all signals but SIGSYS, and cancellation. A seccomp filter raises SIGSYS for a call of
+ * this thread, and a sandbox's handler then makes the call in its place. If the signal were
+ * blocked, the kernel would kill the process.
  */
-static void hold_off(struct step *step, sigset_t *signals)
+static void block_interruptions(struct step *step, sigset_t *signals)
 {
 	int saved = errno;
 	sigset_t all;
 
 	sigfillset(&all);
 	sigdelset(&all, SIGSYS);
-	step->unblocked = kernel_sigmask(SIG_SETMASK, &all, signals) != 0; /* of this thread */
+	step->not_blocked = kernel_sigmask(SIG_SETMASK, &all, signals) != 0; /* of this thread */
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &step->cancel);
 	errno = saved;
 }
 
-static void let_through(const struct step *step)
+static void restore_interruptions(const struct step *step)
 {
 	pthread_setcancelstate(step->cancel, NULL);
-	if (!step->unblocked)
+	if (!step->not_blocked)
 		kernel_sigmask(SIG_SETMASK, &step->signals, NULL);
 }
 
 void step_begin(struct step *step)
 {
-	for (int i = 0; i < NAMES; i++) {
+	for (int i = 0; i < PATHS; i++) {
 		step->guarded[i] = false;
-		step->without[i] = false;
-		step->place[i] = place_of(AT_FDCWD, "");
-		lockfile_name(&step->lock[i], AT_FDCWD, "");
+		step->skip_mutex[i] = false;
+		step->location[i] = location_of(AT_FDCWD, "");
+		lockfile_init(&step->lock[i], AT_FDCWD, "");
 	}
-	hold_off(step, &step->signals);
+	block_interruptions(step, &step->signals);
 }
 
 static void close_directories(struct step *step)
 {
-	for (int i = 0; i < NAMES; i++) {
-		struct place *place = &step->place[i];
+	for (int i = 0; i < PATHS; i++) {
+		struct location *location = &step->location[i];
 
-		if (place->at != place->dirfd)
-			kernel_close(place->at);
-		place->at = place->dirfd;
-		place->name = place->path;
+		if (location->parent != location->dirfd)
+			kernel_close(location->parent);
+		location->parent = location->dirfd;
+		location->name = location->path;
 	}
 }
 
@@ -76,119 +77,138 @@ void step_end(struct step *step)
 	int saved = errno;
 
 	close_directories(step);
-	let_through(step);
+	restore_interruptions(step);
 	errno = saved;
 }
 
-/* The directory of a path, whose last component begins at `end`. */
+/* Opens the directory of a path whose last component begins at `end`. */
 static __attribute__((noinline)) int open_directory(int dirfd, const char *path, size_t end)
 {
-	char small[256]; /* longer paths are rare, and a handler's stack may be small */
-	char *space = end + 2 <= sizeof(small) ? small : scratch_take(end + 2);
+	char small[256]; /* longer paths are rare, and a signal handler's stack may be small */
+	char *space = end + 2 <= sizeof(small) ? small : scratch_allocate(end + 2);
 	struct text text;
 	int fd;
 
 	if (!space)
 		return -1;
-	text = text_in(space, end + 2);
+	text = text_start(space, end + 2);
 	text_add_n(&text, path, end);
 	if (end == 0)
 		text_add(&text, ".");
 	fd = kernel_open(dirfd, space, O_PATH | O_DIRECTORY, 0);
 	if (space != small)
-		scratch_give_back(space, end + 2);
+		scratch_free(space, end + 2);
 	return fd;
 }
 
-/* A filter may compare a path's address, so with one the program's own goes into every call. */
-static void open_place(struct place *place)
+/*
+ * Opens the path's directory. Not if there is a filter: it may compare the address of the path, so
+ * every call must pass the program's own pointer.
+ */
+static void open_parent(struct location *location)
 {
-	size_t end = inode_directory(place->path);
+	size_t end = inode_directory_length(location->path);
 	int fd;
 
-	if (filter_any() || place->path[end] == '\0')
+	if (filter_is_known() || location->path[end] == '\0')
 		return;
-	fd = open_directory(place->dirfd, place->path, end);
+	fd = open_directory(location->dirfd, location->path, end);
 	if (fd < 0)
 		return;
-	place->at = fd;
-	place->name = place->path + end;
+	location->parent = fd;
+	location->name = location->path + end;
 }
 
-void step_add(struct step *step, int which, int dirfd, const char *path)
+void step_add_path(struct step *step, int which, int dirfd, const char *path)
 {
-	step->place[which] = place_of(dirfd, path);
+	step->location[which] = location_of(dirfd, path);
 	step->guarded[which] = !config_ignores(dirfd, path);
 }
 
 static void open_directories(struct step *step)
 {
-	for (int i = 0; i < NAMES; i++) {
-		bool to_claim = step->lock[i].to_claim;
+	for (int i = 0; i < PATHS; i++) {
+		bool will_claim = step->lock[i].will_claim;
 
-		if (!step->guarded[i] || step->place[i].at != step->place[i].dirfd)
+		if (!step->guarded[i] || step->location[i].parent != step->location[i].dirfd)
 			continue;
-		open_place(&step->place[i]);
-		lockfile_name(&step->lock[i], step->place[i].at, step->place[i].name);
-		step->lock[i].to_claim = to_claim;
+		open_parent(&step->location[i]);
+		lockfile_init(&step->lock[i], step->location[i].parent, step->location[i].name);
+		step->lock[i].will_claim = will_claim;
 	}
 }
 
-/* Where no descriptor is to be had, or the file is no longer ours to open, our claim's will do. */
-static enum lockfile_state borrow(struct lockfile *lock)
+/*
+ * Locks the mutex through our claim's descriptor: for a process that has no descriptor left, or
+ * that has changed its user and may not open the file any more. BUSY, too, if the file was renamed
+ * or unlinked after we looked it up.
+ */
+static enum lockfile_state lock_through_claim(struct lockfile *lock)
 {
 	struct kernel_file found;
-	struct file_id file;
+	struct file_id file, there;
+	enum lockfile_state state;
 	int claim;
 
-	if (lock->path[0] == '\0' || inode_look(lock->dirfd, lock->path, &found) != 0)
+	if (lock->path[0] == '\0' || inode_stat(lock->dirfd, lock->path, &found) != 0)
 		return LOCKFILE_NONE;
-	file = file_of(&found);
-	claim = owned_claim_on(&file);
-	return claim < 0 ? LOCKFILE_NONE : lockfile_borrow(lock, claim);
+	file = file_id_of(&found);
+	claim = owned_find_claim(&file);
+	if (claim < 0)
+		return LOCKFILE_NONE;
+	state = lockfile_try_lock_through(lock, claim);
+	if (state != LOCKFILE_NONE)
+		return state;
+	if (inode_stat(lock->dirfd, lock->path, &found) != 0)
+		return LOCKFILE_BUSY;
+	there = file_id_of(&found);
+	return file_same(&file, &there) ? LOCKFILE_NONE : LOCKFILE_BUSY;
 }
 
-static bool is_claimed(const struct kernel_file *found)
+/* As a last resort: looks for a claimed file at an alternate name that could not be opened. */
+static enum lockfile_state lock_any_claim(struct lockfile *lock)
 {
-	const struct file_id file = file_of(found);
+	enum lockfile_state state = lock_through_claim(lock);
 
-	return S_ISREG(found->mode) && owned_claim_on(&file) >= 0;
+	if (state == LOCKFILE_NONE && owned_has_any() && lockfile_find_claimed(lock, owned_claims))
+		state = lock_through_claim(lock);
+	return state;
 }
 
-static enum lockfile_state try_one(struct step *step, int i)
+static enum lockfile_state try_lock_one(struct step *step, int i)
 {
 	struct lockfile *lock = &step->lock[i];
 	enum lockfile_state state = LOCKFILE_NONE;
 
 	if (!step->guarded[i])
 		return LOCKFILE_NONE;
-	if (owned_any() && lockfile_find_claimed(lock, is_claimed))
-		state = borrow(lock); /* privileges dropped since the bind */
-	if (state == LOCKFILE_NONE && !step->unblocked)
-		state = lockfile_try(lock);
+	if (owned_has_any() && lockfile_find_claimed(lock, owned_claims_as_other_user))
+		state = lock_through_claim(lock); /* privileges dropped since the bind */
+	if (state == LOCKFILE_NONE && !step->not_blocked)
+		state = lockfile_try_lock(lock);
 	if (state == LOCKFILE_NONE)
-		state = borrow(lock);
+		state = lock_any_claim(lock);
 	/*
-	 * The mutex may be ours already: both names may be one, or another library behind us makes
-	 * a call of its own within the one that we handed on. Then the kernel's answer has to do
-	 * for this name.
+	 * This thread may hold the mutex already: both paths are the same, or another preloaded
+	 * library, called by the call that we make, makes a call of its own. Then the kernel's
+	 * answer alone decides on this path.
 	 */
-	if (state == LOCKFILE_BUSY && (held_here(&lock->file) || step->without[i]))
+	if (state == LOCKFILE_BUSY && (held_by_this_thread(&lock->file) || step->skip_mutex[i]))
 		state = LOCKFILE_NONE;
 	return state;
 }
 
-/* All mutexes or none: never wait for one while holding another. */
-bool step_try(struct step *step)
+/* All mutexes or none: a thread never waits for one while it holds another. */
+bool step_try_lock(struct step *step)
 {
 	int saved = errno;
 
 	open_directories(step);
-	for (int i = 0; i < NAMES; i++) {
-		if (try_one(step, i) != LOCKFILE_BUSY)
+	for (int i = 0; i < PATHS; i++) {
+		if (try_lock_one(step, i) != LOCKFILE_BUSY)
 			continue;
 		while (i-- > 0)
-			lockfile_leave(&step->lock[i]);
+			lockfile_release(&step->lock[i]);
 		errno = saved;
 		return false;
 	}
@@ -196,36 +216,36 @@ bool step_try(struct step *step)
 	return true;
 }
 
-bool step_enter(struct step *step)
+bool step_lock(struct step *step)
 {
 	int saved = errno;
-	int64_t waited = 0; /* not by a clock, which libfaketime may have stopped */
+	int64_t waited = 0; /* not measured with a clock, which libfaketime may have stopped */
 	uint32_t pause = FIRST_PAUSE_NS;
 
-	while (!step_try(step)) {
+	while (!step_try_lock(step)) {
 		close_directories(step);
-		if (waited >= PATIENCE_NS) {
+		if (waited >= MUTEX_TIMEOUT_NS) {
 			errno = saved;
 			return false;
 		}
-		let_through(step);
-		kernel_sleep(pause);
-		hold_off(step, NULL);
+		restore_interruptions(step);
+		caller->pause(pause);
+		block_interruptions(step, NULL);
 		waited += pause;
 		if (pause < LONGEST_PAUSE_NS)
 			pause *= 2;
-		for (int i = 0; i < NAMES; i++)
-			step->without[i] =
-				step->without[i] ||
-				(step->lock[i].distrusted && waited >= PATIENCE_WITH_OTHER_NS);
+		for (int i = 0; i < PATHS; i++)
+			step->skip_mutex[i] =
+				step->skip_mutex[i] ||
+				(step->lock[i].untrusted && waited >= UNTRUSTED_TIMEOUT_NS);
 	}
 	errno = saved;
 	return true;
 }
 
-void step_leave(struct step *step)
+void step_unlock(struct step *step)
 {
-	for (int i = NAMES; i-- > 0;)
+	for (int i = PATHS; i-- > 0;)
 		if (step->guarded[i])
-			lockfile_leave(&step->lock[i]);
+			lockfile_release(&step->lock[i]);
 }

@@ -1,54 +1,62 @@
 /*
- * step: makes a look at one or two names and the act after it one step among guarded processes.
+ * step: makes the check of one or two socket paths, and the call that follows, one step among
+ * guarded processes, by holding the mutexes of the paths in between.
  *
- * In between their mutexes are held. Signals and cancellation are held off from begin to end: a
- * handler on this thread could wait for a mutex in vain, a thread cancelled here would keep it, and
- * what is closed or told afterwards must not become a cancellation point, which unlink is not. That
- * is for microseconds; while a mutex is waited for, signals come through and may even leave by
- * siglongjmp(3), for nothing is held or open then. Async-signal-safe; leaves errno alone.
+ * Signals and cancellation are blocked from step_begin to step_end. A signal handler on this thread
+ * could wait for ever for a mutex that the thread holds; a thread cancelled here would never
+ * release it. And unlink(2) is no cancellation point: it must not become one because we close a
+ * descriptor or write a message in it. This takes microseconds. While step_lock waits for a mutex,
+ * signals are enabled and a handler may even leave by siglongjmp(3), because no mutex is held and
+ * no descriptor open at that time. All functions are async-signal-safe and leave errno alone.
  */
 #ifndef STEP_H
 #define STEP_H
 
 #include <signal.h>
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "lockfile.h"
 
-enum { FROM, TO, NAMES }; /* a call's path and its newpath */
+/* The total wait for a mutex of our own user or root. */
+#define MUTEX_TIMEOUT_NS INT64_C(3000000000)
+
+enum { FROM, TO, PATHS }; /* the call's path, its newpath, and their number */
 
 struct step {
-	/* Not open where it has no part in the step, or cannot be had. */
-	struct lockfile lock[NAMES];
-	struct place place[NAMES];
-	bool guarded[NAMES]; /* false: this name has no part in it */
-	bool without[NAMES]; /* its mutex is not to be waited for */
-	bool unblocked;      /* signals cannot be held off: then no mutex is taken */
+	/* Not open if the path has no part in the step, or can have no lock file. */
+	struct lockfile lock[PATHS];
+	struct location location[PATHS];
+	bool guarded[PATHS];    /* false: not added, or ignored by a setting */
+	bool skip_mutex[PATHS]; /* waited too long for another user's mutex: go on without it */
+	bool not_blocked;       /* a filter forbids blocking signals: acquire no mutex */
 	sigset_t signals;
 	int cancel;
 };
 
-/* Starts with no name, and holds signals and cancellation off until step_end. */
+/* Starts a step without paths, and blocks signals and cancellation until step_end. */
 void step_begin(struct step *step);
 void step_end(struct step *step);
 
-/* Adds a name, unless a setting says to ignore it. Its place may be looked at once it is entered.
+/*
+ * Adds a path as FROM or TO, unless a setting ignores it. Keeps the pointer. Its location is valid
+ * once the mutexes are held.
  */
-void step_add(struct step *step, int which, int dirfd, const char *path);
+void step_add_path(struct step *step, int which, int dirfd, const char *path);
 
 /*
- * Takes the mutexes, all of them or none. Returns false, owing nothing, where somebody else holds
- * one. A name whose lock file cannot be had goes without.
+ * Tries to acquire the mutexes of all paths. Returns false, and holds none, if another process or
+ * thread holds one of them. A path that can have no lock file takes part without a mutex.
  */
-bool step_try(struct step *step);
+bool step_try_lock(struct step *step);
 
 /*
- * The same, but waits for them: some milliseconds for that of another user, then goes without it;
- * a few seconds for one of our own user's or root's, then returns false.
+ * The same, but waits. If another user's lock file stays locked for 10 ms, goes on without its
+ * mutex; if one of our own user's or of root's stays locked for 3 s, returns false.
  */
-bool step_enter(struct step *step);
+bool step_lock(struct step *step);
 
-/* Gives the mutexes back. */
-void step_leave(struct step *step);
+/* Releases the mutexes. */
+void step_unlock(struct step *step);
 
 #endif

@@ -5,7 +5,7 @@
 
 #define DIGITS 20 /* of UINT64_MAX */
 
-struct text text_in(char *buffer, size_t size)
+struct text text_start(char *buffer, size_t size)
 {
 	buffer[0] = '\0';
 	return (struct text){.start = buffer, .used = 0, .size = size};
@@ -29,7 +29,7 @@ void text_add(struct text *text, const char *words)
 	text_add_n(text, words, strlen(words));
 }
 
-size_t text_decode(const char *words, uint32_t *character)
+size_t text_decode_utf8(const char *words, uint32_t *character)
 {
 	static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
 	const unsigned char *bytes = (const unsigned char *)words;
@@ -56,7 +56,7 @@ size_t text_decode(const char *words, uint32_t *character)
 	return length;
 }
 
-/* Controls, line separators, and characters that are invisible or change the reading order. */
+/* Controls, line separators, invisible characters, and those that change the reading order. */
 static const struct range {
 	uint32_t first, last;
 } disturbing[] = {
@@ -80,10 +80,10 @@ static bool disturbs(uint32_t character)
 	return false;
 }
 
-size_t text_harmless(const char *words)
+size_t text_printable_length(const char *words)
 {
 	uint32_t character;
-	size_t length = text_decode(words, &character);
+	size_t length = text_decode_utf8(words, &character);
 
 	return length > 0 && !disturbs(character) ? length : 0;
 }
@@ -94,14 +94,14 @@ void text_add_escaped(struct text *text, const char *words)
 
 	while (*words != '\0') {
 		unsigned char byte = (unsigned char)*words;
-		size_t length = text_harmless(words);
+		size_t length = text_printable_length(words);
 
 		if (length > 0 && byte != '"' && byte != '\\') {
 			text_add_n(text, words, length);
 			words += length;
 			continue;
 		}
-		/* Byte by byte: those behind it are judged by themselves, and escaped as well. */
+		/* Escape one byte; the next ones are examined by themselves. */
 		char escaped[5] = {'\\', 'x', hex[byte >> 4], hex[byte & 15], '\0'};
 		text_add(text, escaped);
 		words++;

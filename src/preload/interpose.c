@@ -1,7 +1,7 @@
 /*
- * interpose: the door. Every libc name this library exports, and nothing else.
+ * interpose: every libc function that this library exports, and nothing else.
  *
- * A call goes to its rule in guard.c, or straight to libc where the guard is disabled.
+ * A call goes to its rule in guard.c, or straight to libc if the guard is disabled.
  */
 #include <fcntl.h>
 #include <linux/filter.h>
@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "config.h"
+#include "direct.h"
 #include "filter.h"
 #include "guard.h"
 #include "held.h"
@@ -26,7 +27,7 @@
 #include "report.h"
 #include "self.h"
 
-/* Of Linux 5.0. */
+/* Since Linux 5.0. */
 #ifndef SECCOMP_FILTER_FLAG_NEW_LISTENER
 #define SECCOMP_FILTER_FLAG_NEW_LISTENER (1UL << 3)
 #endif
@@ -38,15 +39,18 @@ static atomic_bool loaded;
 static void load(void)
 {
 	libc_resolve();
-	report_load();
-	config_load(report_setting);
+	report_remember_stderr();
+	config_load(report_bad_setting);
 	if (!config.disabled)
 		owned_adopt_inherited();
 	atomic_store_explicit(&loaded, true, memory_order_release);
 }
 
-/* Constructors of libraries loaded before us may call in earlier; they run one after the other. */
-static bool guarding(void)
+/*
+ * Loads the settings first if necessary: constructors of libraries that are initialized before ours
+ * may make guarded calls. Constructors run one after the other, so this needs no lock.
+ */
+static bool is_enabled(void)
 {
 	if (!atomic_load_explicit(&loaded, memory_order_acquire))
 		load();
@@ -56,12 +60,12 @@ static bool guarding(void)
 static void after_fork_in_child(void)
 {
 	held_after_fork_in_child();
-	self_forked();
+	self_after_fork_in_child();
 }
 
 static __attribute__((constructor)) void on_load(void)
 {
-	if (guarding())
+	if (is_enabled())
 		pthread_atfork(held_before_fork, held_after_fork_in_parent, after_fork_in_child);
 }
 
@@ -74,12 +78,12 @@ EXPORT int bind(int fd, const struct sockaddr *address, socklen_t length)
 {
 	const struct bind_call call = {perform_bind, fd, address, length};
 
-	return guarding() ? guard_bind(&call) : perform_bind(fd, address, length);
+	return is_enabled() ? guard_bind(&call) : perform_bind(fd, address, length);
 }
 
 /*
- * The rules hand a call on as it came, or with its names in directories they have opened: then it
- * is made by the function that takes a directory.
+ * The rules make a call with the program's own arguments, or with paths relative to directories
+ * that they have opened. The latter needs the libc function that takes a directory.
  */
 static bool in_working_directory(const struct call *call)
 {
@@ -96,7 +100,7 @@ EXPORT int unlink(const char *path)
 {
 	struct call call = {"unlink", perform_unlink, AT_FDCWD, path, 0, NULL, 0};
 
-	return guarding() ? guard_unlink(&call) : perform_unlink(&call);
+	return is_enabled() ? guard_unlink(&call) : perform_unlink(&call);
 }
 
 static int perform_unlinkat(const struct call *call)
@@ -109,8 +113,8 @@ EXPORT int unlinkat(int dirfd, const char *path, int flags)
 	struct call call = {
 		"unlinkat", perform_unlinkat, dirfd, path, 0, NULL, (unsigned int)flags};
 
-	/* With AT_REMOVEDIR it takes directories only; other flags are for libc to refuse. */
-	return guarding() && flags == 0 ? guard_unlink(&call) : perform_unlinkat(&call);
+	/* AT_REMOVEDIR removes only directories; libc rejects other flags. */
+	return is_enabled() && flags == 0 ? guard_unlink(&call) : perform_unlinkat(&call);
 }
 
 static int perform_remove(const struct call *call)
@@ -123,7 +127,7 @@ EXPORT int remove(const char *path)
 {
 	struct call call = {"remove", perform_remove, AT_FDCWD, path, 0, NULL, 0};
 
-	return guarding() ? guard_unlink(&call) : perform_remove(&call);
+	return is_enabled() ? guard_unlink(&call) : perform_remove(&call);
 }
 
 static int perform_rename(const struct call *call)
@@ -137,7 +141,7 @@ EXPORT int rename(const char *path, const char *newpath)
 {
 	struct call call = {"rename", perform_rename, AT_FDCWD, path, AT_FDCWD, newpath, 0};
 
-	return guarding() ? guard_rename(&call) : perform_rename(&call);
+	return is_enabled() ? guard_rename(&call) : perform_rename(&call);
 }
 
 static int perform_renameat(const struct call *call)
@@ -149,12 +153,12 @@ EXPORT int renameat(int dirfd, const char *path, int newdir, const char *newpath
 {
 	struct call call = {"renameat", perform_renameat, dirfd, path, newdir, newpath, 0};
 
-	return guarding() ? guard_rename(&call) : perform_renameat(&call);
+	return is_enabled() ? guard_rename(&call) : perform_renameat(&call);
 }
 
 #ifdef HAVE_RENAMEAT2
-/* Flags that we do not know, or that exclude each other, are for libc to refuse. */
-static bool are_known(unsigned int flags)
+/* libc rejects flags that are unknown to us, or that exclude each other. */
+static bool flags_are_known(unsigned int flags)
 {
 	const unsigned int known = RENAME_NOREPLACE | RENAME_WHITEOUT;
 
@@ -171,7 +175,8 @@ EXPORT int renameat2(int dirfd, const char *path, int newdir, const char *newpat
 {
 	struct call call = {"renameat2", perform_renameat2, dirfd, path, newdir, newpath, flags};
 
-	return guarding() && are_known(flags) ? guard_rename(&call) : perform_renameat2(&call);
+	return is_enabled() && flags_are_known(flags) ? guard_rename(&call)
+						      : perform_renameat2(&call);
 }
 #endif
 
@@ -186,7 +191,7 @@ EXPORT int link(const char *path, const char *newpath)
 {
 	struct call call = {"link", perform_link, AT_FDCWD, path, AT_FDCWD, newpath, 0};
 
-	return guarding() ? guard_link(&call) : perform_link(&call);
+	return is_enabled() ? guard_link(&call) : perform_link(&call);
 }
 
 static int perform_linkat(const struct call *call)
@@ -199,13 +204,16 @@ EXPORT int linkat(int dirfd, const char *path, int newdir, const char *newpath, 
 	struct call call = {
 		"linkat", perform_linkat, dirfd, path, newdir, newpath, (unsigned int)flags};
 
-	return guarding() ? guard_link(&call) : perform_linkat(&call);
+	return is_enabled() ? guard_link(&call) : perform_linkat(&call);
 }
 
 /*
- * Two more, of which only the seccomp filters that pass through are of interest. Both take as many
- * arguments as the system call does, and hand on what the caller may not have given, as libc does.
+ * prctl and syscall are exported only to learn of seccomp filters. Like libc, both read as many
+ * arguments as the system call has, even if the caller passed fewer. AddressSanitizer, with which
+ * the unit tests are built, would report that.
  */
+
+#define READS_ALL_ARGUMENTS __attribute__((no_sanitize_address))
 
 #define ARGUMENTS(last, words, count)                                                              \
 	do {                                                                                       \
@@ -216,41 +224,58 @@ EXPORT int linkat(int dirfd, const char *path, int newdir, const char *newpath, 
 		va_end(list);                                                                      \
 	} while (0)
 
+/*
+ * A malloc may make system calls while it initializes itself, under its lock, before our
+ * constructor runs: jemalloc does. Loading would then deadlock, because dlsym allocates memory in
+ * glibc before 2.34. So before loading, makes a call that installs no filter without libc. Returns
+ * false if it has not made the call.
+ */
+static bool make_if_not_loaded(long number, const long *words, long *result)
+{
+	return !atomic_load_explicit(&loaded, memory_order_acquire) &&
+	       direct_syscall(number, words, result);
+}
+
 static bool sets_filter(int option, const long *words)
 {
 	return option == PR_SET_SECCOMP &&
 	       (words[0] == SECCOMP_MODE_FILTER || words[0] == SECCOMP_MODE_STRICT);
 }
 
-/* The program of a filter; NULL for strict mode, which has none. */
+/* The filter program at this address; NULL for strict mode, which has none. */
 static const struct sock_fprog *program_at(bool strict, long word)
 {
 	return strict ? NULL : (const struct sock_fprog *)(uintptr_t)word;
 }
 
-EXPORT int prctl(int option, ...)
+EXPORT READS_ALL_ARGUMENTS int prctl(int option, ...)
 {
-	long words[4];
-	struct filter_attempt attempt;
+	long words[6] = {option};
+	struct filter_installation installation;
+	long early;
 	int result;
 
-	ARGUMENTS(option, words, 4);
-	if (!guarding() || !sets_filter(option, words))
-		return libc.prctl(option, words[0], words[1], words[2], words[3]);
-	attempt = filter_begin();
-	result = libc.prctl(option, words[0], words[1], words[2], words[3]);
-	filter_end(attempt, result == 0, program_at(words[0] == SECCOMP_MODE_STRICT, words[1]));
+	ARGUMENTS(option, words + 1, 4);
+	if (!sets_filter(option, words + 1) && make_if_not_loaded(SYS_prctl, words, &early))
+		return (int)early;
+	if (!is_enabled() || !sets_filter(option, words + 1))
+		return libc.prctl(option, words[1], words[2], words[3], words[4]);
+	installation = filter_install_begin();
+	result = libc.prctl(option, words[1], words[2], words[3], words[4]);
+	filter_install_end(installation, result == 0,
+		program_at(words[1] == SECCOMP_MODE_STRICT, words[2]));
 	return result;
 }
 
 #if defined(__GLIBC__) && __SIZEOF_POINTER__ == 4
-/* What prctl is for 32-bit programs that are compiled with 64 bits of time. */
+/* The name of prctl in 32-bit programs that are compiled with 64-bit time_t. */
 EXPORT int __prctl_time64(int option, ...) __attribute__((alias("prctl"), leaf, nothrow));
 #endif
 
-/* The filter that a call by number installs: NULL for none, or strict mode. */
+/* Whether a system call installs a filter. Sets *program to it, or to NULL, as for strict mode. */
 static bool is_filter_call(long number, const long *words, const struct sock_fprog **program)
 {
+	*program = NULL; /* otherwise gcc 10 warns that it may be used uninitialized */
 	if (number == SYS_prctl && sets_filter((int)words[0], words + 1)) {
 		*program = program_at(words[1] == SECCOMP_MODE_STRICT, words[2]);
 		return true;
@@ -264,23 +289,26 @@ static bool is_filter_call(long number, const long *words, const struct sock_fpr
 	return false;
 }
 
-EXPORT long syscall(long number, ...)
+EXPORT READS_ALL_ARGUMENTS long syscall(long number, ...)
 {
 	const struct sock_fprog *program;
-	struct filter_attempt attempt;
-	bool new_listener;
+	struct filter_installation installation;
+	bool new_listener, sets;
 	long words[6];
 	long result;
 
 	ARGUMENTS(number, words, 6);
-	if (!guarding() || !is_filter_call(number, words, &program))
+	sets = is_filter_call(number, words, &program);
+	if (!sets && make_if_not_loaded(number, words, &result))
+		return result;
+	if (!is_enabled() || !sets)
 		return libc.syscall(number, words[0], words[1], words[2], words[3], words[4],
 			words[5]);
 	new_listener = number != SYS_prctl &&
 		       ((unsigned long)words[1] & SECCOMP_FILTER_FLAG_NEW_LISTENER) != 0;
-	attempt = filter_begin();
+	installation = filter_install_begin();
 	result = libc.syscall(number, words[0], words[1], words[2], words[3], words[4], words[5]);
-	/* More than 0 is a listener's descriptor, or the thread that TSYNC could not reach. */
-	filter_end(attempt, result == 0 || (new_listener && result > 0), program);
+	/* If positive: a notification descriptor, or a thread that TSYNC could not change. */
+	filter_install_end(installation, result == 0 || (new_listener && result > 0), program);
 	return result;
 }

@@ -15,7 +15,7 @@ static int no_renameat2(int olddir, const char *oldpath, int newdir, const char 
 	return -1;
 }
 
-/* POSIX has dlsym return functions as data pointers; ISO C needs the detour through memory. */
+/* dlsym returns functions as data pointers, which ISO C converts only through memory. */
 #define RESOLVE(name) (*(void **)&libc.name = dlsym(RTLD_NEXT, #name))
 
 void libc_resolve(void)

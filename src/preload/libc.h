@@ -1,7 +1,7 @@
 /*
- * libc: the functions behind the ones we export, found with dlsym(RTLD_NEXT).
+ * libc: the next definitions of the functions that we export, from dlsym(RTLD_NEXT).
  *
- * The program's own calls go on through this table; a call by name would come back in here.
+ * The program's own calls are made through this table; a call by name would come back to us.
  */
 #ifndef LIBC_H
 #define LIBC_H
@@ -23,12 +23,12 @@ struct libc {
 	long (*syscall)(long, ...);
 };
 
-/* Complete once libc_resolve has returned; constant from then on. */
+/* Constant after libc_resolve has returned. */
 extern struct libc libc;
 
 /*
- * Fills the table. dlsym is not async-signal-safe, so this belongs in a constructor. A function the
- * libc lacks is answered with ENOSYS. Leaves errno alone.
+ * Fills the table. Not async-signal-safe, since dlsym is not: call it from a constructor. A
+ * function that libc lacks fails with ENOSYS. Leaves errno alone.
  */
 void libc_resolve(void);
 

@@ -10,12 +10,20 @@
 #include <unistd.h>
 
 #include "lockfile.h"
+#include "notify.h"
 #include "target.h"
 
-enum seen { SOCKET, LOCK_FILE, OTHER, ABSENT, WRONG, NOT_TOLD };
+enum path_kind {
+	SOCKET,
+	LOCK_FILE,
+	OTHER,
+	ABSENT,
+	UNUSABLE, /* the kernel rejects the path */
+	UNKNOWN,  /* only a worker can inspect it */
+};
 
-/* Files of /proc and links to them mean to each process another thing. */
-static bool means_the_caller(const char *path)
+/* /proc/self, /dev/fd and the like lead each process to its own files. */
+static bool depends_on_caller(const char *path)
 {
 	return strncmp(path, "/proc/", 6) == 0 || strncmp(path, "/dev/fd/", 8) == 0;
 }
@@ -24,10 +32,10 @@ static bool is_lockfile(const char *path)
 {
 	char socket[PATH_MAX];
 
-	return lockfile_socket(path, socket, sizeof(socket));
+	return lockfile_socket_path(path, socket, sizeof(socket));
 }
 
-/* A path as it is from here. False: too long. */
+/* Writes a path that leads the supervisor to the same file. Returns false if it is too long. */
 static bool path_from_here(pid_t tid, int dirfd, const char *path, char *out, size_t size)
 {
 	int length;
@@ -41,15 +49,15 @@ static bool path_from_here(pid_t tid, int dirfd, const char *path, char *out, si
 	return length > 0 && (size_t)length < size;
 }
 
-static enum seen look(pid_t tid, int dirfd, const char *path)
+static enum path_kind inspect_path(pid_t tid, int dirfd, const char *path)
 {
 	char here[PATH_MAX];
 	struct stat found;
 
 	if (path[0] == '\0')
-		return WRONG;
-	if (means_the_caller(path) || !path_from_here(tid, dirfd, path, here, sizeof(here)))
-		return NOT_TOLD;
+		return UNUSABLE;
+	if (depends_on_caller(path) || !path_from_here(tid, dirfd, path, here, sizeof(here)))
+		return UNKNOWN;
 	if (fstatat(AT_FDCWD, here, &found, AT_SYMLINK_NOFOLLOW) == 0) {
 		if (S_ISSOCK(found.st_mode))
 			return SOCKET;
@@ -57,15 +65,19 @@ static enum seen look(pid_t tid, int dirfd, const char *path)
 	}
 	if (errno == ENOENT)
 		return ABSENT;
-	return errno == ENOTDIR || errno == ENAMETOOLONG || errno == ELOOP ? WRONG : NOT_TOLD;
+	return errno == ENOTDIR || errno == ENAMETOOLONG || errno == ELOOP ? UNUSABLE : UNKNOWN;
 }
 
 /*
- * An absent name may be a socket's by the time the kernel gets to it. Of a name with a slash at its
- * end the kernel says the same, and takes no socket away: see answered_unseen in guard.c. That is
- * for a process of our own rights only, and not where a directory of its own may be missing.
+ * Obtains the error of a call on an absent path by making the call with a slash appended to the
+ * path. The kernel must not execute the caller's own call, because another process may bind a
+ * socket at the path just before. With the slash, the kernel returns the same error but cannot
+ * remove a socket: see perform_after_failed_lookup in guard.c. Returns false if the caller might
+ * get another error: it has other credentials, or the path is relative to a descriptor that it may
+ * not have.
  */
-static bool fails_harmlessly(const struct request *request, const char *newpath, int *error)
+static bool try_with_slash(int notify_fd, const struct request *request, const char *newpath,
+	int *error)
 {
 	char here[PATH_MAX], newhere[PATH_MAX];
 	long result;
@@ -73,9 +85,10 @@ static bool fails_harmlessly(const struct request *request, const char *newpath,
 	if ((request->dirfd != AT_FDCWD && request->path[0] != '/') ||
 		(newpath && request->newdir != AT_FDCWD && newpath[0] != '/'))
 		return false;
-	if (is_lockfile(request->path) || !target_is_like_us(request->tid) ||
+	if (is_lockfile(request->path) || !target_has_our_credentials(request->tid) ||
 		!path_from_here(request->tid, request->dirfd, request->path, here,
-			sizeof(here) - 1))
+			sizeof(here) - 1) ||
+		!notify_is_valid(notify_fd, request->id))
 		return false;
 	strcat(here, "/");
 	if (!newpath)
@@ -88,66 +101,83 @@ static bool fails_harmlessly(const struct request *request, const char *newpath,
 	return result != 0 && (errno == ENOENT || errno == EROFS);
 }
 
-static enum look look_at_unlink(const struct request *request, int *error)
+static enum classification classify_unlink(int notify_fd, const struct request *request, int *error)
 {
-	switch (look(request->tid, request->dirfd, request->path)) {
+	switch (inspect_path(request->tid, request->dirfd, request->path)) {
 	case OTHER:
-	case WRONG:
-		return LOOK_PASS;
+	case UNUSABLE:
+		return CLASS_PASS;
 	case ABSENT:
-		return fails_harmlessly(request, NULL, error) ? LOOK_ANSWER : LOOK_JUDGE;
+		return try_with_slash(notify_fd, request, NULL, error) ? CLASS_ANSWER
+								       : CLASS_WORKER;
 	case SOCKET:
 	case LOCK_FILE:
-	case NOT_TOLD:
+	case UNKNOWN:
 		break;
 	}
-	return LOOK_JUDGE;
+	return CLASS_WORKER;
 }
 
-static bool is_other(enum seen seen)
+static bool is_other_file(enum path_kind kind)
 {
-	return seen == OTHER || seen == LOCK_FILE; /* which are renamed as they are */
+	return kind == OTHER || kind == LOCK_FILE; /* the guard allows renaming a lock file */
 }
 
-static enum look look_at_rename(const struct request *request, int *error)
+static enum classification classify_rename(int notify_fd, const struct request *request, int *error)
 {
-	enum seen from = look(request->tid, request->dirfd, request->path);
-	enum seen to = look(request->tid, request->newdir, request->newpath);
+	enum path_kind from = inspect_path(request->tid, request->dirfd, request->path);
+	enum path_kind to = inspect_path(request->tid, request->newdir, request->newpath);
 
-	if (from == WRONG || to == WRONG)
-		return LOOK_PASS;
-	if (!is_other(to) && to != ABSENT)
-		return LOOK_JUDGE;
+	if (from == UNUSABLE || to == UNUSABLE)
+		return CLASS_PASS;
+	if (!is_other_file(to) && to != ABSENT)
+		return CLASS_WORKER;
 	if (from == ABSENT)
-		return fails_harmlessly(request, request->newpath, error) ? LOOK_ANSWER
-									  : LOOK_JUDGE;
-	return is_other(from) ? LOOK_PASS : LOOK_JUDGE;
+		return try_with_slash(notify_fd, request, request->newpath, error) ? CLASS_ANSWER
+										   : CLASS_WORKER;
+	return is_other_file(from) ? CLASS_PASS : CLASS_WORKER;
 }
 
-/* A path of no name, and a link that is followed, are for the worker to look at. */
-static enum look look_at_link(const struct request *request)
+/* AT_EMPTY_PATH and followed symbolic links can lead to a socket that inspect_path does not see. */
+static enum classification classify_link(const struct request *request)
 {
-	enum seen from;
+	enum path_kind from;
 
 	if (request->flags & (AT_SYMLINK_FOLLOW | AT_EMPTY_PATH))
-		return LOOK_JUDGE;
-	from = look(request->tid, request->dirfd, request->path);
-	return from == SOCKET || from == NOT_TOLD ? LOOK_JUDGE : LOOK_PASS;
+		return CLASS_WORKER;
+	from = inspect_path(request->tid, request->dirfd, request->path);
+	return from == SOCKET || from == UNKNOWN ? CLASS_WORKER : CLASS_PASS;
 }
 
-enum look look_at(const struct request *request, int *error)
+static bool is_bare_name(const char *path)
 {
-	if (request->verb == REQUEST_BIND || !target_shares_root(request->tid))
-		return LOOK_JUDGE;
+	return strchr(path, '/') == NULL;
+}
+
+/*
+ * The root directory matters for absolute paths, and for absolute symbolic links and ".." within
+ * relative ones. path_from_here finds a bare name in the caller's own directory, whatever its root.
+ */
+static bool depends_on_root(const struct request *request)
+{
+	return !is_bare_name(request->path) ||
+	       (request->verb != REQUEST_UNLINK && !is_bare_name(request->newpath));
+}
+
+enum classification classify(int notify_fd, const struct request *request, int *error)
+{
+	if (request->verb == REQUEST_BIND ||
+		(depends_on_root(request) && !target_shares_root(request->tid)))
+		return CLASS_WORKER;
 	switch (request->verb) {
 	case REQUEST_UNLINK:
-		return look_at_unlink(request, error);
+		return classify_unlink(notify_fd, request, error);
 	case REQUEST_RENAME:
-		return look_at_rename(request, error);
+		return classify_rename(notify_fd, request, error);
 	case REQUEST_LINK:
-		return look_at_link(request);
+		return classify_link(request);
 	case REQUEST_BIND:
 		break;
 	}
-	return LOOK_JUDGE;
+	return CLASS_WORKER;
 }

@@ -1,19 +1,21 @@
 /*
- * look: is a stopped call any of the guard's business?
+ * classify: separates the calls that may concern a socket from all others.
  *
- * Almost none is, and those must cost little: they are told apart here by a look at the names, with
- * the supervisor's own rights and without a process of their own.
+ * Nearly all stopped calls concern no socket, and must cost little. The watcher therefore examines
+ * the paths itself, with the supervisor's own credentials, and starts no worker for such a call.
  */
 #ifndef CLASSIFY_H
 #define CLASSIFY_H
 
 #include "request.h"
 
-enum look {
-	LOOK_PASS,   /* no: the kernel carries it out */
-	LOOK_ANSWER, /* no, and this is the error that the kernel has for it */
-	LOOK_JUDGE,  /* there is a socket in it, or it cannot be told from here: for a worker */
+enum classification {
+	CLASS_PASS,   /* concerns no socket: the kernel must execute it */
+	CLASS_ANSWER, /* concerns no socket, and fails with *error */
+	CLASS_WORKER, /* may concern a socket: a worker must judge and execute it */
 };
-enum look look_at(const struct request *request, int *error);
+
+/* Classifies a call. *error is set only for CLASS_ANSWER. The call must be validated afterwards. */
+enum classification classify(int notify_fd, const struct request *request, int *error);
 
 #endif

@@ -1,5 +1,7 @@
 /*
- * notify: what the kernel and a supervisor say to each other, seccomp_unotify(2).
+ * notify: the system calls and ioctls of seccomp_unotify(2).
+ *
+ * notify_fd is the notification descriptor of a filter, which the manual page calls the listener.
  */
 #ifndef NOTIFY_H
 #define NOTIFY_H
@@ -8,33 +10,56 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* A stopped call. The kernel may tell more of it one day: the space behind is for that. */
-union notice {
+/* A stopped call. The space allows for a later kernel with a larger structure. */
+union notification {
 	struct seccomp_notif call;
 	uint64_t space[64];
 };
 
-/* Do the kernel's structures fit into ours? */
-bool notify_fits(void);
+/* Returns true if the kernel has notifications, and its structures fit into ours. */
+bool notify_structures_fit(void);
 
-/* Waits for a stopped call. Returns 0; or -1 with errno, of which ENOENT means that the caller was
- * killed or interrupted meanwhile, and that there is nothing to answer. */
-int notify_receive(int listener, union notice *notice);
-
-/* Is the call with this id still stopped? What was read from its process before is only then its.
+/*
+ * Waits for a stopped call. Returns 0, or -1 with errno. ENOENT means that there is no call to
+ * answer: its caller was killed or interrupted in the meantime, or no process has the filter.
  */
-bool notify_valid(int listener, uint64_t id);
+int notify_receive(int notify_fd, union notification *notification);
 
-/* Has the kernel carry the call out as if nobody had stopped it. */
-int notify_continue(int listener, uint64_t id);
+/*
+ * Waits for a stopped call without receiving it. Returns false if no process has the filter any
+ * more. On older kernels, notify_receive would then wait for ever.
+ */
+bool notify_wait(int notify_fd);
 
-/* The call returns that: 0, or -1 with this error. ENOENT: nobody waits for it any more. */
-int notify_answer(int listener, uint64_t id, int result, int error);
+/* Returns true if the last process that had the filter has ended. */
+bool notify_filter_is_unused(int notify_fd);
 
-/* Gives the stopped process a copy of a descriptor of ours, close-on-exec, at this number. */
-int notify_inject(int listener, uint64_t id, int fd, int number);
+/*
+ * Returns true if the call with this id is still stopped. If it is not, whatever was read through
+ * the caller's thread ID may be that of another thread, which reuses the ID.
+ */
+bool notify_is_valid(int notify_fd, uint64_t id);
 
-/* Has caller and supervisor wake each other on one processor, where the kernel can (Linux 6.6). */
-void notify_wake_fast(int listener);
+/* Lets the kernel execute the call with the arguments that are in the caller's memory now. */
+int notify_continue(int notify_fd, uint64_t id);
+
+/*
+ * Makes the call return 0, or -1 with errno `error`. Fails with ENOENT if the caller no longer
+ * waits for the call.
+ */
+int notify_answer(int notify_fd, uint64_t id, int result, int error);
+
+/*
+ * Makes the kernel run the caller's signal handler and then repeat the call, with or without
+ * SA_RESTART. A signal must be pending for the caller (target_has_signals): otherwise the program
+ * would receive the kernel's internal error number.
+ */
+int notify_restart(int notify_fd, uint64_t id);
+
+/* Duplicates our descriptor into the stopped process, at this number and close-on-exec. */
+int notify_inject(int notify_fd, uint64_t id, int fd, int number);
+
+/* Lets caller and supervisor wake each other on the same CPU, if the kernel supports it. */
+void notify_use_sync_wake_up(int notify_fd);
 
 #endif

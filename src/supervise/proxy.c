@@ -10,22 +10,31 @@
 #include <unistd.h>
 
 #include "caller.h"
+#include "config.h"
+#include "inspect.h"
 #include "kernel.h"
 #include "notify.h"
+#include "pending.h"
 #include "sockdiag.h"
 #include "text.h"
 
 enum { MUTEX = 0, CLAIMS = 8, LINK = 512 };
 
-static const struct target *target;
-static int claims[CLAIMS]; /* to be handed over */
-static size_t claims_taken;
+/* The longest time for which a worker keeps a duplicate of another process's socket open. */
+enum { COPY_NS = 10000000 };
 
-void proxy_stand_for(const struct target *who)
+static const struct target *target;
+static int claims[CLAIMS]; /* acquired, not injected yet */
+static size_t claim_count;
+
+static void (*on_attempt)(void);
+
+void proxy_act_for(const struct target *who, void (*between_attempts)(void))
 {
 	extern const struct caller proxy;
 
 	target = who;
+	on_attempt = between_attempts;
 	caller = &proxy;
 }
 
@@ -34,10 +43,25 @@ static pid_t inner_pid(void)
 	return target->inner;
 }
 
+static uint64_t inner_pid_namespace(pid_t pid)
+{
+	(void)pid;
+	return target->pid_namespace;
+}
+
+static void pause_between_attempts(uint32_t nanoseconds)
+{
+	kernel_sleep(nanoseconds);
+	on_attempt();
+}
+
 /* ---- descriptors ---- */
 
-/* Until one of the caller's numbers is found to be it; returns that, or -1. For looks alone. */
-static int search(bool (*is)(int number, void *about), void *about)
+/*
+ * Returns the first of the caller's descriptor numbers for which `matches` returns true, or -1.
+ * It runs with the capabilities of inspect_begin, and so must only inspect.
+ */
+static int find_descriptor(bool (*matches)(int number, void *about), void *about)
 {
 	int copy = dup(target->descriptors);
 	DIR *list = copy < 0 ? NULL : fdopendir(copy);
@@ -47,14 +71,14 @@ static int search(bool (*is)(int number, void *about), void *about)
 	if (!list)
 		return -1;
 	rewinddir(list);
-	target_look_begin();
+	inspect_begin();
 	while (found < 0 && (entry = readdir(list))) {
 		uint64_t number;
 
-		if (text_read_number(entry->d_name, &number) && is((int)number, about))
+		if (text_read_number(entry->d_name, &number) && matches((int)number, about))
 			found = (int)number;
 	}
-	target_look_end();
+	inspect_end();
 	closedir(list);
 	return found;
 }
@@ -70,10 +94,10 @@ static bool is_sought_socket(int number, void *about)
 	char link[LINK];
 	int fd;
 
-	if (!target_leads_to(target, number, link, sizeof(link)) ||
+	if (!target_read_link(target, number, link, sizeof(link)) ||
 		strncmp(link, "socket:", strlen("socket:")) != 0)
 		return false;
-	fd = target_descriptor(target, number);
+	fd = target_get_descriptor(target, number);
 	if (fd < 0)
 		return false;
 	if (sought->found(fd, sought->about))
@@ -85,13 +109,23 @@ static bool is_sought_socket(int number, void *about)
 static bool each_socket(bool (*found)(int fd, void *about), void *about)
 {
 	struct sought sought = {found, about};
+	bool any = find_descriptor(is_sought_socket, &sought) >= 0;
 
-	return search(is_sought_socket, &sought) >= 0;
+	/* An ending process has lost its descriptors: a call on its own socket is not a theft. */
+	if (!any && !target_is_alive(target))
+		config.log_to = LOG_TO_NONE;
+	return any;
+}
+
+/* Waits until another worker has closed a duplicate of the socket, which each_socket makes. */
+static void await_release(void)
+{
+	kernel_sleep(COPY_NS);
 }
 
 /* ---- claims ---- */
 
-/* By its name first: a file system that does not answer may be behind any other. */
+/* Checks the link first: fstatat on any other file may block on an unresponsive file system. */
 static bool is_lockfile(int number, void *about)
 {
 	const struct file_id *file = about;
@@ -99,124 +133,125 @@ static bool is_lockfile(int number, void *about)
 	char link[LINK];
 	char name[16];
 
-	if (!target_leads_to(target, number, link, sizeof(link)) || !strstr(link, LOCKFILE_SUFFIX))
+	if (!target_read_link(target, number, link, sizeof(link)) || !strstr(link, LOCKFILE_SUFFIX))
 		return false;
 	snprintf(name, sizeof(name), "%d", number);
 	return fstatat(target->descriptors, name, &found, 0) == 0 && found.st_ino == file->ino &&
 	       found.st_dev == file->dev;
 }
 
-static int copy_of_claim(const struct file_id *file)
+static int copy_claim(const struct file_id *file)
 {
 	int saved = errno;
 	struct file_id sought = *file;
-	int number = search(is_lockfile, &sought);
-	int fd = number < 0 ? -1 : target_descriptor(target, number);
+	int number = find_descriptor(is_lockfile, &sought);
+	int fd = number < 0 ? -1 : target_get_descriptor(target, number);
 
 	errno = saved;
 	return fd;
 }
 
-static bool claims_something(void)
+static bool may_have_claims(void)
 {
-	return true; /* nobody knows: so wait for a mutex rather than refuse without it */
+	return true; /* unknown without a search: wait for a mutex rather than refuse at once */
 }
 
-static int claim_on(const struct file_id *file)
+static int find_claim(const struct file_id *file)
 {
 	static struct file_id known;
 	static int fd = -1;
 
 	if (fd >= 0 && file_same(&known, file))
 		return fd;
-	fd = copy_of_claim(file);
+	fd = copy_claim(file);
 	known = *file;
 	return fd;
 }
 
 /*
- * A claim speaks for the socket in the record; without one for the name alone. Of a socket the
- * kernel knows whether it is the one bound to this inode: the name may have been removed, and bound
- * by somebody else, past all guards.
+ * Returns true if the record shows that the caller's process bound the socket. Its claim may be
+ * missing: it is injected after the mutex is released, and the program may close it. The result is
+ * false if the caller's PID is not the same in our namespace, where another process may have it.
  */
-static enum owned is_mine(const struct inode *inode, const struct lockfile *lock)
+static bool record_names_caller(const struct record *record)
 {
-	/* The lock file is on the file system of the socket, which is all that is asked of it. */
+	return target->inner == target->process && !record->leaving &&
+	       record->pid == (uint64_t)target->process &&
+	       record_find_binder(record) == BINDER_EXISTS;
+}
+
+/*
+ * A claim proves ownership of the socket in the record, and without a record only of the path. An
+ * unguarded process may have removed the path and bound another socket there. So check_ownership
+ * also requires that the socket in the record is bound to this inode.
+ */
+static enum owned check_ownership(const struct inode *inode, const struct lockfile *lock)
+{
+	/* The descriptor only has to be on the socket's file system, as the lock file is. */
 	const struct pin pin = {.fd = lock->fd, .inode = *inode};
 	struct record record;
+	bool claimed, recorded;
 
-	if (lock->fd < 0 || claim_on(&lock->file) < 0)
+	if (lock->fd < 0)
 		return OWNED_NOT;
-	if (!lockfile_record(lock, &record) || record.socket == 0)
-		return OWNED_NAME;
-	switch (sockdiag_bound_by(&pin, lock->dirfd, lock->path, (ino_t)record.socket)) {
+	claimed = find_claim(&lock->file) >= 0;
+	recorded = lockfile_read_record(lock, &record);
+	if (!claimed && (lock->untrusted || !recorded || !record_names_caller(&record)))
+		return OWNED_NOT;
+	if (!recorded || record.socket == 0)
+		return OWNED_PATH;
+	switch (sockdiag_is_bound_to(&pin, lock->dirfd, lock->path, (ino_t)record.socket)) {
 	case SOCKDIAG_YES:
 	case SOCKDIAG_AMBIGUOUS:
 		return OWNED_SOCKET;
 	case SOCKDIAG_NO:
-	case SOCKDIAG_SILENT:
+	case SOCKDIAG_UNKNOWN:
 		break;
 	}
 	return OWNED_NOT;
 }
 
-static void note(const struct inode *inode, const struct file_id *lockfile, int claim,
+static void add_claim(const struct inode *inode, const struct file_id *lockfile, int claim,
 	uint64_t cookie, bool foreign)
 {
+	int copy;
+
 	(void)inode, (void)cookie, (void)foreign;
 	if (claim < 0)
 		return;
-	if (claims_taken < CLAIMS && copy_of_claim(lockfile) < 0)
-		claims[claims_taken++] = claim;
+	copy = copy_claim(lockfile);
+	if (copy < 0) {
+		if (claim_count < CLAIMS)
+			claims[claim_count++] = claim;
+		return;
+	}
+	/* The caller has a descriptor of the file, but may have released the claim on it. */
+	lockfile_acquire_claim(copy);
+	kernel_close(copy);
 }
 
-static void forget(const struct inode *inode, const struct file_id *lockfile)
+static void remove_claim(const struct inode *inode, const struct file_id *lockfile)
 {
-	int fd = copy_of_claim(lockfile);
+	int fd = copy_claim(lockfile);
 
 	(void)inode;
 	if (fd >= 0)
-		lockfile_unclaim(fd);
+		lockfile_release_claim(fd);
 }
 
 extern const struct caller proxy;
 const struct caller proxy = {
 	.pid = inner_pid,
-	.any = claims_something,
-	.is_mine = is_mine,
-	.claim_on = claim_on,
-	.note = note,
-	.forget = forget,
+	.pid_namespace = inner_pid_namespace,
+	.has_any = may_have_claims,
+	.check = check_ownership,
+	.find_claim = find_claim,
+	.add = add_claim,
+	.remove = remove_claim,
+	.pause = pause_between_attempts,
+	.await_release = await_release,
 	.each_descriptor = each_socket,
 };
-
-bool proxy_is_judging(int dirfd, const char *path)
-{
-	char socket[PATH_MAX];
-	struct lockfile lock;
-	struct kernel_file found;
-	bool judging = false;
-
-	/* A lock file is removed under its own mutex. */
-	lockfile_name(&lock, dirfd, lockfile_socket(path, socket, sizeof(socket)) ? socket : path);
-	if (!lockfile_peek(&lock))
-		return false;
-	if (kernel_fstat(lock.fd, &found) == 0 &&
-		kernel_lock(lock.fd, F_OFD_GETLK, F_WRLCK, MUTEX, 1) != F_UNLCK) {
-		struct file_id file = file_of(&found);
-		int claim = copy_of_claim(&file);
-
-		judging = claim >= 0 &&
-			  kernel_lock(claim, F_OFD_GETLK, F_WRLCK, MUTEX, 1) == F_UNLCK &&
-			  kernel_lock(lock.fd, F_OFD_GETLK, F_WRLCK, MUTEX, 1) != F_UNLCK;
-		if (claim >= 0)
-			close(claim);
-	}
-	kernel_close(lock.fd);
-	return judging;
-}
-
-/* ---- handing over ---- */
 
 static bool ends_in(const char *words, const char *end)
 {
@@ -226,10 +261,83 @@ static bool ends_in(const char *words, const char *end)
 }
 
 /*
- * A number for a claim: out of the program's way, as the library's are, and from the top, where no
- * other thread comes at this moment. One of a file that was removed is a claim of old, and idle.
+ * Looks for a write lock on the first byte, as in
+ * "lock:\t1: OFDLCK ADVISORY  WRITE -1 fe:00:1234 0 0".
  */
-static int number_for_claim(void)
+static bool has_mutex_line(char *fdinfo)
+{
+	char *rest = NULL;
+
+	for (char *line = strtok_r(fdinfo, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest))
+		if (strncmp(line, "lock:", 5) == 0 && strstr(line, " OFDLCK ") &&
+			strstr(line, " WRITE ") && ends_in(line, " 0 0"))
+			return true;
+	return false;
+}
+
+/*
+ * Returns true if the open file of this descriptor holds the mutex. Only its fdinfo shows which
+ * open file holds a lock. Two queries with F_OFD_GETLK do not: the holder may change in between.
+ */
+static bool holds_mutex(int number, void *about)
+{
+	char text[1024] = ""; /* read(2) leaves the last byte 0 */
+	char name[32];
+	ssize_t length;
+	int fd;
+
+	if (!is_lockfile(number, about))
+		return false;
+	snprintf(name, sizeof(name), "../fdinfo/%d", number);
+	fd = openat(target->descriptors, name, O_RDONLY | O_CLOEXEC);
+	length = read(fd, text, sizeof(text) - 1);
+	close(fd);
+	return length > 0 && has_mutex_line(text);
+}
+
+/*
+ * Returns false if it is certain that no process holds the mutex. Most callers have no library, so
+ * this saves the search of their descriptors. A caller that has changed its user may not open a
+ * file that it claimed before.
+ */
+static bool mutex_may_be_held(struct lockfile *lock)
+{
+	bool held;
+
+	if (lockfile_find_claimed(lock, owned_claims_as_other_user) ||
+		!lockfile_open_readonly(lock))
+		return true;
+	held = kernel_lock(lock->fd, F_OFD_GETLK, F_WRLCK, MUTEX, 1) != F_UNLCK;
+	kernel_close(lock->fd);
+	return held;
+}
+
+bool proxy_holds_mutex(int dirfd, const char *path)
+{
+	char socket[PATH_MAX];
+	struct lockfile lock;
+	struct kernel_file found;
+	struct file_id file;
+
+	/* The library also holds the mutex while it unlinks the lock file itself. */
+	lockfile_init(&lock, dirfd,
+		lockfile_socket_path(path, socket, sizeof(socket)) ? socket : path);
+	if (lock.path[0] == '\0' || !mutex_may_be_held(&lock) ||
+		inode_stat(lock.dirfd, lock.path, &found) != 0)
+		return false;
+	file = file_id_of(&found);
+	return find_descriptor(holds_mutex, &file) >= 0;
+}
+
+/* ---- injecting claims ---- */
+
+/*
+ * Returns a free descriptor number in the caller, or -1. It is high, because programs use low
+ * numbers. It is searched from the top, because another thread of the caller opens descriptors at
+ * the lowest free numbers. A descriptor of an unlinked lock file is an obsolete claim, so it can
+ * be replaced.
+ */
+static int choose_number(void)
 {
 	enum { MOST = 1024 };
 	int limit = target_descriptor_limit(target);
@@ -237,26 +345,51 @@ static int number_for_claim(void)
 	char link[LINK];
 
 	for (int number = top - 1; number > top / 4 * 3; number--)
-		if (!target_leads_to(target, number, link, sizeof(link)) ||
+		if (!target_read_link(target, number, link, sizeof(link)) ||
 			(strstr(link, LOCKFILE_SUFFIX) && ends_in(link, " (deleted)")))
 			return number;
 	return -1;
 }
 
-void proxy_hand_over(int listener, uint64_t id)
+/*
+ * Injects one claim. Returns false if the caller does not wait any more. Only the holder of the
+ * lock chooses a number and injects: otherwise the workers for two threads of a process could
+ * choose the same number, and the second claim would replace the first.
+ */
+static bool inject_claim(int notify_fd, uint64_t id, int claim)
+{
+	bool waits = true;
+	int number;
+
+	pending_lock();
+	inspect_begin();
+	number = choose_number();
+	inspect_end();
+	if (number >= 0 && notify_inject(notify_fd, id, claim, number) < 0)
+		waits = notify_is_valid(notify_fd, id);
+	pending_unlock();
+	return waits;
+}
+
+bool proxy_inject_claims(int notify_fd, uint64_t id)
 {
 	int saved = errno;
 
-	for (size_t i = 0; i < claims_taken; i++) {
-		int number;
-
-		target_look_begin();
-		number = number_for_claim();
-		target_look_end();
-		if (number >= 0)
-			notify_inject(listener, id, claims[i], number);
-		close(claims[i]);
+	for (; claim_count > 0; claim_count--) {
+		if (!inject_claim(notify_fd, id, claims[claim_count - 1]))
+			break;
+		close(claims[claim_count - 1]);
 	}
-	claims_taken = 0;
 	errno = saved;
+	return claim_count == 0;
+}
+
+int proxy_next_claim(int from)
+{
+	int next = INT_MAX;
+
+	for (size_t i = 0; i < claim_count; i++)
+		if (claims[i] >= from && claims[i] < next)
+			next = claims[i];
+	return next;
 }

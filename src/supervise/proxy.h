@@ -1,9 +1,9 @@
 /*
- * proxy: the caller of a stopped call, as the rules see it.
+ * proxy: the implementation of caller.h for the caller of a stopped call.
  *
- * The supervisor remembers nothing of anybody. A process owns a name if it holds a claim on the
- * lock file beside it, which the supervisor once gave it as a descriptor and its forks inherited,
- * or the socket itself. For a process that takes one caller's place and ends with its call.
+ * The supervisor stores no ownership. A process owns a socket path if it has a descriptor of the
+ * socket, or a claim on the lock file. The supervisor injects the claim as a descriptor, which
+ * forks inherit. A worker uses this module for one caller, and exits after the call.
  */
 #ifndef PROXY_H
 #define PROXY_H
@@ -13,16 +13,26 @@
 
 #include "target.h"
 
-/* From now on the rules are about this process, which must stay where it is. */
-void proxy_stand_for(const struct target *target);
+/*
+ * Makes the rules judge the calls of this process as those of the caller. *target must stay valid
+ * until the worker exits. While the rules wait for a mutex, they call between_attempts after each
+ * failed attempt; it may end the wait with longjmp(3).
+ */
+void proxy_act_for(const struct target *target, void (*between_attempts)(void));
 
 /*
- * Does the caller itself hold the mutex of this name? Then it is guarded by the library, too, and
- * this call is one that was judged already.
+ * Returns true if the caller itself holds the mutex of this socket path. Then the library is
+ * preloaded into it and has already judged this call.
  */
-bool proxy_is_judging(int dirfd, const char *path);
+bool proxy_holds_mutex(int dirfd, const char *path);
 
-/* Gives the caller the claims that were taken for it. After all mutexes were given back. */
-void proxy_hand_over(int listener, uint64_t id);
+/*
+ * Injects the claims that were acquired for the caller. All mutexes must have been released before.
+ * Returns false if the caller no longer waits for the call; then keeps the remaining claims.
+ */
+bool proxy_inject_claims(int notify_fd, uint64_t id);
+
+/* Returns the lowest descriptor >= from of a claim that is not injected yet, or INT_MAX. */
+int proxy_next_claim(int from);
 
 #endif

@@ -1,5 +1,6 @@
 #include "request.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <seccomp.h>
 #include <stddef.h>
@@ -10,16 +11,17 @@
 #include <unistd.h>
 
 #include "kernel.h"
+#include "starttime.h"
 #include "target.h"
 
-/* Which argument is what; NONE: the call has none, and means the working directory or no flag. */
-enum { NONE = -1, SOCKETCALL = -2 };
+/* The index of each argument. NONE: the call uses the working directory, or no flags. */
+enum { NONE = -1 };
 
-static const struct shape {
+static const struct signature {
 	const char *name;
 	enum verb verb;
 	int dirfd, path, newdir, newpath, flags;
-} shapes[] = {
+} signatures[] = {
 	{"bind", REQUEST_BIND, 0, NONE, NONE, NONE, NONE},
 	{"unlink", REQUEST_UNLINK, NONE, 0, NONE, NONE, NONE},
 	{"unlinkat", REQUEST_UNLINK, 0, 1, NONE, NONE, 2},
@@ -29,9 +31,9 @@ static const struct shape {
 	{"link", REQUEST_LINK, NONE, 0, NONE, 1, NONE},
 	{"linkat", REQUEST_LINK, 0, 1, 2, 3, 4},
 };
-#define SHAPES (sizeof(shapes) / sizeof(shapes[0]))
+#define SIGNATURES (sizeof(signatures) / sizeof(signatures[0]))
 
-/* The ABIs of this family of processors; x32's calls come as x86-64's with a bit set. */
+/* The ABIs of this architecture. An x32 call is an x86-64 call with X32_BIT in its number. */
 static const uint32_t abis[] = {
 #if defined(__x86_64__) || defined(__i386__)
 	SCMP_ARCH_X86_64,
@@ -46,61 +48,94 @@ static const uint32_t abis[] = {
 };
 #define ABIS (sizeof(abis) / sizeof(abis[0]))
 
-enum { X32_BIT = 0x40000000, SYS_BIND = 2 };
+enum { X32_BIT = 0x40000000, SOCKETCALL_BIND = 2, I386_BIND = 361 };
 
 static struct {
-	uint32_t arch; /* as a notification has it */
-	int numbers[SHAPES];
+	uint32_t arch; /* as in struct seccomp_data; 0 if the kernel lacks the ABI */
+	int numbers[SIGNATURES];
 	int socketcall;
+	int bind; /* i386 has bind(2) beside socketcall(2) since Linux 4.3 */
 } tables[ABIS];
 
-void request_load(void)
+/* A kernel may be built, or booted, without x32. */
+static bool kernel_has_x32(void)
+{
+#ifdef __x86_64__
+	return syscall(X32_BIT | SYS_getpid) > 0;
+#else
+	return true;
+#endif
+}
+
+void request_init(void)
 {
 	for (size_t i = 0; i < ABIS; i++) {
 		uint32_t abi = abis[i] == SCMP_ARCH_NATIVE ? seccomp_arch_native() : abis[i];
 
-		/* Notifications know the one architecture for both. */
+		/* Notifications of x32 calls carry the architecture of x86-64. */
 		tables[i].arch = abi == SCMP_ARCH_X32 ? (uint32_t)SCMP_ARCH_X86_64 : abi;
-		for (size_t j = 0; j < SHAPES; j++)
+		for (size_t j = 0; j < SIGNATURES; j++)
 			tables[i].numbers[j] =
-				seccomp_syscall_resolve_name_arch(abi, shapes[j].name);
+				seccomp_syscall_resolve_name_arch(abi, signatures[j].name);
 		tables[i].socketcall = seccomp_syscall_resolve_name_arch(abi, "socketcall");
+		tables[i].bind = abi == SCMP_ARCH_X86 ? I386_BIND : tables[i].numbers[0];
+		if (abi == SCMP_ARCH_X32 && !kernel_has_x32())
+			tables[i].arch = 0; /* all x32 calls fail with ENOSYS */
 	}
 }
 
-/* Fills in the arguments as the call itself would have them. */
-static const struct shape *shape_of(const struct seccomp_notif *call, uint64_t arguments[6])
+/* Returns NULL if the call is not judged. Sets *packed to whether it is a socketcall(2). */
+static const struct signature *find_signature(const struct seccomp_data *data, bool *packed)
 {
-	memcpy(arguments, call->data.args, 6 * sizeof(arguments[0]));
 	for (size_t i = 0; i < ABIS; i++) {
-		uint32_t words[3];
-
-		if (tables[i].arch != call->data.arch)
+		if (tables[i].arch != data->arch)
 			continue;
-		for (size_t j = 0; j < SHAPES; j++)
-			if (tables[i].numbers[j] == call->data.nr)
-				return &shapes[j];
-		if (tables[i].socketcall != call->data.nr || arguments[0] != SYS_BIND ||
-			target_read((pid_t)call->pid, (uint32_t)arguments[1], words,
-				sizeof(words)) != sizeof(words))
-			continue;
-		for (int j = 0; j < 3; j++)
-			arguments[j] = words[j];
-		return &shapes[0];
+		*packed = tables[i].socketcall == data->nr;
+		if (tables[i].bind == data->nr || (*packed && data->args[0] == SOCKETCALL_BIND))
+			return &signatures[0];
+		for (size_t j = 0; j < SIGNATURES; j++)
+			if (tables[i].numbers[j] == data->nr)
+				return &signatures[j];
 	}
 	return NULL;
 }
 
-static bool read_address(struct request *request, uint64_t address, socklen_t length)
+/* If the memory is not mapped or the caller is gone, the kernel cannot execute the call either. */
+static enum request_reading classify_failed_read(void)
+{
+	return errno == EFAULT || errno == ESRCH ? REQUEST_HARMLESS : REQUEST_UNREADABLE;
+}
+
+/* If `packed`, the arguments are an array in the caller's memory: see socketcall(2). */
+static enum request_reading read_arguments(const struct seccomp_notif *call, bool packed,
+	uint64_t arguments[6])
+{
+	uint32_t words[3];
+
+	memcpy(arguments, call->data.args, 6 * sizeof(arguments[0]));
+	if (!packed)
+		return REQUEST_COMPLETE;
+	if (!target_read((pid_t)call->pid, (uint32_t)arguments[1], words, sizeof(words)))
+		return classify_failed_read();
+	for (int i = 0; i < 3; i++)
+		arguments[i] = words[i];
+	return REQUEST_COMPLETE;
+}
+
+static enum request_reading read_address(struct request *request, uint64_t address,
+	socklen_t length)
 {
 	request->length = length;
-	if (length <= sizeof(sa_family_t) || length > sizeof(struct sockaddr_un) ||
-		target_read(request->tid, address, &request->address, length) != length)
-		return false;
-	/* All of sun_path may be filled, without a NUL. */
+	if (length <= sizeof(sa_family_t) || length > sizeof(struct sockaddr_un))
+		return REQUEST_HARMLESS;
+	if (!target_read(request->tid, address, &request->address, length))
+		return classify_failed_read();
+	/* The path may fill sun_path without a terminating NUL. */
 	memcpy(request->path, request->address.any.sa_data, length - sizeof(sa_family_t));
 	request->path[length - sizeof(sa_family_t)] = '\0';
-	return request->address.any.sa_family == AF_UNIX && request->path[0] != '\0';
+	return request->address.any.sa_family == AF_UNIX && request->path[0] != '\0'
+		       ? REQUEST_COMPLETE
+		       : REQUEST_HARMLESS;
 }
 
 static int directory_of(const uint64_t *arguments, int which)
@@ -108,12 +143,15 @@ static int directory_of(const uint64_t *arguments, int which)
 	return which == NONE ? AT_FDCWD : (int)arguments[which];
 }
 
-static bool read_path(struct request *request, uint64_t address, char *path)
+static enum request_reading read_path(const struct request *request, uint64_t address, char *path)
 {
-	return target_read_string(request->tid, address, path, PATH_MAX);
+	if (target_read_string(request->tid, address, path, PATH_MAX))
+		return REQUEST_COMPLETE;
+	path[0] = '\0';
+	return errno == ENAMETOOLONG ? REQUEST_HARMLESS : classify_failed_read();
 }
 
-/* Flags that exclude each other, or are not known here, are the kernel's to refuse. */
+/* Unknown flags and invalid combinations are left to the kernel, which rejects them. */
 static bool has_known_flags(const struct request *request)
 {
 	switch (request->verb) {
@@ -132,44 +170,92 @@ static bool has_known_flags(const struct request *request)
 	return true;
 }
 
-bool request_read(struct request *request, const struct seccomp_notif *call)
+static enum request_reading read_paths(struct request *request, const struct signature *signature,
+	const uint64_t *arguments)
 {
-	uint64_t arguments[6];
-	const struct shape *shape = shape_of(call, arguments);
+	enum request_reading reading =
+		read_path(request, arguments[signature->path], request->path);
 
-	if (!shape)
-		return false;
+	if (reading != REQUEST_COMPLETE || signature->newpath == NONE)
+		return reading;
+	return read_path(request, arguments[signature->newpath], request->newpath);
+}
+
+enum request_reading request_read(struct request *request, const struct seccomp_notif *call)
+{
+	bool packed = false;
+	const struct signature *signature = find_signature(&call->data, &packed);
+	uint64_t arguments[6];
+	enum request_reading reading;
+
+	if (!signature)
+		return REQUEST_HARMLESS;
 	request->id = call->id;
 	request->tid = (pid_t)call->pid;
-	request->verb = shape->verb;
-	request->name = shape->name;
-	request->dirfd = directory_of(arguments, shape->dirfd);
-	request->newdir = directory_of(arguments, shape->newdir);
-	request->flags = shape->flags == NONE ? 0 : (unsigned int)arguments[shape->flags];
-	if (shape->verb == REQUEST_BIND)
+	request->data = call->data;
+	request->verb = signature->verb;
+	request->name = signature->name;
+	request->path[0] = request->newpath[0] = '\0';
+	reading = read_arguments(call, packed, arguments);
+	if (reading != REQUEST_COMPLETE)
+		return reading;
+	request->dirfd = directory_of(arguments, signature->dirfd);
+	request->newdir = directory_of(arguments, signature->newdir);
+	request->flags = signature->flags == NONE ? 0 : (unsigned int)arguments[signature->flags];
+	if (signature->verb == REQUEST_BIND)
 		return read_address(request, arguments[1], (socklen_t)arguments[2]);
-	return has_known_flags(request) &&
-	       read_path(request, arguments[shape->path], request->path) &&
-	       (shape->newpath == NONE ||
-		       read_path(request, arguments[shape->newpath], request->newpath));
+	return has_known_flags(request) ? read_paths(request, signature, arguments)
+					: REQUEST_HARMLESS;
 }
 
-/* ---- a knock ---- */
+/* ---- a repeated call ---- */
 
-#define KNOCK_FLAGS 0x736f0000U /* none that unlinkat(2) knows */
-
-static const char knock[] = "sockguard: is a supervisor there?";
-
-int request_knock(void)
+static uint64_t digest(uint64_t key, const void *bytes, size_t size)
 {
-	return (int)syscall(SYS_unlinkat, AT_FDCWD, knock, KNOCK_FLAGS);
+	const unsigned char *byte = bytes;
+
+	for (size_t i = 0; i < size; i++)
+		key = (key ^ byte[i]) * UINT64_C(0x100000001b3); /* FNV-1a */
+	return key;
 }
 
-bool request_is_knock(const struct seccomp_notif *call)
+/*
+ * Leaves out the addresses of the arguments and of the call: a program that repeats a call after
+ * EINTR may pass copies of the arguments, or repeat it at another place in its code.
+ */
+uint64_t request_key(const struct request *request)
 {
-	char words[sizeof(knock)];
+	uint64_t started = starttime_of(request->tid); /* another thread may have the same ID */
+	uint64_t key = UINT64_C(0xcbf29ce484222325);
 
-	return call->data.nr == SYS_unlinkat && (uint32_t)call->data.args[2] == KNOCK_FLAGS &&
+	key = digest(key, &started, sizeof(started));
+	key = digest(key, &request->verb, sizeof(request->verb));
+	key = digest(key, &request->dirfd, sizeof(request->dirfd));
+	key = digest(key, &request->flags, sizeof(request->flags));
+	key = digest(key, request->path, strlen(request->path) + 1);
+	if (request->verb == REQUEST_RENAME || request->verb == REQUEST_LINK) {
+		key = digest(key, &request->newdir, sizeof(request->newdir));
+		key = digest(key, request->newpath, strlen(request->newpath) + 1);
+	}
+	return key | 1;
+}
+
+/* ---- the test call ---- */
+
+#define TEST_FLAGS 0x736f0000U /* invalid for unlinkat(2), so the kernel returns EINVAL */
+
+static const char test_path[] = "sockguard: is a supervisor there?";
+
+int request_make_test_call(void)
+{
+	return (int)syscall(SYS_unlinkat, AT_FDCWD, test_path, TEST_FLAGS);
+}
+
+bool request_is_test_call(const struct seccomp_notif *call)
+{
+	char words[sizeof(test_path)];
+
+	return call->data.nr == SYS_unlinkat && (uint32_t)call->data.args[2] == TEST_FLAGS &&
 	       target_read_string((pid_t)call->pid, call->data.args[1], words, sizeof(words)) &&
-	       strcmp(words, knock) == 0;
+	       strcmp(words, test_path) == 0;
 }

@@ -1,8 +1,8 @@
 /*
- * request: a stopped call as its caller meant it, whichever ABI it came by.
+ * request: the decoded arguments of a stopped call, of any ABI.
  *
- * What its pointers lead to is copied: other threads of the caller may change it at any time, and
- * what was judged must be what is done.
+ * Paths and addresses are copied from the caller's memory once. Other threads of the caller may
+ * change that memory at any time, and the arguments that are judged must be those executed.
  */
 #ifndef REQUEST_H
 #define REQUEST_H
@@ -18,9 +18,10 @@ enum verb { REQUEST_BIND, REQUEST_UNLINK, REQUEST_RENAME, REQUEST_LINK };
 struct request {
 	uint64_t id;
 	pid_t tid;
+	struct seccomp_data data; /* the undecoded call */
 	enum verb verb;
 	const char *name; /* of the system call */
-	int dirfd;        /* of bind the socket */
+	int dirfd;        /* for bind, the socket */
 	int newdir;
 	unsigned int flags;
 	socklen_t length; /* of the address */
@@ -28,24 +29,35 @@ struct request {
 		struct sockaddr any;
 		struct sockaddr_storage space;
 	} address;
-	char path[PATH_MAX]; /* of bind that in the address */
+	char path[PATH_MAX]; /* for bind, the path in the address */
 	char newpath[PATH_MAX];
 };
 
-/* Looks the system calls' numbers up. Before anything else here. */
-void request_load(void);
+/* Determines the numbers of the system calls. Call it before any other function of this module. */
+void request_init(void);
+
+enum request_reading {
+	REQUEST_COMPLETE,
+	REQUEST_HARMLESS,   /* not a Unix socket path, or the kernel will reject the arguments */
+	REQUEST_UNREADABLE, /* we cannot read the caller's memory, see errno; `path` may be empty */
+};
 
 /*
- * Copies what was called. False for a call that is none of the guard's business: of no Unix socket,
- * or with arguments that the kernel itself will refuse. It must still be valid afterwards.
+ * Decodes a call and copies its arguments. The caller must call notify_is_valid afterwards: until
+ * then the arguments may be those of another thread.
  */
-bool request_read(struct request *request, const struct seccomp_notif *call);
+enum request_reading request_read(struct request *request, const struct seccomp_notif *call);
+
+/* Returns a hash of the thread and the arguments, to recognise a repeated call. Never 0. */
+uint64_t request_key(const struct request *request);
 
 /*
- * A call that no program makes: by it `sockguard run` finds out whether a supervisor answers. The
- * kernel alone says EINVAL to it, a supervisor 0.
+ * Makes a call that no program makes, to determine whether a supervisor answers. A supervisor
+ * returns 0. Without one, the kernel fails the call with EINVAL.
  */
-int request_knock(void);
-bool request_is_knock(const struct seccomp_notif *call);
+int request_make_test_call(void);
+
+/* Returns true if the stopped call is such a test call. */
+bool request_is_test_call(const struct seccomp_notif *call);
 
 #endif

@@ -12,15 +12,20 @@
 #include <unistd.h>
 
 #include "config.h"
+#include "members.h"
 #include "notify.h"
 #include "report.h"
 #include "request.h"
 #include "supervisor.h"
 #include "target.h"
+#include "title.h"
 #include "trap.h"
 
-/* A child whose end sends no signal: the program that comes after us is to have none pending. */
-static pid_t fork_quietly(void)
+/*
+ * Forks a child that sends no SIGCHLD when it exits: the signal could still be pending when the
+ * program is executed.
+ */
+static pid_t fork_without_signal(void)
 {
 #ifdef __s390__
 	return (pid_t)syscall(SYS_clone, 0, 0, 0, 0, 0);
@@ -29,10 +34,10 @@ static pid_t fork_quietly(void)
 #endif
 }
 
-/* ---- handing the listener over ---- */
+/* ---- sending the notification descriptor ---- */
 
-/* By a call that the filter lets pass. */
-static bool send_listener(int over, int listener)
+/* The sender is already under the filter, which does not stop sendmsg(2). */
+static bool send_notify_fd(int channel, int notify_fd)
 {
 	char word = 'L';
 	struct iovec data = {.iov_base = &word, .iov_len = 1};
@@ -49,11 +54,11 @@ static bool send_listener(int over, int listener)
 	control.header.cmsg_level = SOL_SOCKET;
 	control.header.cmsg_type = SCM_RIGHTS;
 	control.header.cmsg_len = CMSG_LEN(sizeof(int));
-	memcpy(CMSG_DATA(&control.header), &listener, sizeof(listener));
-	return sendmsg(over, &message, MSG_NOSIGNAL) == 1;
+	memcpy(CMSG_DATA(&control.header), &notify_fd, sizeof(notify_fd));
+	return sendmsg(channel, &message, MSG_NOSIGNAL) == 1;
 }
 
-static int receive_listener(int over)
+static int receive_notify_fd(int channel)
 {
 	char word;
 	struct iovec data = {.iov_base = &word, .iov_len = 1};
@@ -65,104 +70,120 @@ static int receive_listener(int over)
 		.msg_iovlen = 1,
 		.msg_control = &control,
 		.msg_controllen = sizeof(control)};
-	int listener;
+	int notify_fd;
 
-	if (recvmsg(over, &message, MSG_CMSG_CLOEXEC) != 1 ||
+	if (recvmsg(channel, &message, MSG_CMSG_CLOEXEC) != 1 ||
 		message.msg_controllen < sizeof(control))
 		return -1;
-	memcpy(&listener, CMSG_DATA(&control.header), sizeof(listener));
-	return listener;
+	memcpy(&notify_fd, CMSG_DATA(&control.header), sizeof(notify_fd));
+	return notify_fd;
 }
 
-static bool say(int over, char word)
+static bool send_byte(int channel, char word)
 {
-	return send(over, &word, 1, MSG_NOSIGNAL) == 1;
+	return send(channel, &word, 1, MSG_NOSIGNAL) == 1;
 }
 
-static bool hear(int over, char *word)
+static bool receive_byte(int channel, char *word)
 {
 	ssize_t length;
 
 	do
-		length = recv(over, word, 1, 0);
+		length = recv(channel, word, 1, 0);
 	while (length < 0 && errno == EINTR);
 	return length == 1;
 }
 
 /* ---- the supervisor's side ---- */
 
-/* Answers the one call of the trial, by the means that all others are answered by. */
-static bool pass_trial(int listener)
+/* Tries every operation that later calls will require, except the answer, on the stopped caller. */
+static bool try_operations(int notify_fd, const struct seccomp_notif *call)
 {
 	static struct target target;
-	union notice notice;
+	bool done = false;
 	int copy;
 
-	if (notify_receive(listener, &notice) != 0)
+	if (!request_is_test_call(call) || !target_open(&target, (pid_t)call->pid) ||
+		target.descriptors < 0)
 		return false;
-	if (!request_is_knock(&notice.call) || !target_open(&target, (pid_t)notice.call.pid)) {
-		notify_continue(listener, notice.call.id);
-		return false;
-	}
-	copy = target_descriptor(&target, STDIN_FILENO);
-	if (copy < 0 && errno != EBADF) {
-		notify_continue(listener, notice.call.id);
-		return false;
-	}
+	copy = target_get_descriptor(&target, STDIN_FILENO);
+	if (copy >= 0 || errno == EBADF)
+		/* The caller exits after the trial, so any of its descriptors may be replaced. */
+		done = notify_is_valid(notify_fd, call->id) &&
+		       notify_inject(notify_fd, call->id, target.pidfd, STDIN_FILENO) >= 0;
 	if (copy >= 0)
 		close(copy);
 	close(target.pidfd);
 	close(target.descriptors);
-	return notify_answer(listener, notice.call.id, 0, 0) == 0;
+	return done;
 }
 
-static _Noreturn void be_supervisor(int over)
+static bool answer_trial(int notify_fd)
 {
-	int trial, listener;
+	union notification notification;
+	const struct seccomp_notif *call = &notification.call;
 
-	config_load(report_setting); /* as the library does when it loads */
-	over = supervisor_detach(over);
-	request_load();
-	trial = over < 0 ? -1 : receive_listener(over);
-	if (trial < 0 || !pass_trial(trial))
+	if (!notify_wait(notify_fd) || notify_receive(notify_fd, &notification) != 0)
+		return false;
+	if (try_operations(notify_fd, call))
+		return notify_answer(notify_fd, call->id, 0, 0) == 0;
+	notify_continue(notify_fd, call->id);
+	return false;
+}
+
+static _Noreturn void run_supervisor(int channel, pid_t program)
+{
+	int trial, notify_fd;
+
+	config_load(report_bad_setting); /* the library does this in its constructor */
+	title_set(program);
+	channel = supervisor_detach(channel);
+	members_create(program);
+	request_init();
+	trial = channel < 0 ? -1 : receive_notify_fd(channel);
+	if (trial < 0 || !answer_trial(trial))
 		_exit(1);
 	close(trial);
-	listener = receive_listener(over);
-	if (listener < 0 || !say(over, 'R'))
+	notify_fd = receive_notify_fd(channel);
+	if (notify_fd < 0 || !send_byte(channel, 'R'))
 		_exit(1);
-	close(over);
-	supervisor_run(listener);
+	close(channel);
+	supervisor_run(notify_fd);
 	_exit(0);
 }
 
 /* ---- the program's side ---- */
 
-static enum start why_not(int error)
+static enum start status_of_error(int error)
 {
 	return error == EBUSY ? START_TAKEN : error == ENOSYS ? START_TOO_OLD : START_FAILED;
 }
 
-/* In a process between the program and the supervisor, which has neither for a parent then. */
-static _Noreturn void try_out(const struct trap *trap, int ours, int theirs)
+/*
+ * Runs in a temporary process. It forks the supervisor and exits, so that neither the program nor
+ * the supervisor is a child of the other.
+ */
+static _Noreturn void run_trial(const struct trap *trap, int ours, int theirs)
 {
-	int listener;
+	pid_t program = getppid();
+	int notify_fd;
 	pid_t pid;
 
-	pid = fork_quietly();
+	pid = fork_without_signal();
 	if (pid == 0) {
 		close(ours);
-		be_supervisor(theirs);
+		run_supervisor(theirs, program);
 	}
 	if (pid < 0)
 		_exit(START_FAILED);
 	close(theirs);
-	listener = trap_set(trap);
-	if (listener < 0)
-		_exit((int)why_not(errno));
-	if (!send_listener(ours, listener))
+	notify_fd = trap_install(trap);
+	if (notify_fd < 0)
+		_exit((int)status_of_error(errno));
+	if (!send_notify_fd(ours, notify_fd))
 		_exit(START_FAILED);
-	close(listener);
-	_exit(request_knock() == 0 ? START_DONE : START_FORBIDDEN);
+	close(notify_fd);
+	_exit(request_make_test_call() == 0 ? START_DONE : START_FORBIDDEN);
 }
 
 static enum start wait_for_trial(pid_t pid)
@@ -175,48 +196,61 @@ static enum start wait_for_trial(pid_t pid)
 	return WIFEXITED(status) ? (enum start)WEXITSTATUS(status) : START_FAILED;
 }
 
-static enum start hand_over(const struct trap *trap, int over)
+static enum start guard_ourselves(const struct trap *trap, int channel)
 {
-	int listener = trap_set(trap);
+	int notify_fd = trap_install(trap);
 	bool ready;
 	char word;
 
-	if (listener < 0)
-		return why_not(errno);
-	ready = send_listener(over, listener) && hear(over, &word);
-	close(listener);
+	if (notify_fd < 0)
+		return status_of_error(errno);
+	ready = send_notify_fd(channel, notify_fd) && receive_byte(channel, &word);
+	close(notify_fd);
 	return ready ? START_DONE : START_FAILED;
 }
 
-static enum start start_with(const struct trap *trap, const int ends[2])
+static enum start try_then_guard(const struct trap *trap, bool guards_us)
 {
-	pid_t pid = fork_quietly();
+	enum start start = START_FAILED;
+	int ends[2];
+	pid_t pid;
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0)
+		return START_FAILED;
+	pid = fork_without_signal();
+	if (pid == 0)
+		run_trial(trap, ends[0], ends[1]);
+	close(ends[1]);
+	if (pid > 0)
+		start = wait_for_trial(pid);
+	if (start == START_DONE && guards_us)
+		start = guard_ourselves(trap, ends[0]);
+	close(ends[0]);
+	return start;
+}
+
+/* Runs the trial. If it succeeds and guards_us is true, puts this process under the supervisor. */
+static enum start set_up(bool allows_rings, bool guards_us)
+{
+	struct trap trap = {.allows_rings = allows_rings};
 	enum start start;
 
-	if (pid == 0)
-		try_out(trap, ends[0], ends[1]);
-	if (pid < 0)
-		return START_FAILED;
-	close(ends[1]);
-	start = wait_for_trial(pid);
-	return start == START_DONE ? hand_over(trap, ends[0]) : start;
+	if (request_make_test_call() == 0)
+		return START_ALREADY;
+	if (!notify_structures_fit() || !trap_generate(&trap))
+		return START_TOO_OLD;
+	report_remember_stderr(); /* workers recognise the caller's descriptor 2 by this file */
+	start = try_then_guard(&trap, guards_us);
+	free(trap.program.filter);
+	return start;
+}
+
+enum start start_try(void)
+{
+	return set_up(true, false);
 }
 
 enum start start_supervisor(bool allows_rings)
 {
-	struct trap trap = {.allows_rings = allows_rings};
-	enum start start;
-	int ends[2];
-
-	if (request_knock() == 0)
-		return START_ALREADY;
-	if (!notify_fits() || !trap_write(&trap))
-		return START_TOO_OLD;
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0)
-		return START_FAILED;
-	report_load(); /* the supervisor writes to what is now descriptor 2 */
-	start = start_with(&trap, ends);
-	close(ends[0]);
-	free(trap.program.filter);
-	return start;
+	return set_up(allows_rings, true);
 }

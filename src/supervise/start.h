@@ -1,5 +1,5 @@
 /*
- * start: puts the calling process, and whatever it starts, under a supervisor.
+ * start: puts the calling process and all its descendants under a supervisor.
  */
 #ifndef START_H
 #define START_H
@@ -8,17 +8,22 @@
 
 enum start {
 	START_DONE,
-	START_ALREADY,   /* one of ours is there: the process is guarded as it is */
-	START_TAKEN,     /* another program listens */
-	START_TOO_OLD,   /* the kernel has no notification, or some filter forbids it */
-	START_FORBIDDEN, /* the supervisor could not look into a process or answer it */
-	START_FAILED,    /* see errno */
+	START_ALREADY,   /* a supervisor of sockguard already guards the process */
+	START_TAKEN,     /* another program receives the notifications of the process (EBUSY) */
+	START_TOO_OLD,   /* the kernel lacks notifications, or a filter forbids them */
+	START_FORBIDDEN, /* the supervisor was not permitted to inspect or answer the trial */
+	START_FAILED,    /* another error, see errno */
 };
 
 /*
- * Tries with a process of its own first: until START_DONE nothing has happened to the calling one.
- * That has a single thread, and no supervisor's descriptor afterwards.
+ * Starts a supervisor for the calling process, which must have a single thread. A temporary process
+ * tries everything first, so that a failed trial leaves the calling process unchanged. The calling
+ * process keeps no descriptor of the supervisor. Unless allows_rings is true, io_uring_setup(2)
+ * fails with ENOSYS.
  */
 enum start start_supervisor(bool allows_rings);
+
+/* Only runs the trial, to determine whether start_supervisor would succeed. */
+enum start start_try(void);
 
 #endif

@@ -1,17 +1,24 @@
 /*
- * supervisor: answers the stopped calls of a program and of all that it starts.
+ * supervisor: answers the stopped calls of a program and all its descendants.
  *
- * Two processes. The keeper holds a second reference to the listener, so that no call fails when
- * the watcher, which does the work, is killed; it replaces that. Both hold nothing of the program's
- * and are gone with the last process that is guarded.
+ * It consists of two processes with the notification descriptor. If one is killed, the other
+ * replaces it, so that no call fails. The watcher receives the calls. The keeper starts another
+ * watcher while one is blocked on a call, and replaces workers that are killed. Neither keeps a
+ * file or directory of the program open. Both exit with the last guarded process.
  */
 #ifndef SUPERVISOR_H
 #define SUPERVISOR_H
 
-/* Becomes the supervisor, of what a listener tells. Returns when there is nobody left to guard. */
-void supervisor_run(int listener);
+/*
+ * Runs the supervisor for the calls that notify_fd delivers, in the calling process. It exits with
+ * the last guarded process, and returns only if it cannot start.
+ */
+void supervisor_run(int notify_fd);
 
-/* Leaves the program's session, descriptors and directory behind, but for one descriptor. */
+/*
+ * Detaches from the program: leaves its session and working directory, and closes all descriptors
+ * but `kept`. Blocks all signals. Returns the new number of `kept`, or -1.
+ */
 int supervisor_detach(int kept);
 
 #endif

@@ -3,29 +3,32 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <linux/capability.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/fsuid.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "inspect.h"
+#include "kernel.h"
+#include "starttime.h"
+
 #ifndef PIDFD_THREAD
-#define PIDFD_THREAD O_EXCL /* of Linux 6.9 */
+#define PIDFD_THREAD O_EXCL /* since Linux 6.9 */
+#endif
+#ifndef SYS_pidfd_getfd
+#define SYS_pidfd_getfd 438 /* missing before glibc 2.32 */
 #endif
 
-enum { PAGE = 4096, NAME = 64 };
+enum { PAGE = 4096 };
 
 /* ---- memory ---- */
 
-/* Two pieces, so that the end of a page nobody may read beyond costs no second call. */
-size_t target_read(pid_t tid, uint64_t address, void *bytes, size_t size)
+/* Reads in two pieces: if the second page cannot be read, the first still can, in the same call. */
+static size_t read_some(pid_t tid, uint64_t address, void *bytes, size_t size)
 {
 	size_t first = PAGE - address % PAGE;
 	struct iovec here = {.iov_base = bytes, .iov_len = size};
@@ -39,7 +42,16 @@ size_t target_read(pid_t tid, uint64_t address, void *bytes, size_t size)
 	return length < 0 ? 0 : (size_t)length;
 }
 
-/* Most paths are short. */
+bool target_read(pid_t tid, uint64_t address, void *bytes, size_t size)
+{
+	size_t got = read_some(tid, address, bytes, size);
+
+	if (got > 0 && got < size)
+		errno = EFAULT;
+	return got == size;
+}
+
+/* Reads 256 bytes first, because most paths are short. */
 bool target_read_string(pid_t tid, uint64_t address, char *string, size_t size)
 {
 	size_t read = 0;
@@ -47,7 +59,7 @@ bool target_read_string(pid_t tid, uint64_t address, char *string, size_t size)
 
 	while (read < size) {
 		size_t wanted = size - read < piece ? size - read : piece;
-		size_t got = target_read(tid, address + read, string + read, wanted);
+		size_t got = read_some(tid, address + read, string + read, wanted);
 
 		if (got == 0)
 			return false;
@@ -56,105 +68,35 @@ bool target_read_string(pid_t tid, uint64_t address, char *string, size_t size)
 		read += got;
 		piece = PAGE;
 	}
+	errno = ENAMETOOLONG;
 	return false;
 }
 
 /* ---- /proc ---- */
 
-static const char *in_proc(pid_t tid, const char *entry, char name[NAME])
+const char *target_path(pid_t tid, const char *entry, char path[TARGET_PATH])
 {
-	snprintf(name, NAME, "/proc/%d/%s", (int)tid, entry);
-	return name;
+	snprintf(path, TARGET_PATH, "/proc/%d/%s", (int)tid, entry);
+	return path;
 }
 
-static bool same_root(const struct statx *a, const struct statx *b)
+static bool same_root(const struct kernel_mount *a, const struct kernel_mount *b)
 {
-	return a->stx_ino == b->stx_ino && a->stx_dev_major == b->stx_dev_major &&
-	       a->stx_dev_minor == b->stx_dev_minor && a->stx_mnt_id == b->stx_mnt_id;
+	return a->ino == b->ino && a->dev == b->dev && a->id == b->id;
 }
 
-/* No two mounts have one number, those of different namespaces included. */
+/* Compares mount IDs too, which are unique across mount namespaces. */
 bool target_shares_root(pid_t tid)
 {
-	static struct statx ours; /* of a process that never changes it */
-	const unsigned int wanted = STATX_INO | STATX_MNT_ID;
-	struct statx theirs;
-	char name[NAME];
+	static struct kernel_mount ours; /* cached, because the watcher never changes its root */
+	struct kernel_mount theirs;
+	char name[TARGET_PATH];
 
-	if (ours.stx_mask == 0 && statx(AT_FDCWD, "/", 0, wanted, &ours) != 0)
+	if (ours.ino == 0 && kernel_statx_mount(AT_FDCWD, "/", 0, &ours) != 0)
 		return false;
-	return statx(AT_FDCWD, in_proc(tid, "root", name), AT_STATX_DONT_SYNC, wanted, &theirs) ==
-		       0 &&
-	       (theirs.stx_mask & STATX_MNT_ID) && same_root(&ours, &theirs);
-}
-
-/* The value of a line of /proc/PID/status; NULL where there is none. */
-static const char *line_of(const char *status, const char *field)
-{
-	size_t length = strlen(field);
-
-	for (const char *line = status; line; line = strchr(line, '\n')) {
-		line += *line == '\n';
-		if (strncmp(line, field, length) == 0 && line[length] == ':')
-			return line + length + 1 + strspn(line + length + 1, "\t ");
-	}
-	return NULL;
-}
-
-static void read_numbers(const char *value, int base, uint64_t *numbers, size_t count,
-	size_t *found)
-{
-	*found = 0;
-	while (value && *value != '\n' && *found < count) {
-		char *end;
-		uint64_t number = strtoull(value, &end, base);
-
-		if (end == value)
-			return;
-		numbers[(*found)++] = number;
-		value = end + strspn(end, "\t ");
-	}
-}
-
-static bool read_ids(const char *value, unsigned int ids[4])
-{
-	uint64_t numbers[4];
-	size_t found;
-
-	read_numbers(value, 10, numbers, 4, &found);
-	for (size_t i = 0; i < found; i++)
-		ids[i] = (unsigned int)numbers[i];
-	return found == 4;
-}
-
-static bool read_groups(struct target *target, const char *value)
-{
-	static uint64_t numbers[TARGET_GROUPS + 1];
-
-	read_numbers(value, 10, numbers, TARGET_GROUPS + 1, &target->groups);
-	if (target->groups > TARGET_GROUPS)
-		return false;
-	for (size_t i = 0; i < target->groups; i++)
-		target->group[i] = (gid_t)numbers[i];
-	return value != NULL;
-}
-
-static bool read_one(const char *value, int base, uint64_t *number)
-{
-	size_t found;
-
-	read_numbers(value, base, number, 1, &found);
-	return found == 1;
-}
-
-static void read_comm(struct target *target, const char *value)
-{
-	size_t length = value ? strcspn(value, "\n") : 0;
-
-	if (length >= sizeof(target->comm))
-		length = sizeof(target->comm) - 1;
-	memcpy(target->comm, value ? value : "", length);
-	target->comm[length] = '\0';
+	return kernel_statx_mount(AT_FDCWD, target_path(tid, "root", name), AT_STATX_DONT_SYNC,
+		       &theirs) == 0 &&
+	       same_root(&ours, &theirs);
 }
 
 static bool read_status(struct target *target, const char *status)
@@ -163,38 +105,111 @@ static bool read_status(struct target *target, const char *status)
 	uint64_t inner[32];
 	size_t levels;
 
-	if (!read_one(line_of(status, "Tgid"), 10, &process) ||
-		!read_ids(line_of(status, "Uid"), target->uid) ||
-		!read_ids(line_of(status, "Gid"), target->gid) ||
-		!read_groups(target, line_of(status, "Groups")) ||
-		!read_one(line_of(status, "CapEff"), 16, &target->effective) ||
-		!read_one(line_of(status, "Umask"), 8, &umask))
+	if (!procstatus_number(status, "Tgid", 10, &process) ||
+		!procstatus_credentials(status, &target->credentials) ||
+		!procstatus_number(status, "Umask", 8, &umask)) {
+		errno = EOVERFLOW;
 		return false;
-	read_numbers(line_of(status, "NStgid"), 10, inner, 32, &levels);
+	}
+	levels = procstatus_numbers(status, "NStgid", 10, inner, 32);
 	target->process = (pid_t)process;
 	target->inner = levels > 0 ? (pid_t)inner[levels - 1] : target->process;
 	target->umask = (mode_t)umask;
-	read_comm(target, line_of(status, "Name"));
+	procstatus_text(status, "Name", target->comm, sizeof(target->comm));
 	return true;
 }
 
-static bool look(struct target *target)
+static int open_status(pid_t tid)
 {
-	char status[16384];
-	char name[NAME];
-	int fd = open(in_proc(target->tid, "status", name), O_RDONLY | O_CLOEXEC);
-	ssize_t length = fd < 0 ? -1 : read(fd, status, sizeof(status) - 1);
+	char name[TARGET_PATH];
 
-	if (fd >= 0)
-		close(fd);
-	if (length <= 0)
-		return false;
-	status[length] = '\0';
-	return read_status(target, status);
+	return open(target_path(tid, "status", name), O_RDONLY | O_CLOEXEC);
 }
 
-/* Out of the way of the target's own numbers, which may be put where they are there. */
-static int move_high(int fd)
+static bool read_credentials(struct target *target)
+{
+	char status[PROCSTATUS_SIZE];
+
+	return procstatus_read(open_status(target->tid), status) && read_status(target, status);
+}
+
+/*
+ * As read_credentials, but keeps the file open, because one thread often makes many calls. The file
+ * of a thread that has ended cannot be read, even if another thread has the same ID now.
+ */
+static bool read_credentials_again(struct target *target)
+{
+	static struct {
+		pid_t tid;
+		int fd;
+	} last = {.fd = -1};
+	char status[PROCSTATUS_SIZE];
+	bool known = last.tid == target->tid && procstatus_reread(last.fd, status);
+
+	if (!known) {
+		if (last.fd >= 0)
+			close(last.fd);
+		last.tid = target->tid;
+		last.fd = target_move_high(open_status(target->tid));
+		known = procstatus_reread(last.fd, status);
+	}
+	return known && read_status(target, status);
+}
+
+pid_t target_find_process(pid_t tid, uint64_t *started)
+{
+	struct target target = {.tid = tid};
+
+	*started = 0;
+	if (!read_credentials(&target))
+		return tid;
+	*started = starttime_of(target.process);
+	return target.process;
+}
+
+/*
+ * Counts signals sent to the thread, and those sent to the process if this thread will handle them:
+ * it is the only thread, or the main thread, which the kernel prefers.
+ */
+static bool has_signals(const struct target *target, const char *status)
+{
+	uint64_t own, shared, blocked, threads;
+
+	return procstatus_number(status, "SigPnd", 16, &own) &&
+	       procstatus_number(status, "ShdPnd", 16, &shared) &&
+	       procstatus_number(status, "SigBlk", 16, &blocked) &&
+	       procstatus_number(status, "Threads", 10, &threads) &&
+	       ((own & ~blocked) != 0 || ((shared & ~blocked) != 0 &&
+						 (threads == 1 || target->tid == target->process)));
+}
+
+static bool reread_status(const struct target *target, char status[PROCSTATUS_SIZE])
+{
+	bool known;
+
+	inspect_begin();
+	known = procstatus_read(openat(target->descriptors, "../status", O_RDONLY | O_CLOEXEC),
+		status);
+	inspect_end();
+	return known;
+}
+
+bool target_has_signals(const struct target *target)
+{
+	char status[PROCSTATUS_SIZE];
+
+	return reread_status(target, status) && has_signals(target, status);
+}
+
+/* An exiting process releases its memory, and with it VmSize, before its descriptors. */
+bool target_is_alive(const struct target *target)
+{
+	char status[PROCSTATUS_SIZE];
+
+	return reread_status(target, status) && procstatus_has(status, "VmSize");
+}
+
+int target_move_high(int fd)
 {
 	int high = fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, TARGET_HIGH);
 
@@ -204,6 +219,11 @@ static int move_high(int fd)
 	return high;
 }
 
+bool target_lacks_resources(int error)
+{
+	return error == EMFILE || error == ENFILE || error == ENOMEM;
+}
+
 static int open_pidfd(const struct target *target)
 {
 	int fd = (int)syscall(SYS_pidfd_open, target->tid, PIDFD_THREAD);
@@ -211,197 +231,101 @@ static int open_pidfd(const struct target *target)
 	return fd >= 0 ? fd : (int)syscall(SYS_pidfd_open, target->process, 0);
 }
 
+bool target_open_descriptors(struct target *target, int dirfd, const char *path)
+{
+	if (target->descriptors < 0)
+		target->descriptors =
+			target_move_high(openat(dirfd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+	return target->descriptors >= 0;
+}
+
 bool target_open(struct target *target, pid_t tid)
 {
-	char name[NAME];
+	struct stat found;
+	char name[TARGET_PATH];
 
-	*target = (struct target){.tid = tid, .pidfd = -1, .descriptors = -1};
-	if (!look(target))
+	*target = (struct target){.tid = tid, .inner = tid, .pidfd = -1, .descriptors = -1};
+	if (!read_credentials(target))
 		return false;
-	target->pidfd = move_high(open_pidfd(target));
-	target->descriptors =
-		move_high(open(in_proc(tid, "fd", name), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-	return target->pidfd >= 0 && target->descriptors >= 0;
+	if (stat(target_path(tid, "ns/pid", name), &found) == 0)
+		target->pid_namespace = found.st_ino;
+	target->pidfd = target_move_high(open_pidfd(target));
+	return target->pidfd >= 0 &&
+	       (target_open_descriptors(target, AT_FDCWD, target_path(tid, "fd", name)) ||
+		       errno == EACCES);
 }
 
-/* ---- its place ---- */
-
-/* Goes into a namespace of the thread's, unless we are in it. */
-static bool enter(const struct target *target, const char *kind, int type)
+/* A link such as user:[4026531837] identifies a namespace; stat(2) of it takes twice as long. */
+static bool read_link(const char *path, char link[TARGET_PATH])
 {
-	struct stat ours, theirs;
-	char name[NAME];
-	char own[NAME];
-	int fd;
-	bool entered;
+	ssize_t length = readlink(path, link, TARGET_PATH - 1);
 
-	snprintf(own, sizeof(own), "/proc/self/%s", kind);
-	if (stat(own, &ours) != 0 || stat(in_proc(target->tid, kind, name), &theirs) != 0)
-		return false;
-	if (ours.st_ino == theirs.st_ino && ours.st_dev == theirs.st_dev)
-		return true;
-	fd = open(name, O_RDONLY | O_CLOEXEC);
-	entered = fd >= 0 && setns(fd, type) == 0;
-	if (fd >= 0)
-		close(fd);
-	return entered;
+	link[length > 0 ? length : 0] = '\0';
+	return length > 0;
 }
 
-static int open_place(const struct target *target, const char *which)
+static bool is_in_namespace(pid_t tid, const char *kind, const char *ours)
 {
-	char name[NAME];
+	char theirs[TARGET_PATH];
+	char path[TARGET_PATH];
 
-	return open(in_proc(target->tid, which, name), O_PATH | O_DIRECTORY | O_CLOEXEC);
+	return read_link(target_path(tid, kind, path), theirs) && strcmp(ours, theirs) == 0;
 }
 
-static bool take_directories(const struct target *target)
+bool target_shares_namespace(pid_t tid, const char *kind)
 {
-	bool shared = target_shares_root(target->tid);
-	int root = shared ? -1 : open_place(target, "root");
-	int directory = open_place(target, "cwd");
+	char ours[TARGET_PATH];
+	char path[TARGET_PATH];
 
-	if (directory < 0 || !enter(target, "ns/net", CLONE_NEWNET))
-		return false;
-	if (!shared && (root < 0 || !enter(target, "ns/mnt", CLONE_NEWNS) || fchdir(root) != 0 ||
-			       chroot(".") != 0))
-		return false;
-	umask(target->umask);
-	return fchdir(directory) == 0;
+	snprintf(path, sizeof(path), "/proc/self/%s", kind);
+	return read_link(path, ours) && is_in_namespace(tid, kind, ours);
 }
 
-static bool has_credentials(const struct target *target, const struct target *us)
+bool target_shares_user_namespace(pid_t tid)
 {
-	return memcmp(us->uid, target->uid, sizeof(us->uid)) == 0 &&
-	       memcmp(us->gid, target->gid, sizeof(us->gid)) == 0 && us->groups == target->groups &&
-	       us->effective == target->effective &&
-	       memcmp(us->group, target->group, us->groups * sizeof(us->group[0])) == 0;
+	static char ours[TARGET_PATH]; /* cached: see target.h */
+
+	return (ours[0] != '\0' || read_link("/proc/self/ns/user", ours)) &&
+	       is_in_namespace(tid, "ns/user", ours);
 }
 
-/* ---- capabilities ---- */
-
-/* What it takes to look into any process, one that changed its user included. */
-static const uint64_t looking = UINT64_C(1) << CAP_SYS_PTRACE | UINT64_C(1) << CAP_DAC_READ_SEARCH;
-
-static uint64_t permitted(void)
-{
-	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
-	struct __user_cap_data_struct data[2] = {{0}};
-
-	syscall(SYS_capget, &header, data);
-	return data[0].permitted | (uint64_t)data[1].permitted << 32;
-}
-
-static bool set_capabilities(uint64_t effective, uint64_t allowed)
-{
-	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
-	struct __user_cap_data_struct data[2] = {{0}};
-
-	for (int i = 0; i < 2; i++) {
-		data[i].effective = (uint32_t)(effective >> 32 * i);
-		data[i].permitted = (uint32_t)(allowed >> 32 * i);
-	}
-	return syscall(SYS_capset, &header, data) == 0;
-}
-
-/* Of a process that took another's place; otherwise it has what it needs all the time. */
-static struct {
-	bool taken;
-	int looks; /* begun and not ended */
-	uint64_t effective;
-	uint64_t permitted;
-} place;
-
-void target_look_begin(void)
-{
-	int saved = errno;
-
-	if (place.looks++ == 0 && place.taken)
-		set_capabilities(place.effective | (looking & place.permitted), place.permitted);
-	errno = saved;
-}
-
-void target_look_end(void)
-{
-	int saved = errno;
-
-	if (--place.looks == 0 && place.taken)
-		set_capabilities(place.effective, place.permitted);
-	errno = saved;
-}
-
-static bool take_capabilities(const struct target *target)
-{
-	place.effective = target->effective;
-	place.permitted = target->effective | (looking & permitted());
-	place.taken = set_capabilities(place.effective, place.permitted);
-	return place.taken;
-}
-
-/* A user namespace of its own gives numbers another meaning, and is entered by nobody yet. */
-static bool shares_users(const struct target *target)
-{
-	struct stat ours, theirs;
-	char name[NAME];
-
-	return stat("/proc/self/ns/user", &ours) == 0 &&
-	       stat(in_proc(target->tid, "ns/user", name), &theirs) == 0 &&
-	       ours.st_ino == theirs.st_ino;
-}
-
-bool target_is_like_us(pid_t tid)
+bool target_has_our_credentials(pid_t tid)
 {
 	static struct target us, them;
 
 	them.tid = tid;
 	us.tid = us.tid == 0 ? getpid() : us.tid;
-	return (us.process != 0 || look(&us)) && look(&them) && shares_users(&them) &&
-	       has_credentials(&them, &us);
+	return (us.process != 0 || read_credentials(&us)) && read_credentials_again(&them) &&
+	       target_shares_user_namespace(tid) &&
+	       procstatus_same_ids(&them.credentials, &us.credentials) &&
+	       them.credentials.effective == us.credentials.effective;
 }
 
-/* By number: this process has one thread, and libc's would look for others. */
-static bool take_credentials(const struct target *target)
-{
-	static struct target us;
-
-	us.tid = getpid();
-	if (!look(&us))
-		return false;
-	if (has_credentials(target, &us))
-		return true;
-	prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0);
-	if (syscall(SYS_setgroups, target->groups, target->group) != 0 ||
-		syscall(SYS_setresgid, target->gid[0], target->gid[1], target->gid[2]) != 0 ||
-		syscall(SYS_setresuid, target->uid[0], target->uid[1], target->uid[2]) != 0)
-		return false;
-	setfsgid(target->gid[3]);
-	setfsuid(target->uid[3]);
-	return take_capabilities(target);
-}
-
-bool target_become(const struct target *target)
-{
-	return shares_users(target) && take_directories(target) && take_credentials(target);
-}
-
-/* ---- its descriptors ---- */
+/* ---- descriptors ---- */
 
 static int get_descriptor(const struct target *target, int number)
 {
 	int fd;
 
-	target_look_begin();
+	inspect_begin();
 	fd = (int)syscall(SYS_pidfd_getfd, target->pidfd, number, 0);
-	target_look_end();
+	inspect_end();
 	return fd;
 }
 
-int target_descriptor(const struct target *target, int number)
+/* The kernel checks the permission before the number, so EBADF shows that we have permission. */
+bool target_permits_inspection(const struct target *target)
 {
-	return move_high(get_descriptor(target, number));
+	return get_descriptor(target, -1) < 0 && errno == EBADF && target_is_alive(target);
 }
 
-/* The number in a path through one's own descriptors, or -1. */
-static int number_in(const char *path)
+int target_get_descriptor(const struct target *target, int number)
+{
+	return target_move_high(get_descriptor(target, number));
+}
+
+/* Returns the descriptor number in a path such as /proc/self/fd/N, or -1. */
+static int descriptor_in_path(const char *path)
 {
 	static const char *const starts[] = {"/proc/self/fd/", "/proc/thread-self/fd/", "/dev/fd/"};
 
@@ -419,16 +343,22 @@ static int number_in(const char *path)
 	return -1;
 }
 
-bool target_mirror(const struct target *target, const char *path)
+bool target_mirror_descriptor(const struct target *target, const char *path)
 {
-	int number = number_in(path);
+	static int mirrored = -1; /* the number that the call's other path mirrored */
+	int number = descriptor_in_path(path);
 	int fd;
 
-	if (number < 0)
+	if (number < 0 || number == mirrored)
 		return true;
-	if (number >= TARGET_HIGH)
+	if (number > STDERR_FILENO && fcntl(number, F_GETFD) >= 0) {
+		errno = EBUSY; /* it is a descriptor of our own */
 		return false;
+	}
 	fd = get_descriptor(target, number);
+	if (fd < 0 && errno != EBADF)
+		return false;
+	mirrored = number;
 	if (fd < 0)
 		close(number);
 	else if (fd != number && (dup2(fd, number) < 0 || close(fd) != 0))
@@ -436,7 +366,7 @@ bool target_mirror(const struct target *target, const char *path)
 	return true;
 }
 
-bool target_leads_to(const struct target *target, int number, char *link, size_t size)
+bool target_read_link(const struct target *target, int number, char *link, size_t size)
 {
 	char name[16];
 	ssize_t length;
@@ -451,7 +381,7 @@ int target_descriptor_limit(const struct target *target)
 {
 	struct rlimit limit;
 
-	/* That of a process with another user takes CAP_SYS_RESOURCE. */
+	/* This fails for a process of another user without CAP_SYS_RESOURCE. */
 	if (prlimit(target->process, RLIMIT_NOFILE, NULL, &limit) != 0)
 		return 1024;
 	return limit.rlim_cur < 1 << 20 ? (int)limit.rlim_cur : 1 << 20;

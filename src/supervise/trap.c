@@ -12,13 +12,13 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* Of Linux 5.19. */
+/* Since Linux 5.19. */
 #ifndef SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV
 #define SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV (1UL << 5)
 #endif
 
-/* Next to the native one; libseccomp leaves out what the architecture does not have. */
-static const uint32_t siblings[] = {
+/* The ABIs beside the native one. libseccomp ignores system calls that an ABI lacks. */
+static const uint32_t other_abis[] = {
 #if defined(__x86_64__)
 	SCMP_ARCH_X86,
 	SCMP_ARCH_X32,
@@ -31,17 +31,17 @@ static const uint32_t siblings[] = {
 	0,
 };
 
-static const char *const judged[] = {
+static const char *const stopped_calls[] = {
 	"bind", "unlink", "rename", "renameat", "renameat2", "link", "linkat"};
 
 static int add_rules(scmp_filter_ctx filter, const struct trap *trap)
 {
 	int failed = 0;
 
-	for (size_t i = 0; i < sizeof(judged) / sizeof(judged[0]); i++)
+	for (size_t i = 0; i < sizeof(stopped_calls) / sizeof(stopped_calls[0]); i++)
 		failed |= seccomp_rule_add(filter, SCMP_ACT_NOTIFY,
-			seccomp_syscall_resolve_name(judged[i]), 0);
-	/* With AT_REMOVEDIR it takes directories only. */
+			seccomp_syscall_resolve_name(stopped_calls[i]), 0);
+	/* With AT_REMOVEDIR, unlinkat cannot remove a socket. */
 	failed |=
 		seccomp_rule_add(filter, SCMP_ACT_NOTIFY, seccomp_syscall_resolve_name("unlinkat"),
 			1, SCMP_A2(SCMP_CMP_MASKED_EQ, (uint32_t)AT_REMOVEDIR, 0));
@@ -51,18 +51,18 @@ static int add_rules(scmp_filter_ctx filter, const struct trap *trap)
 	return failed;
 }
 
-static int write_filter(scmp_filter_ctx filter, const struct trap *trap)
+static int compose_filter(scmp_filter_ctx filter, const struct trap *trap)
 {
-	/* Of an ABI that this list lacks nothing may pass unseen. */
+	/* No call of an ABI missing from this list may bypass the filter. */
 	int failed = seccomp_attr_set(filter, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_ERRNO(ENOSYS));
 
-	for (size_t i = 0; siblings[i] != 0; i++)
-		failed |= seccomp_arch_add(filter, siblings[i]);
+	for (size_t i = 0; other_abis[i] != 0; i++)
+		failed |= seccomp_arch_add(filter, other_abis[i]);
 	return failed | add_rules(filter, trap);
 }
 
-/* libseccomp exports into a file alone. */
-static bool read_back(int fd, struct trap *trap)
+/* libseccomp 2.5 can export a filter only to a file. */
+static bool read_program(int fd, struct trap *trap)
 {
 	struct stat found;
 	void *words;
@@ -79,42 +79,51 @@ static bool read_back(int fd, struct trap *trap)
 	return true;
 }
 
-bool trap_write(struct trap *trap)
+bool trap_generate(struct trap *trap)
 {
 	scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ALLOW);
 	int fd = memfd_create("filter", MFD_CLOEXEC);
-	bool written = false;
+	bool generated = false;
 
-	errno = ENOSYS; /* whatever libseccomp minds: a kernel without notification, as a rule */
-	if (filter && fd >= 0 && write_filter(filter, trap) == 0 &&
+	errno = ENOSYS; /* the usual reason: the kernel lacks notifications */
+	if (filter && fd >= 0 && compose_filter(filter, trap) == 0 &&
 		seccomp_export_bpf(filter, fd) == 0)
-		written = read_back(fd, trap);
+		generated = read_program(fd, trap);
 	seccomp_release(filter);
 	if (fd >= 0)
 		close(fd);
-	return written;
+	return generated;
 }
 
-static int install(const struct trap *trap, unsigned long flags)
+static int install_with(const struct trap *trap, unsigned long flags)
 {
 	return (int)syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER,
 		flags | SECCOMP_FILTER_FLAG_NEW_LISTENER, &trap->program);
 }
 
-int trap_set(const struct trap *trap)
+int trap_install(const struct trap *trap)
 {
 	unsigned long flags = SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV;
-	int listener = install(trap, flags);
+	int notify_fd = install_with(trap, flags);
 
-	if (listener < 0 && errno == EACCES && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0)
-		listener = install(trap, flags);
-	if (listener < 0 && errno == EINVAL) {
+	if (notify_fd < 0 && errno == EACCES && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0)
+		notify_fd = install_with(trap, flags);
+	if (notify_fd < 0 && errno == EINVAL) {
 		flags = 0;
-		listener = install(trap, flags);
+		notify_fd = install_with(trap, flags);
 	}
-	if (listener < 0 && errno == EACCES && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0)
-		listener = install(trap, flags);
-	if (listener < 0 && errno == EINVAL)
+	if (notify_fd < 0 && errno == EACCES && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0)
+		notify_fd = install_with(trap, flags);
+	if (notify_fd < 0 && errno == EINVAL)
 		errno = ENOSYS;
-	return listener;
+	return notify_fd;
+}
+
+/* The kernel checks the flags before it reads the filter. */
+bool trap_ignores_signals(void)
+{
+	return syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER,
+		       SECCOMP_FILTER_FLAG_NEW_LISTENER | SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV,
+		       NULL) < 0 &&
+	       errno == EFAULT;
 }

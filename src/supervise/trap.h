@@ -2,8 +2,8 @@
  * trap: the seccomp filter that stops a process at the eight system calls the guard judges, until
  * its supervisor has answered.
  *
- * libseccomp writes it, for every ABI that the kernel has beside the native one: i386, where bind
- * is a socketcall(2) too, and x32 for x86-64.
+ * libseccomp generates it, for the native ABI and all others that the kernel may have: on x86-64
+ * i386, where bind may also be a socketcall(2), and x32.
  */
 #ifndef TRAP_H
 #define TRAP_H
@@ -13,18 +13,28 @@
 
 struct trap {
 	struct sock_fprog program;
-	bool allows_rings; /* io_uring_setup(2); the filter sees nothing of what a ring is told to
-			      do */
+	/* Allows io_uring_setup(2). The filter does not see the operations of a ring. */
+	bool allows_rings;
 };
 
-/* Writes the filter. Returns false, with errno, where libseccomp cannot. */
-bool trap_write(struct trap *trap);
+/*
+ * Generates the filter; the caller must free program.filter. Returns false with ENOSYS if
+ * libseccomp cannot generate it.
+ */
+bool trap_generate(struct trap *trap);
 
 /*
- * Stops the calling thread, and whatever it starts, at these calls from now on. Sets no_new_privs
- * where the kernel demands it. Returns the listener, close-on-exec; or -1 with errno: EBUSY where
- * another program listens already, ENOSYS where the kernel is older than Linux 5.9.
+ * Installs the filter for the calling thread and its future descendants. Sets no_new_privs if the
+ * kernel requires it. Returns the notification descriptor, close-on-exec, or -1 with errno: EBUSY
+ * if another filter of this process has a notification descriptor already, ENOSYS if the kernel
+ * does not support it.
  */
-int trap_set(const struct trap *trap);
+int trap_install(const struct trap *trap);
+
+/*
+ * Returns true if, under a filter that trap_install installs, only a fatal signal interrupts a call
+ * that the supervisor has received.
+ */
+bool trap_ignores_signals(void);
 
 #endif

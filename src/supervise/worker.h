@@ -1,19 +1,15 @@
 /*
- * worker: carries out one stopped call, by the rules, in its caller's place.
+ * worker: judges and executes one stopped call on behalf of its caller.
  */
 #ifndef WORKER_H
 #define WORKER_H
 
-#include <stdatomic.h>
+#include "pending.h"
 
-#include "request.h"
-
-/* What the processes of one supervisor have in common. */
-struct commons {
-	atomic_bool warned; /* that a call went unguarded */
-};
-
-/* For a process of its own, which ends with it: successfully, once the call was answered. */
-_Noreturn void worker_run(int listener, const struct request *request, struct commons *commons);
+/*
+ * Executes the call in the slot that `starter` reserved, and exits. The calling process must be a
+ * new fork, because it takes on the caller's identity.
+ */
+_Noreturn void worker_run(int notify_fd, struct slot *slot, pid_t starter);
 
 #endif

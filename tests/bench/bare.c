@@ -11,28 +11,28 @@
 
 #include "bench.h"
 
-enum { HIGH = 768, RECORD = 288 }; /* descriptor, bytes */
+enum { HIGH_FD = 768, RECORD_SIZE = 288 }; /* as in the library */
 
-static int sock, opened, claim;
+static int sock, lockfile_fd, claim; /* descriptors; the claim is a duplicate of lockfile_fd */
 static const struct sockaddr_un *address;
 static const char *lockfile;
-static sigset_t before;
+static sigset_t signal_mask;
 
-void bare_begin(int fd, const struct sockaddr_un *name, const char *beside)
+void bare_begin(int fd, const struct sockaddr_un *socket_address, const char *lockfile_path)
 {
 	sock = fd;
-	address = name;
-	lockfile = beside;
+	address = socket_address;
+	lockfile = lockfile_path;
 }
 
-static void lock(int fd, int command, short type, off_t where)
+static void set_lock(int fd, short type, off_t byte)
 {
-	struct flock range = {.l_type = type, .l_whence = SEEK_SET, .l_start = where, .l_len = 1};
+	struct flock range = {.l_type = type, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1};
 
-	check(fcntl(fd, command, &range) == 0, "F_OFD_SETLK");
+	check(fcntl(fd, F_OFD_SETLK, &range) == 0, "F_OFD_SETLK");
 }
 
-static void option(int name)
+static void read_option(int name)
 {
 	long long value;
 	socklen_t length = sizeof(value);
@@ -40,24 +40,26 @@ static void option(int name)
 	getsockopt(sock, SOL_SOCKET, name, &value, &length);
 }
 
-/* By number: libc's own makes another call of it. */
-static void descriptor_stat(int fd)
+/* Calls the kernel directly, because libc implements fstat with newfstatat. */
+static void stat_descriptor(int fd)
 {
 	struct stat found;
 
 	check(syscall(SYS_fstat, fd, &found) == 0, "fstat");
 }
 
-static void name_stat(const char *path)
+static void stat_nofollow(const char *path)
 {
 	struct stat found;
 
 	check(fstatat(AT_FDCWD, path, &found, AT_SYMLINK_NOFOLLOW) == 0, path);
 }
 
-static void look_at_address(void)
+static void check_socket_and_address(void)
 {
-	option(SO_DOMAIN);
+	read_option(SO_DOMAIN);
+	/* Its first argument is invalid: the guard only finds out whether the address is readable.
+	 */
 	syscall(SYS_rt_sigprocmask, -1, address, NULL, 8);
 }
 
@@ -66,40 +68,40 @@ static void block_signals(void)
 	sigset_t all;
 
 	sigfillset(&all);
-	sigprocmask(SIG_SETMASK, &all, &before);
+	sigprocmask(SIG_SETMASK, &all, &signal_mask);
 }
 
 static void restore_signals(void)
 {
-	sigprocmask(SIG_SETMASK, &before, NULL);
+	sigprocmask(SIG_SETMASK, &signal_mask, NULL);
 }
 
 static void create_lockfile(void)
 {
-	opened = open(lockfile, O_RDWR | O_CREAT | O_EXCL | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC,
-		0600);
-	check(opened >= 0, lockfile);
+	lockfile_fd = open(lockfile,
+		O_RDWR | O_CREAT | O_EXCL | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC, 0600);
+	check(lockfile_fd >= 0, lockfile);
 }
 
-static void duplicate(void)
+static void duplicate_descriptor(void)
 {
-	claim = fcntl(opened, F_DUPFD_CLOEXEC, HIGH);
+	claim = fcntl(lockfile_fd, F_DUPFD_CLOEXEC, HIGH_FD);
 	check(claim >= 0, "F_DUPFD_CLOEXEC");
 }
 
-static void close_opened(void)
+static void close_lockfile(void)
 {
-	close(opened);
+	close(lockfile_fd);
 }
 
-static void take_mutex_of_new(void)
+static void acquire_mutex_of_new_file(void)
 {
-	lock(claim, F_OFD_SETLK, F_WRLCK, 0);
+	set_lock(claim, F_WRLCK, 0);
 }
 
-static void look_at_claim(void)
+static void stat_claim(void)
 {
-	descriptor_stat(claim);
+	stat_descriptor(claim);
 }
 
 static void bind_socket(void)
@@ -107,7 +109,7 @@ static void bind_socket(void)
 	check(bind(sock, (const struct sockaddr *)address, sizeof(*address)) == 0, "bind");
 }
 
-static void identify_socket(void)
+static void statx_path(void)
 {
 	struct statx found;
 
@@ -115,7 +117,7 @@ static void identify_socket(void)
 		address->sun_path);
 }
 
-static void ask_who_we_are(void)
+static void identify_process(void)
 {
 	char comm[16];
 
@@ -124,60 +126,61 @@ static void ask_who_we_are(void)
 	prctl(PR_GET_NAME, comm);
 }
 
-static void ask_which_socket(void)
+static void identify_socket(void)
 {
-	descriptor_stat(sock);
-	option(SO_COOKIE);
-	option(SO_NETNS_COOKIE);
+	stat_descriptor(sock);
+	read_option(SO_COOKIE);
+	read_option(SO_NETNS_COOKIE);
 }
 
 static void write_record(void)
 {
-	static const char record[RECORD] = "sockguard 1\nname held\n";
+	static const char record[RECORD_SIZE] =
+		"sockguard 1\nname held\n"; /* the rest does not matter */
 
 	check(pwrite(claim, record, sizeof(record), 0) == sizeof(record), "record");
 }
 
-static void take_claim(void)
+static void acquire_claim(void)
 {
-	lock(claim, F_OFD_SETLK, F_RDLCK, 1);
+	set_lock(claim, F_RDLCK, 1);
 }
 
-static void give_mutex_back(void)
+static void release_mutex(void)
 {
-	lock(claim, F_OFD_SETLK, F_UNLCK, 0);
+	set_lock(claim, F_UNLCK, 0);
 }
 
-static void look_at_name(void)
+static void stat_path(void)
 {
-	name_stat(address->sun_path);
+	stat_nofollow(address->sun_path);
 }
 
 static void open_lockfile(void)
 {
-	opened = open(lockfile, O_RDWR | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
-	check(opened >= 0, lockfile);
+	lockfile_fd = open(lockfile, O_RDWR | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
+	check(lockfile_fd >= 0, lockfile);
 }
 
-static void look_at_lockfile(void)
+static void stat_lockfile(void)
 {
-	descriptor_stat(opened);
+	stat_descriptor(lockfile_fd);
 	geteuid();
 }
 
-static void take_mutex(void)
+static void acquire_mutex(void)
 {
-	lock(opened, F_OFD_SETLK, F_WRLCK, 0);
+	set_lock(lockfile_fd, F_WRLCK, 0);
 }
 
-static void look_at_name_of_lockfile(void)
+static void stat_lockfile_path(void)
 {
-	name_stat(lockfile);
+	stat_nofollow(lockfile);
 }
 
-static void note_left(void)
+static void record_removal(void)
 {
-	check(pwrite(opened, "left", 4, 17) == 4, "record");
+	check(pwrite(lockfile_fd, "left", 4, 17) == 4, "record");
 }
 
 static void unlink_socket(void)
@@ -193,39 +196,39 @@ static void unlink_lockfile(void)
 static void close_claim(void)
 {
 	getpid();
-	descriptor_stat(claim);
+	stat_descriptor(claim);
 	close(claim);
 }
 
 const struct bare_call bare_calls[] = {
-	{"bind: domain; may the address be read", look_at_address},
-	{"bind: signals off", block_signals},
+	{"bind: check the socket's domain and the address", check_socket_and_address},
+	{"bind: block signals", block_signals},
 	{"bind: create the lock file", create_lockfile},
-	{"bind: its descriptor again, high", duplicate},
-	{"bind: close the first", close_opened},
-	{"bind: take the mutex", take_mutex_of_new},
-	{"bind: look at the lock file", look_at_claim},
+	{"bind: duplicate its descriptor to a high number", duplicate_descriptor},
+	{"bind: close the first descriptor", close_lockfile},
+	{"bind: acquire the mutex", acquire_mutex_of_new_file},
+	{"bind: fstat the lock file", stat_claim},
 	{"bind: the bind itself", bind_socket},
-	{"bind: look at the name", identify_socket},
-	{"bind: pid, uid, comm", ask_who_we_are},
-	{"bind: number, cookie, namespace of the socket", ask_which_socket},
+	{"bind: statx the path", statx_path},
+	{"bind: get the pid, uid and comm", identify_process},
+	{"bind: get the socket's inode, cookie and network namespace", identify_socket},
 	{"bind: write the record", write_record},
-	{"bind: take the claim", take_claim},
-	{"bind: give the mutex back", give_mutex_back},
-	{"bind: signals as they were", restore_signals},
-	{"unlink: look at the name", look_at_name},
-	{"unlink: signals off", block_signals},
+	{"bind: acquire the claim", acquire_claim},
+	{"bind: release the mutex", release_mutex},
+	{"bind: restore the signal mask", restore_signals},
+	{"unlink: fstatat the path", stat_path},
+	{"unlink: block signals", block_signals},
 	{"unlink: open the lock file", open_lockfile},
-	{"unlink: look at it; uid", look_at_lockfile},
-	{"unlink: take the mutex", take_mutex},
-	{"unlink: look at the lock file's name", look_at_name_of_lockfile},
-	{"unlink: look at the name again", identify_socket},
-	{"unlink: look at the claim", look_at_claim},
-	{"unlink: note that the name is left", note_left},
+	{"unlink: fstat it and get the uid", stat_lockfile},
+	{"unlink: acquire the mutex", acquire_mutex},
+	{"unlink: fstatat the lock file's path", stat_lockfile_path},
+	{"unlink: statx the path", statx_path},
+	{"unlink: fstat the claim", stat_claim},
+	{"unlink: record that the path is being removed", record_removal},
 	{"unlink: the unlink itself", unlink_socket},
-	{"unlink: remove the lock file", unlink_lockfile},
-	{"unlink: close it", close_opened},
-	{"unlink: pid; look at the claim, and close it for good", close_claim},
-	{"unlink: signals as they were", restore_signals},
+	{"unlink: unlink the lock file", unlink_lockfile},
+	{"unlink: close its descriptor", close_lockfile},
+	{"unlink: get the pid; fstat and close the claim", close_claim},
+	{"unlink: restore the signal mask", restore_signals},
 };
 const int bare_count = sizeof(bare_calls) / sizeof(bare_calls[0]);

@@ -1,7 +1,7 @@
 /*
- * bare: the system calls that the guard makes for a bind and for an unlink of that socket, one by
- * one and without it, as strace shows them. When the guard's change, so do these. What they come to
- * is looked at only so far that a call which could not be made does not pass for a fast one.
+ * bare: the system calls that strace shows when the guard binds a socket and unlinks its path,
+ * made one by one without the guard. If the guard's calls change, change these too. The results
+ * are checked only so far that a call that fails is not counted as a fast one.
  */
 #ifndef BARE_H
 #define BARE_H
@@ -16,7 +16,7 @@ struct bare_call {
 extern const struct bare_call bare_calls[];
 extern const int bare_count;
 
-/* What the calls from now on are about; the caller keeps both. */
+/* Sets the arguments of the following calls. Both strings must stay valid. */
 void bare_begin(int fd, const struct sockaddr_un *address, const char *lockfile);
 
 #endif

@@ -1,5 +1,5 @@
 /*
- * bench: what the programs that take times have in common.
+ * bench: functions that the timing programs share.
  */
 #ifndef BENCH_H
 #define BENCH_H
@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <time.h>
 
-/* Nanoseconds of a clock that only runs forward. */
+/* Returns the time of the monotonic clock in nanoseconds. */
 static inline long long now(void)
 {
 	struct timespec time;
@@ -18,21 +18,21 @@ static inline long long now(void)
 	return time.tv_sec * 1000000000LL + time.tv_nsec;
 }
 
-/* Ends the program where something went wrong, with errno's words. */
-static inline void check(bool good, const char *what)
+/* Ends the program with a message from errno if a call failed. */
+static inline void check(bool ok, const char *what)
 {
-	if (!good)
+	if (!ok)
 		err(1, "%s", what);
 }
 
-/* Reads how many of something are wanted; ends the program where that is not least to most. */
-static inline int read_count(const char *words, int least, int most)
+/* Parses a number. Ends the program if it is not between min and max. */
+static inline int read_count(const char *text, int min, int max)
 {
 	char *end;
-	long count = strtol(words, &end, 10);
+	long count = strtol(text, &end, 10);
 
-	if (end == words || *end != '\0' || count < least || count > most)
-		errx(2, "not a number from %d to %d: %s", least, most, words);
+	if (end == text || *end != '\0' || count < min || count > max)
+		errx(2, "not a number from %d to %d: %s", min, max, text);
 	return (int)count;
 }
 

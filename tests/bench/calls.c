@@ -1,41 +1,49 @@
 /*
- * calls: makes one kind of call many times and tells how long that took.
+ * calls: makes one kind of call many times and prints how long that took.
  *
  *     calls DIRECTORY
  *
- * reads lines "KIND COUNT" and answers each with nanoseconds: those COUNT calls took, without what
- * prepares and cleans up. One such process runs with the guard and one without, and whoever asks
- * them takes turns. "own COUNT" binds that many sockets and keeps them until the end, "files COUNT"
- * makes that many files; "bare-calls COUNT" answers with a time for each bare call, whose names
- * "calls --bare" prints.
+ * reads lines "KIND COUNT". For each line, it makes COUNT calls and prints the nanoseconds they
+ * took, without the preparation and the cleanup. The benchmark runs one such process with the guard
+ * and one without, and alternates between them. Further lines:
+ *
+ *     own COUNT         binds COUNT sockets and keeps them open until the end
+ *     files COUNT       creates COUNT files
+ *     children COUNT    starts COUNT processes, which bind a socket each and end with this one
+ *     bare-calls COUNT  prints the time of each bare call (bare.h)
+ *
+ * "calls --bare" prints the names of the bare calls.
  */
 #include <err.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 #include "bare.h"
 #include "bench.h"
 
-enum { MOST = 1024 };
+enum { MAX_CALLS = 1024 };
 
 static const char *directory;
-static int sockets[MOST];
-static struct sockaddr_un addresses[MOST];
-static char seconds[MOST][sizeof(addresses->sun_path) + 8];
+static int sockets[MAX_CALLS];
+static struct sockaddr_un addresses[MAX_CALLS];
+static char second_paths[MAX_CALLS][sizeof(addresses->sun_path) + 8];
 
-/* ---- what is done before, in and after the time that is taken ---- */
+/* ---- the calls, and what prepares them and cleans up; i is the index of the path ---- */
 
 static const char *path(int i)
 {
@@ -62,7 +70,7 @@ static void make_inet(int i)
 	check(sockets[i] >= 0, "socket");
 }
 
-static void bind_it(int i)
+static void bind_path(int i)
 {
 	check(bind(sockets[i], (struct sockaddr *)&addresses[i], sizeof(addresses[i])) == 0,
 		path(i));
@@ -94,10 +102,10 @@ static void close_socket(int i)
 static void make_bound(int i)
 {
 	make_socket(i);
-	bind_it(i);
+	bind_path(i);
 }
 
-static void unlink_it(int i)
+static void unlink_path(int i)
 {
 	check(unlink(path(i)) == 0, path(i));
 }
@@ -107,36 +115,70 @@ static void unlink_absent(int i)
 	check(unlink(path(i)) != 0 && errno == ENOENT, path(i));
 }
 
-static void unlinkat_it(int i)
+static void unlinkat_path(int i)
 {
 	check(unlinkat(AT_FDCWD, path(i), 0) == 0, path(i));
 }
 
-static void remove_it(int i)
+static void remove_path(int i)
 {
 	check(remove(path(i)) == 0, path(i));
 }
 
-static void rename_it(int i)
+static void rename_path(int i)
 {
-	check(rename(path(i), seconds[i]) == 0, path(i));
+	check(rename(path(i), second_paths[i]) == 0, path(i));
 }
 
 static void unlink_second(int i)
 {
-	check(unlink(seconds[i]) == 0, seconds[i]);
+	check(unlink(second_paths[i]) == 0, second_paths[i]);
+}
+
+static void link_path(int i)
+{
+	check(link(path(i), second_paths[i]) == 0, path(i));
+}
+
+static void unlink_both(int i)
+{
+	unlink_path(i);
+	unlink_second(i);
+}
+
+static void get_parent(int i)
+{
+	(void)i;
+	syscall(SYS_getppid);
+}
+
+static void stat_directory(int i)
+{
+	struct stat found;
+
+	(void)i;
+	check(stat(directory, &found) == 0, directory);
+}
+
+static void open_close(int i)
+{
+	int fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	(void)i;
+	check(fd >= 0, directory);
+	close(fd);
 }
 
 static void unlink_close(int i)
 {
-	unlink_it(i);
+	unlink_path(i);
 	close_socket(i);
 }
 
 static void bind_unlink(int i)
 {
-	bind_it(i);
-	unlink_it(i);
+	bind_path(i);
+	unlink_path(i);
 }
 
 static void unlink_bind_unlink(int i)
@@ -145,13 +187,13 @@ static void unlink_bind_unlink(int i)
 	bind_unlink(i);
 }
 
-/* The protocol as servers have it: their lock file stays. */
+/* The usual protocol of servers, with a lock file that is never removed. */
 
 static int classic_lock(int i)
 {
-	int fd = open(seconds[i], O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	int fd = open(second_paths[i], O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 
-	check(fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0, seconds[i]);
+	check(fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0, second_paths[i]);
 	return fd;
 }
 
@@ -173,7 +215,7 @@ static void classic_unlink_bind_unlink(int i)
 
 static void bare_bind_unlink(int i)
 {
-	bare_begin(sockets[i], &addresses[i], seconds[i]);
+	bare_begin(sockets[i], &addresses[i], second_paths[i]);
 	for (int call = 0; call < bare_count; call++)
 		bare_calls[call].make();
 }
@@ -186,15 +228,19 @@ struct kind {
 };
 
 static const struct kind kinds[] = {
-	{"unlink", make_file, unlink_it, NULL},
-	{"unlinkat", make_file, unlinkat_it, NULL},
-	{"remove", make_file, remove_it, NULL},
+	{"unlink", make_file, unlink_path, NULL},
+	{"unlinkat", make_file, unlinkat_path, NULL},
+	{"remove", make_file, remove_path, NULL},
 	{"absent", NULL, unlink_absent, NULL},
-	{"rename", make_file, rename_it, unlink_second},
-	{"bind", make_socket, bind_it, unlink_close},
+	{"rename", make_file, rename_path, unlink_second},
+	{"link", make_file, link_path, unlink_both},
+	{"getppid", NULL, get_parent, NULL},
+	{"stat", NULL, stat_directory, NULL},
+	{"open-close", NULL, open_close, NULL},
+	{"bind", make_socket, bind_path, unlink_close},
 	{"bind-abstract", make_socket, bind_abstract, close_socket},
 	{"bind-inet", make_inet, bind_inet, close_socket},
-	{"unlink-own", make_bound, unlink_it, close_socket},
+	{"unlink-own", make_bound, unlink_path, close_socket},
 	{"bind-unlink", make_socket, bind_unlink, close_socket},
 	{"unlink-bind-unlink", make_socket, unlink_bind_unlink, close_socket},
 	{"classic-bind-unlink", make_socket, classic_bind_unlink, close_socket},
@@ -202,9 +248,9 @@ static const struct kind kinds[] = {
 	{"classic-unlink-bind-unlink", make_socket, classic_unlink_bind_unlink, close_socket},
 };
 
-/* ---- the time ---- */
+/* ---- the timing ---- */
 
-static void each(int count, void (*act)(int i))
+static void for_each(int count, void (*act)(int i))
 {
 	for (int i = 0; act && i < count; i++)
 		act(i);
@@ -215,16 +261,16 @@ static long long run(const struct kind *kind, int count)
 	long long began;
 	long long took;
 
-	each(count, kind->before);
+	for_each(count, kind->before);
 	began = now();
-	each(count, kind->act);
+	for_each(count, kind->act);
 	took = now() - began;
-	each(count, kind->after);
+	for_each(count, kind->after);
 	return took;
 }
 
-/* Sockets kept from now on; their names are the directory's own "own.N". */
-static long long own(int count)
+/* Binds DIRECTORY/own.N, for count more values of N, and keeps the sockets. */
+static long long bind_sockets(int count)
 {
 	static int owned;
 	long long began = now();
@@ -240,7 +286,7 @@ static long long own(int count)
 	return now() - began;
 }
 
-static long long files(int count)
+static long long create_files(int count)
 {
 	long long began = now();
 	char name[4096];
@@ -256,41 +302,79 @@ static long long files(int count)
 	return now() - began;
 }
 
-/* Each bare call by itself, the clock's own time taken off. */
-static void tell_bare_calls(int count)
+static _Noreturn void run_child(int i, int ready)
+{
+	_Alignas(128) struct sockaddr_un address = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	snprintf(address.sun_path, sizeof(address.sun_path), "%s/child.%d", directory, i);
+	check(fd >= 0 && bind(fd, (struct sockaddr *)&address, sizeof(address)) == 0,
+		address.sun_path);
+	check(write(ready, "", 1) == 1, "write");
+	for (;;)
+		pause();
+}
+
+/* Starts processes that bind a socket each. Returns when the last of them has done so. */
+static long long start_children(int count)
+{
+	long long began = now();
+	int ready[2];
+	char byte;
+
+	check(pipe(ready) == 0, "pipe");
+	for (int i = 0; i < count; i++) {
+		pid_t child = fork();
+
+		check(child >= 0, "fork");
+		if (child == 0)
+			run_child(i, ready[1]);
+	}
+	close(ready[1]);
+	for (int i = 0; i < count; i++)
+		check(read(ready[0], &byte, 1) == 1, "a child");
+	close(ready[0]);
+	return now() - began;
+}
+
+/* Times each bare call separately and subtracts the time of reading the clock. */
+static void time_bare_calls(int count)
 {
 	long long took[64] = {0};
 	long long clock = 0;
 
-	check(bare_count <= 64, "the bare calls");
-	each(count, make_socket);
+	check(bare_count <= 64, "too many bare calls");
+	for_each(count, make_socket);
 	for (int i = 0; i < count; i++) {
 		long long last = now();
 
 		clock += now() - last;
-		bare_begin(sockets[i], &addresses[i], seconds[i]);
+		bare_begin(sockets[i], &addresses[i], second_paths[i]);
 		for (int call = 0; call < bare_count; call++) {
 			last = now();
 			bare_calls[call].make();
 			took[call] += now() - last;
 		}
 	}
-	each(count, close_socket);
+	for_each(count, close_socket);
 	for (int call = 0; call < bare_count; call++)
 		printf("%lld%c", took[call] - clock, call + 1 < bare_count ? ' ' : '\n');
 }
 
-static long long answer(const char *name, int count)
+static long long measure(const char *name, int count)
 {
 	if (strcmp(name, "files") == 0)
-		return files(count);
+		return create_files(count);
 	if (strcmp(name, "own") == 0)
-		return own(count);
+		return bind_sockets(count);
+	if (strcmp(name, "children") == 0)
+		return start_children(count);
 	for (size_t i = 0; i < sizeof(kinds) / sizeof(*kinds); i++) {
 		if (strcmp(name, kinds[i].name) != 0)
 			continue;
-		if (count > MOST)
-			errx(2, "at most %d calls at a time", MOST);
+		if (count > MAX_CALLS)
+			errx(2, "at most %d calls at a time", MAX_CALLS);
 		return run(&kinds[i], count);
 	}
 	errx(2, "no such kind of call: %s", name);
@@ -298,17 +382,18 @@ static long long answer(const char *name, int count)
 
 static void prepare(void)
 {
-	struct rlimit most;
+	struct rlimit limit;
 
-	if (getrlimit(RLIMIT_NOFILE, &most) == 0) {
-		most.rlim_cur = most.rlim_max;
-		setrlimit(RLIMIT_NOFILE, &most);
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+		limit.rlim_cur = limit.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &limit);
 	}
-	for (int i = 0; i < MOST; i++) {
+	for (int i = 0; i < MAX_CALLS; i++) {
 		addresses[i].sun_family = AF_UNIX;
-		snprintf(addresses[i].sun_path, sizeof(addresses[i].sun_path), "%s/name.%d",
+		snprintf(addresses[i].sun_path, sizeof(addresses[i].sun_path), "%s/path.%d",
 			directory, i);
-		snprintf(seconds[i], sizeof(seconds[i]), "%s.lock", addresses[i].sun_path);
+		snprintf(second_paths[i], sizeof(second_paths[i]), "%s.lock",
+			addresses[i].sun_path);
 	}
 }
 
@@ -327,9 +412,9 @@ int main(int argc, char **argv)
 	prepare();
 	while (scanf("%31s %15s", name, count) == 2) {
 		if (strcmp(name, "bare-calls") == 0)
-			tell_bare_calls(read_count(count, 1, MOST));
+			time_bare_calls(read_count(count, 1, MAX_CALLS));
 		else
-			printf("%lld\n", answer(name, read_count(count, 1, 1 << 20)));
+			printf("%lld\n", measure(name, read_count(count, 1, 1 << 20)));
 		fflush(stdout);
 	}
 	return 0;

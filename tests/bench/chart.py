@@ -1,11 +1,11 @@
-"""Draws the prices that have a target, each as a part of it, by gnuplot."""
+"""Draws each price that has a target, as a fraction of the target, with gnuplot."""
 
 import subprocess
 
 SCRIPT = """
 set terminal svg noenhanced size 900,{height} font "sans,12" background "white"
 set output "{path}"
-set title "What the guard costs, as a part of the target (1: just reached)"
+set title "The cost of the guard, as a fraction of the target (1: just reached)"
 set style fill solid 0.8 noborder
 set grid xtics
 set yrange [-0.7:{top}]
@@ -23,7 +23,7 @@ plot $prices using (0):1:(0):(column(2)):(column(1)-0.35):(column(1)+0.35):3 \\
      $prices using (column(2)):1:4 with labels left offset 0.5,0 font "sans,10"
 """
 REACHED, MISSED = 0x2E8B57, 0xC0504D
-WIDEST = 5.0  # longer bars are cut, and their label tells
+WIDEST = 5.0  # longer bars are cut off; their label shows the value
 
 
 def draw(figures, path):
@@ -31,7 +31,7 @@ def draw(figures, path):
     rows = []
     for at, figure in enumerate(shown):
         part = max(min(figure.price / figure.target, WIDEST), 0)
-        label = f"{figure.price:.2f} of {figure.target:g} {figure.of}"
+        label = f"{figure.price:.2f} of {figure.target:g} {figure.price_unit}"
         rows.append(f'{at} {part:.4f} {REACHED if figure.reached else MISSED} "{label}"')
     names = ", ".join(f'"{figure.name}" {at}' for at, figure in enumerate(shown))
     subprocess.run(["gnuplot"], text=True, check=True, input=SCRIPT.format(

@@ -1,5 +1,5 @@
 /*
- * empty: a library of nothing to preload. What it costs to start with it is the loader's price.
+ * empty: a library without code. The time that a start takes longer with it is that of the loader.
  */
 extern const char empty[];
 const char empty[] = "";

@@ -1,4 +1,4 @@
-"""What was measured, one Figure each, and the table they make in text, Markdown and JSON."""
+"""The measured figures, and their tables as text, Markdown and JSON."""
 
 import dataclasses
 import json
@@ -10,29 +10,30 @@ class Figure:
     name: str
     unit: str
     values: dict          # by variant: "plain" is without the guard, "guarded" with it
-    price: float = None   # what is held against the target
-    of: str = ""          # what the price is: "x floor", "us more"
-    target: float = None  # None: told, and compared with nothing
-    noise: float = None   # what a twin differs by, as the price is counted
+    price: float = None   # the number that is compared with the target
+    price_unit: str = ""  # such as "x floor", "us more"
+    target: float = None  # None: the figure has no target
+    noise: float = None   # the price of a twin, or the spread of a twin's ratios
     note: str = ""
 
     @property
     def reached(self):
         return None if self.target is None else self.price <= self.target
 
-    def told(self):
-        """The cells of its row."""
+    def cells(self):
+        """The cells of the figure's row, in the order of HEADINGS."""
         verdict = {None: "", True: "reached", False: "not reached"}[self.reached]
-        beside = ", ".join(f"{name} {number(value)}" for name, value in self.values.items()
+        others = ", ".join(f"{name} {number(value)}" for name, value in self.values.items()
                            if name not in ("plain", "guarded"))
         return [self.name, *(cell(self.values.get(name), self.unit)
-                             for name in ("plain", "guarded")), beside,
-                "" if self.price is None else f"{number(self.price)} {self.of}",
+                             for name in ("plain", "guarded")), others,
+                "" if self.price is None else f"{number(self.price)} {self.price_unit}",
                 "" if self.noise is None else number(self.noise),
                 "" if self.target is None else number(self.target), verdict, self.note]
 
 
-HEADINGS = ["figure", "without", "with the guard", "beside", "price", "noise", "target", "", ""]
+HEADINGS = ["figure", "without", "with the guard", "others", "price", "noise", "target", "result",
+            "note"]
 
 
 def number(value):
@@ -48,7 +49,7 @@ def cell(value, unit):
 
 
 def groups(figures):
-    """[(group, its figures)] in the order they were measured."""
+    """Returns [(group, its figures)] in the order of measurement."""
     found = {}
     for figure in figures:
         found.setdefault(figure.group, []).append(figure)
@@ -56,8 +57,8 @@ def groups(figures):
 
 
 def as_text(group, figures):
-    """A table for a terminal, of one group."""
-    rows = [[group, *HEADINGS[1:]], *(figure.told() for figure in figures)]
+    """Returns the table of one group for a terminal."""
+    rows = [[group, *HEADINGS[1:]], *(figure.cells() for figure in figures)]
     widths = [max(len(row[i]) for row in rows) for i in range(len(HEADINGS))]
     return "\n".join("  ".join(word.ljust(width) for word, width in zip(row, widths)).rstrip()
                      for row in rows)
@@ -68,12 +69,12 @@ def as_markdown(figures):
     for group, members in groups(figures):
         lines += [f"### {group}", "", "| " + " | ".join(HEADINGS) + " |",
                   "|" + " --- |" * len(HEADINGS)]
-        lines += ["| " + " | ".join(figure.told()) + " |" for figure in members]
+        lines += ["| " + " | ".join(figure.cells()) + " |" for figure in members]
         lines.append("")
     return "\n".join(lines)
 
 
-def as_json(figures, about):
-    return json.dumps({**about, "figures": [
+def as_json(figures, conditions):
+    return json.dumps({**conditions, "figures": [
         {**dataclasses.asdict(figure), "reached": figure.reached} for figure in figures]},
         indent=1) + "\n"

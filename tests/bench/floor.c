@@ -1,6 +1,5 @@
 /*
- * floor: the least that a guard of names can do: look at the name, then call libc. What a guard
- * costs beyond that is its own doing.
+ * floor: the minimum that any guard of paths must do: check the path, then call libc.
  */
 #include <dlfcn.h>
 #include <fcntl.h>
@@ -19,7 +18,7 @@ static __attribute__((constructor)) void on_load(void)
 	*(void **)&libc_remove = dlsym(RTLD_NEXT, "remove");
 }
 
-static void look(int dirfd, const char *path)
+static void check_path(int dirfd, const char *path)
 {
 	struct stat found;
 
@@ -28,19 +27,19 @@ static void look(int dirfd, const char *path)
 
 int unlink(const char *path)
 {
-	look(AT_FDCWD, path);
+	check_path(AT_FDCWD, path);
 	return libc_unlink(path);
 }
 
 int unlinkat(int dirfd, const char *path, int flags)
 {
 	if (flags == 0)
-		look(dirfd, path);
+		check_path(dirfd, path);
 	return libc_unlinkat(dirfd, path, flags);
 }
 
 int remove(const char *path)
 {
-	look(AT_FDCWD, path);
+	check_path(AT_FDCWD, path);
 	return libc_remove(path);
 }

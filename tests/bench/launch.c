@@ -1,6 +1,6 @@
 /*
- * launch: starts a program with a library preloaded, and does nothing else: the least that a
- * command can cost which does that.
+ * launch: starts a program with a library preloaded, and does nothing else. Its cost is the minimum
+ * for any such command.
  *
  *     launch LIBRARY PROGRAM [ARG...]
  */

@@ -1,11 +1,11 @@
 /*
- * load: clients of a stream server, each with a new connection for every request.
+ * load: four concurrent clients of a stream server. Each makes a new connection for every request.
  *
  *     load SOCKET REQUEST
  *
- * reads numbers of requests and answers each with two more: nanoseconds that all of them took, and
- * nanoseconds that 99 of 100 did not exceed. Four clients at a time; an answer ends with its
- * connection.
+ * reads lines that hold a number of requests. For each line, it sends so many requests and prints
+ * two numbers of nanoseconds: the total time, and the 99th percentile of the time of a request. The
+ * server must close the connection at the end of its answer.
  */
 #include <err.h>
 #include <pthread.h>
@@ -18,14 +18,14 @@
 
 #include "bench.h"
 
-enum { CLIENTS = 4, MOST = 1 << 16 };
+enum { CLIENTS = 4, MAX_REQUESTS = 1 << 16 };
 
 static struct sockaddr_un address = {.sun_family = AF_UNIX};
 static const char *request;
-static long long took[MOST];
-static int each; /* requests a client */
+static long long took[MAX_REQUESTS];
+static int per_client; /* requests */
 
-static void ask(void)
+static void send_request(void)
 {
 	char answer[4096];
 	ssize_t got, all = 0;
@@ -42,15 +42,15 @@ static void ask(void)
 	close(fd);
 }
 
-static void *be_client(void *times)
+static void *run_client(void *argument)
 {
-	long long *mine = times;
+	long long *times = argument;
 
-	for (int i = 0; i < each; i++) {
+	for (int i = 0; i < per_client; i++) {
 		long long began = now();
 
-		ask();
-		mine[i] = now() - began;
+		send_request();
+		times[i] = now() - began;
 	}
 	return NULL;
 }
@@ -68,14 +68,14 @@ static void run(int count)
 	pthread_t clients[CLIENTS];
 	long long began = now();
 
-	each = count / CLIENTS;
+	per_client = count / CLIENTS;
 	for (int i = 0; i < CLIENTS; i++)
-		if (pthread_create(&clients[i], NULL, be_client, &took[i * each]) != 0)
+		if (pthread_create(&clients[i], NULL, run_client, &took[i * per_client]) != 0)
 			errx(1, "no thread");
 	for (int i = 0; i < CLIENTS; i++)
 		pthread_join(clients[i], NULL);
 	began = now() - began;
-	count = each * CLIENTS;
+	count = per_client * CLIENTS;
 	qsort(took, (size_t)count, sizeof(*took), compare);
 	printf("%lld %lld\n", began, took[count * 99 / 100]);
 	fflush(stdout);
@@ -90,6 +90,6 @@ int main(int argc, char **argv)
 	snprintf(address.sun_path, sizeof(address.sun_path), "%s", argv[1]);
 	request = argv[2];
 	while (scanf("%15s", count) == 1)
-		run(read_count(count, CLIENTS, MOST));
+		run(read_count(count, CLIENTS, MAX_REQUESTS));
 	return 0;
 }

@@ -1,22 +1,24 @@
-# What scripts/bench measures with, built when it asks for it.
-EXTRA_PROGRAMS += tests/bench/calls tests/bench/launch tests/bench/load tests/bench/rush \
-	tests/bench/start tests/bench/steps
+# The programs that scripts/bench uses. Only "make bench" builds them.
+EXTRA_PROGRAMS += tests/bench/calls tests/bench/launch tests/bench/load \
+	tests/bench/notified tests/bench/rush tests/bench/start tests/bench/steps
 tests_bench_calls_SOURCES = tests/bench/bare.c tests/bench/bare.h tests/bench/bench.h \
 	tests/bench/calls.c
 tests_bench_launch_SOURCES = tests/bench/launch.c
 tests_bench_load_SOURCES = tests/bench/bench.h tests/bench/load.c
 tests_bench_load_LDFLAGS = $(AM_LDFLAGS) -pthread
+tests_bench_notified_SOURCES = tests/bench/bench.h tests/bench/notified.c
 tests_bench_rush_SOURCES = tests/bench/bench.h tests/bench/rush.c
 tests_bench_start_SOURCES = tests/bench/bench.h tests/bench/start.c
 tests_bench_steps_SOURCES = tests/bench/bench.h tests/bench/steps.c
 
-# Libraries to preload for comparison; -rpath makes libtool build a shared one, though none is installed.
+# A library to preload for comparison. With -rpath, libtool builds it as a shared library, although it
+# is never installed.
 EXTRA_LTLIBRARIES = tests/bench/floor.la
 bench_ldflags = $(AM_LDFLAGS) -module -avoid-version -shared -rpath /nonexistent
 tests_bench_floor_la_SOURCES = tests/bench/floor.c
 tests_bench_floor_la_LDFLAGS = $(bench_ldflags)
 
-# What counts system calls, for the tests too.
+# The programs that count system calls. test_syscalls.py uses them too.
 check_PROGRAMS += tests/bench/tally
 tests_bench_tally_SOURCES = tests/bench/tally.c
 check_LTLIBRARIES += tests/bench/empty.la
@@ -43,6 +45,7 @@ EXTRA_DIST += \
 	tests/bench/micro.py \
 	tests/bench/scale.py \
 	tests/bench/servers.py \
+	tests/bench/supervised.py \
 	tests/bench/tally.py \
 	tests/bench/trees.py \
 	tests/integration/test_syscalls.py

@@ -1,10 +1,10 @@
-"""Takes times on a machine that others work on too: in turns, in small batches, and by medians.
+"""Measures times on a machine that is not idle: small batches, alternation, medians.
 
-A variant is a name and a function that runs one batch and returns what it took: a number, or a
-tuple of numbers. All variants of a figure run in one go, one batch each in every round, in an order
-that changes; so whatever disturbs the machine disturbs all of them. Of each the median is told, and
-of two the median of the ratios within a round. A "twin" is a variant once more, as if it were
-another: what it differs by is noise.
+A variant is a name and a function that runs one batch and returns its time: a number, or a tuple of
+numbers. Each round runs one batch of every variant of a figure, in random order, so that other load
+on the machine affects all of them. The result for a variant is the median of its times. The result
+for two variants is the median of the ratios within a round. A "twin" repeats a variant under
+another name: the difference between the two is noise.
 """
 
 import contextlib
@@ -30,9 +30,9 @@ def file_system(place):
 
 
 def scratch(place="tmpfs"):
-    """A directory for a with statement. ext4 keeps away for minutes from the inodes it freed in a
-    group of blocks, and searches ever longer: each directory made in this one gets a group of its
-    own."""
+    """Returns a temporary directory, for a with statement. In a block group, ext4 avoids recently
+    freed inodes for minutes, and each search for another inode takes longer. With chattr +T, each
+    subdirectory gets a block group of its own."""
     made = tempfile.TemporaryDirectory(prefix="sg-", dir=PLACES[place])
     if file_system(place).startswith("ext"):
         subprocess.run(["chattr", "+T", made.name], check=True)
@@ -40,9 +40,10 @@ def scratch(place="tmpfs"):
 
 
 class FreshDisk:
-    """As scratch() gives, a directory, on an ext4 of its own, in a file on the disk. Where tens of
-    thousands of files were removed, making as many again takes a minute, chattr or not. Wants root,
-    and raises CalledProcessError where mounts are not permitted."""
+    """A temporary directory like that of scratch(), on a new ext4 file system in a file on the
+    disk. After tens of thousands of files were removed from a file system, ext4 needs a minute to
+    create as many again, with or without chattr. Requires root. Raises CalledProcessError if this
+    process may not mount."""
 
     def __init__(self):
         self._made = scratch("disk")
@@ -71,23 +72,23 @@ def may_mount():
 
 
 def built(name):
-    """What tests/bench/local.mk builds: a program, or a library."""
+    """Returns the path of a program or library that tests/bench/local.mk builds."""
     path = os.path.join(BUILD, "tests", "bench", *[".libs"] * name.endswith(".so"), name)
     if not os.path.exists(path):
-        raise FileNotFoundError(f"{path} is not built: make bench")
+        raise FileNotFoundError(f"{path} does not exist: run make bench")
     return path
 
 
 def stripped(library, directory, name="stripped"):
-    """A copy as packages have it: the debugging information is a package of its own."""
+    """Returns the path of a stripped copy. Packages strip the library too."""
     copy = os.path.join(directory, name)
     subprocess.run(["strip", "-o", copy, library], check=True)
     return copy
 
 
-def environment(library=None, **more):
+def environment(library=None, **extra):
     env = {k: v for k, v in os.environ.items() if not k.startswith(("SOCKGUARD_", "LD_"))}
-    env.update(more)
+    env.update(extra)
     if library:
         if not os.path.exists(library):
             raise FileNotFoundError(library)  # the loader would only warn
@@ -96,7 +97,7 @@ def environment(library=None, **more):
 
 
 class Worker:
-    """A process that answers each line with numbers, the first a time in nanoseconds."""
+    """A process that answers each line with numbers. The first is a time in nanoseconds."""
 
     def __init__(self, argv, library=None, **popen):
         self._process = subprocess.Popen(argv, env=environment(library), text=True,
@@ -107,7 +108,8 @@ class Worker:
         print(*words, file=self._process.stdin, flush=True)
         answer = self._process.stdout.readline()
         if not answer:
-            raise RuntimeError(f"{self._process.args[0]} died of {' '.join(map(str, words))}")
+            raise RuntimeError(
+                f"{self._process.args[0]} ended without answering {' '.join(map(str, words))}")
         return [int(number) for number in answer.split()]
 
     def close(self):
@@ -123,7 +125,7 @@ class Worker:
 
 
 class Calls(Worker):
-    """tests/bench/calls in a directory of its own."""
+    """A process of tests/bench/calls, with a directory of its own."""
 
     def __init__(self, library=None, place="tmpfs", wrapper=()):
         self._scratch = FreshDisk() if place == "fresh disk" else scratch(place)
@@ -132,7 +134,7 @@ class Calls(Worker):
         super().__init__([*wrapper, built("calls"), self.dir], library)
 
     def batch(self, kind, count):
-        """A function that makes that many calls and returns the time of one."""
+        """Returns a function that makes that many calls and returns the time per call."""
         return lambda: self.ask(kind, count)[0] / count
 
     def close(self):
@@ -142,48 +144,49 @@ class Calls(Worker):
 
 @contextlib.contextmanager
 def fakeroot(setpriv=("setpriv",)):
-    """What its library is to find in the environment, while its daemon runs as setpriv has it. That
-    is our own child: the one that fakeroot(1) starts stays for ever where that is killed."""
+    """Runs fakeroot's daemon, through the given setpriv command, and yields the variables that
+    fakeroot's library reads. The daemon is our own child and dies with us. A daemon started by
+    fakeroot(1) would run for ever if fakeroot(1) were killed."""
     daemon = subprocess.Popen([*setpriv, "--pdeathsig", "TERM", "faked-sysv", "--foreground"],
                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
     try:
         yield {"FAKEROOTKEY": daemon.stdout.readline().split(":")[0],
                "FAKED_MODE": "unknown-is-root"}
     finally:
-        daemon.terminate()  # and it gives back its message queues
+        daemon.terminate()  # it removes its message queues
         daemon.wait()
         daemon.stdout.close()
 
 
-class Taken:
-    """What all variants of a figure took, by round."""
+class Measurements:
+    """The times of all variants of a figure, by round. "which" selects one number of a tuple."""
 
     def __init__(self, rounds):
-        self.rounds = [{name: one if isinstance(one, tuple) else (one,)
-                        for name, one in each.items()} for each in rounds]
+        self.rounds = [{name: time if isinstance(time, tuple) else (time,)
+                        for name, time in times.items()} for times in rounds]
 
     def median(self, name, which=0):
         return statistics.median(one[name][which] for one in self.rounds)
 
-    def ratio(self, name, to, which=0):
-        return statistics.median(one[name][which] / one[to][which] for one in self.rounds)
+    def ratio(self, name, base, which=0):
+        return statistics.median(one[name][which] / one[base][which] for one in self.rounds)
 
-    def spread(self, name, to, which=0):
-        """Half of the rounds have a ratio that is no further from 1 than this."""
-        return statistics.median(abs(one[name][which] / one[to][which] - 1)
+    def spread(self, name, base, which=0):
+        """In half of the rounds, the ratio differs from 1 by at most this."""
+        return statistics.median(abs(one[name][which] / one[base][which] - 1)
                                  for one in self.rounds)
 
-    def more(self, name, than, which=0):
-        return statistics.median(one[name][which] - one[than][which] for one in self.rounds)
+    def difference(self, name, base, which=0):
+        return statistics.median(one[name][which] - one[base][which] for one in self.rounds)
 
 
 def interleave(variants, seconds):
-    """Runs every variant once a round, for so long, two rounds at least; the first is for nothing."""
+    """Runs rounds for that many seconds, but at least two. The first, a warm-up, does not count."""
     names = list(variants)
     rounds = []
     end = time.monotonic() + seconds
     while len(rounds) < 2 or time.monotonic() < end:
         random.shuffle(names)
-        took = {name: variants[name]() for name in names}
-        rounds.append({name: took[name] for name in variants})
-    return Taken(rounds[1:])
+        times = {name: variants[name]() for name in names}
+        rounds.append({name: times[name] for name in variants})
+    return Measurements(rounds[1:])

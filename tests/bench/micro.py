@@ -9,7 +9,7 @@ from figures import Figure
 from meter import COMMAND, LIBRARY, Calls, Worker, built, environment, fakeroot, file_system, \
     interleave, scratch, stripped
 
-SHIMS = {  # Debian package: its library; an environment to be quiet and content in
+SHIMS = {  # Debian package: its library
     "libeatmydata1": "libeatmydata.so.1.3.0",
     "torsocks": "torsocks/libtorsocks.so.0.0.0",
     "libfaketime": "faketime/libfaketime.so.1",
@@ -17,25 +17,26 @@ SHIMS = {  # Debian package: its library; an environment to be quiet and content
     "libproxychains4": "libproxychains.so.4",
     "libfakeroot": "libfakeroot/libfakeroot-sysv.so",
 }
-QUIET = {"PROXYCHAINS_QUIET_MODE": "1", "SOCKET_WRAPPER_DIR": "/tmp"}
+# Settings that the libraries require, or that keep them from printing.
+SHIM_SETTINGS = {"PROXYCHAINS_QUIET_MODE": "1", "SOCKET_WRAPPER_DIR": "/tmp"}
 BATCH = 100
-PROMISED = {"unlink a file": 1, "unlink an absent name": 1, "unlinkat a file": 1,
-            "remove a file": 1, "rename a file": 2, "renameat2 two files exchanged": 2,
-            "link a file": 2, "bind AF_INET": 1, "other calls": 0, "fork and wait": 0}
-COUNTED = ("unlink a file", "unlink an absent name", "unlinkat a file", "remove a file",
-           "rename a file", "bind AF_INET", "bind an abstract name", "bind a path",
+TARGETS = {"unlink a file": 1, "unlink an absent path": 1, "unlinkat a file": 1,
+           "remove a file": 1, "rename a file": 2, "renameat2 two files exchanged": 2,
+           "link a file": 2, "bind AF_INET": 1, "other calls": 0, "fork and wait": 0}
+COUNTED = ("unlink a file", "unlink an absent path", "unlinkat a file", "remove a file",
+           "rename a file", "bind AF_INET", "bind an abstract address", "bind a path",
            "unlink own socket", "unlink a live socket, refused", "other calls")
 
 
 def shim(package):
-    """Where Debian puts it."""
+    """Returns the path of the package's library."""
     listed = subprocess.run(["dpkg", "-L", package], capture_output=True, text=True, check=True)
     return next(path for path in listed.stdout.splitlines()
                 if path.endswith("/" + SHIMS[package]))
 
 
 def syscalls(_seconds):
-    """System calls, counted by strace: exact, and the same on every machine of this kernel."""
+    """Counts system calls with strace. The counts depend on the kernel, but not on the machine."""
     group = "System calls"
     with scratch() as directory, Calls(LIBRARY) as owner:
         owner.ask("own", 1)
@@ -49,24 +50,24 @@ def syscalls(_seconds):
     for name, with_guard in guarded.items():
         values = {"plain": plain[name].total(), "guarded": with_guard.total()}
         yield Figure(group, name, "", values, values["guarded"] - values["plain"], "more",
-                     PROMISED.get(name))
+                     TARGETS.get(name))
     yield Figure(group, "start of /bin/true", "", start, start["guarded"] - start["empty"],
                  "more than empty")
 
 
 def instructions(_seconds):
-    """Of the program, libc and the library; the kernel's are not in it. Without an environment,
-    which the loader and the guard go through at the start."""
+    """Counts the instructions of the program, libc and the library, but not those of the kernel.
+    The environment is empty, because the loader and the guard search it at the start."""
     group = "Instructions in user space"
     steps, env = built("steps"), {}
     with scratch() as directory, Calls(LIBRARY) as owner:
         owner.ask("own", 1)
-        taken = {name: tally.instructions(steps, "marks", [built("tally"), directory, live], env,
-                                          library)
-                 for name, library, live in (("plain", None, owner.dir + "/none"),
-                                             ("guarded", LIBRARY, owner.dir + "/own.0"))}
+        counts = {name: tally.instructions(steps, "marks", [built("tally"), directory, live], env,
+                                           library)
+                  for name, library, live in (("plain", None, owner.dir + "/none"),
+                                              ("guarded", LIBRARY, owner.dir + "/own.0"))}
     for name in COUNTED:
-        values = {which: counts[name] for which, counts in taken.items()}
+        values = {which: by_name[name] for which, by_name in counts.items()}
         yield Figure(group, name, "", values, values["guarded"] - values["plain"], "more")
     start = {name: tally.instructions(steps, "whole", ["/bin/true"], env, library)["/bin/true"]
              for name, library in (("plain", None), ("guarded", LIBRARY),
@@ -76,7 +77,7 @@ def instructions(_seconds):
 
 
 def unlink(seconds):
-    """Names of no socket, against a library that only looks and calls on, and beside fakeroot."""
+    """Compares the guard, for paths that are not sockets, with the floor and with fakeroot."""
     with contextlib.ExitStack() as stack:
         settings = {**stack.enter_context(fakeroot()), "LD_PRELOAD": shim("libfakeroot")}
         under_fakeroot = ("env", *(f"{name}={value}" for name, value in settings.items()))
@@ -87,41 +88,43 @@ def unlink(seconds):
             workers["fakeroot"] = stack.enter_context(Calls(None, place, under_fakeroot))
             for kind in ("unlink", "unlinkat", "remove", "absent") if place == "tmpfs" else \
                     ("unlink", "unlinkat"):
-                taken = interleave({name: worker.batch(kind, BATCH)
+                times = interleave({name: worker.batch(kind, BATCH)
                                     for name, worker in workers.items()}, seconds)
-                yield Figure(f"Names of no socket, {file_system(place)}",
-                             f"{kind} of a file" if kind != "absent" else "unlink of no name",
-                             "ns", {name: taken.median(name) for name in
+                yield Figure(f"Paths that are not sockets, {file_system(place)}",
+                             "unlink of an absent path" if kind == "absent"
+                             else f"{kind} of a file",
+                             "ns", {name: times.median(name) for name in
                                     ("plain", "guarded", "floor", "fakeroot")},
-                             taken.ratio("guarded", "floor"), "x floor", 1.05,
-                             taken.ratio("twin", "floor"))
+                             times.ratio("guarded", "floor"), "x floor", 1.05,
+                             times.ratio("twin", "floor"))
 
 
 def rename(seconds):
     for place in ("tmpfs", "disk"):
         with Calls(None, place) as plain, Calls(None, place) as twin, \
                 Calls(LIBRARY, place) as guarded:
-            taken = interleave({"plain": plain.batch("rename", BATCH),
+            times = interleave({"plain": plain.batch("rename", BATCH),
                                 "twin": twin.batch("rename", BATCH),
                                 "guarded": guarded.batch("rename", BATCH)}, seconds)
-        yield _against_plain(f"Names of no socket, {file_system(place)}", "rename of a file",
-                             taken)
+        yield _compare_with_plain(f"Paths that are not sockets, {file_system(place)}",
+                                  "rename of a file", times)
 
 
-def _against_plain(group, name, taken):
+def _compare_with_plain(group, name, times):
     return Figure(group, name, "ns",
-                  {which: taken.median(which) for which in ("plain", "guarded")},
-                  taken.ratio("guarded", "plain"), "x plain", None, taken.ratio("twin", "plain"))
+                  {which: times.median(which) for which in ("plain", "guarded")},
+                  times.ratio("guarded", "plain"), "x plain", None, times.ratio("twin", "plain"))
 
 
 def bind(seconds):
-    """Sockets; beside it the protocol servers have of their own, with a lock file that stays."""
+    """Measures binds, and compares the guard with the usual protocol of servers, which leaves its
+    lock file in place."""
     for kind in ("bind-inet", "bind-abstract"):
         with Calls() as plain, Calls() as twin, Calls(LIBRARY) as guarded:
-            taken = interleave({"plain": plain.batch(kind, 50), "twin": twin.batch(kind, 50),
+            times = interleave({"plain": plain.batch(kind, 50), "twin": twin.batch(kind, 50),
                                 "guarded": guarded.batch(kind, 50)}, seconds)
-        yield _against_plain("Sockets", {"bind-inet": "bind, AF_INET",
-                                         "bind-abstract": "bind, abstract"}[kind], taken)
+        yield _compare_with_plain("Sockets", {"bind-inet": "bind, AF_INET",
+                                              "bind-abstract": "bind, abstract"}[kind], times)
     for place in ("tmpfs", "disk"):
         with Calls(None, place) as plain, Calls(None, place) as bare, \
                 Calls(LIBRARY, place) as guarded:
@@ -132,69 +135,69 @@ def bind(seconds):
 
 
 def _socket_figure(name, kind, plain, bare, guarded, seconds, target):
-    """Beside the classic protocol, for bind and unlink also the guard's system calls alone: those
-    where the classic one's lock files are not."""
+    """Compares with the classic protocol and, for bind and unlink, with the guard's system calls
+    alone ("bare"). The latter run in a directory without the classic protocol's lock files."""
     variants = {"plain": plain.batch(kind, 20), "guarded": guarded.batch(kind, 20),
                 "classic": plain.batch("classic-" + kind, 20),
                 "twin": plain.batch("classic-" + kind, 20)}
     if kind == "bind-unlink":
         variants["bare"] = bare.batch("bare-" + kind, 20)
-    taken = interleave(variants, seconds)
+    times = interleave(variants, seconds)
     return Figure("Sockets", name, "us",
-                  {which: taken.median(which) / 1000 for which in variants if which != "twin"},
-                  taken.ratio("guarded", "classic"), "x classic", target,
-                  taken.ratio("twin", "classic"),
-                  f"{taken.ratio('guarded', 'bare'):.3f} x bare" if "bare" in variants else "")
+                  {which: times.median(which) / 1000 for which in variants if which != "twin"},
+                  times.ratio("guarded", "classic"), "x classic", target,
+                  times.ratio("twin", "classic"),
+                  f"{times.ratio('guarded', 'bare'):.3f} x bare" if "bare" in variants else "")
 
 
 def bare(seconds):
-    """What the protocol's system calls cost by themselves, on tmpfs."""
+    """Measures each system call of the protocol separately, on tmpfs."""
     names = subprocess.run([built("calls"), "--bare"], capture_output=True, text=True,
                            check=True).stdout.splitlines()
     with Calls() as calls:
-        taken = interleave({"bare": lambda: tuple(calls.ask("bare-calls", BATCH))}, seconds)
+        times = interleave({"bare": lambda: tuple(calls.ask("bare-calls", BATCH))}, seconds)
     for which, name in enumerate(names):
         yield Figure(f"Bind and unlink, call by call, {file_system('tmpfs')}", name, "ns",
-                     {"bare": taken.median("bare", which) / BATCH})
+                     {"bare": times.median("bare", which) / BATCH})
 
 
 def start(seconds):
-    """/bin/true with nothing preloaded, and with each library; all of them in one directory, for
-    the loader has to find its way there."""
-    os.environ.update(QUIET)
+    """Starts /bin/true with nothing preloaded, and with each library. All libraries are in one
+    directory, because looking up the path is a part of the loader's time."""
+    os.environ.update(SHIM_SETTINGS)
     libraries = {"empty": built("empty.so"), "floor": built("floor.so"), "guarded": LIBRARY,
                  **{package: shim(package) for package in SHIMS}}
     with scratch("disk") as directory, Worker([built("start")]) as starter:
         libraries = {"plain": "-", "twin": "-",
                      **{name: stripped(library, directory, name + ".so")
                         for name, library in libraries.items()}}
-        taken = interleave({name: lambda library=library: tuple(
+        times = interleave({name: lambda library=library: tuple(
             starter.ask(1, library, "/bin/true")) for name, library in libraries.items()},
             10 * seconds)
-    more = {name: taken.more(name, "plain") / 1000 for name in libraries}
+    extra = {name: times.difference(name, "plain") / 1000 for name in libraries}
     yield Figure("Start of /bin/true", "libsockguard", "us",
-                 {name: taken.median(name) / 1000 for name in ("plain", "guarded")},
-                 more["guarded"], "us more", 30.0, more["twin"],
-                 _processor_time(taken, "guarded"))
+                 {name: times.median(name) / 1000 for name in ("plain", "guarded")},
+                 extra["guarded"], "us more", 30.0, extra["twin"],
+                 _processor_time(times, "guarded"))
     for name in libraries:
         if name in ("plain", "twin", "guarded"):
             continue
-        yield Figure("Start of /bin/true", name, "us", {name: taken.median(name) / 1000},
-                     more[name], "us more", None, more["twin"], _processor_time(taken, name))
-    rivals = {package: more[package] for package in SHIMS if package != "libeatmydata1"}
+        yield Figure("Start of /bin/true", name, "us", {name: times.median(name) / 1000},
+                     extra[name], "us more", None, extra["twin"], _processor_time(times, name))
+    rivals = {package: extra[package] for package in SHIMS if package != "libeatmydata1"}
     cheapest = min(rivals, key=rivals.get)
-    yield Figure("Start of /bin/true", "libsockguard against the cheapest of these", "us",
-                 {"guarded": more["guarded"], cheapest: rivals[cheapest]}, more["guarded"],
-                 "us more", rivals[cheapest], None, "but libeatmydata1")
+    yield Figure("Start of /bin/true", "libsockguard compared with the cheapest of these", "us",
+                 {"guarded": extra["guarded"], cheapest: rivals[cheapest]}, extra["guarded"],
+                 "us more", rivals[cheapest], None, "excluding libeatmydata1")
 
 
-def _processor_time(taken, name):
-    return f"processor time {taken.more(name, 'plain', 1) / 1000:+.0f} us, " \
-        f"page faults {taken.more(name, 'plain', 2):+.0f}"
+def _processor_time(times, name):
+    return f"processor time {times.difference(name, 'plain', 1) / 1000:+.0f} us, " \
+        f"page faults {times.difference(name, 'plain', 2):+.0f}"
 
 
 def run(seconds):
-    """The command against the other wrapper people put before a server."""
+    """Compares sockguard run with flock(1), the usual wrapper for a server."""
     with scratch() as directory, Worker([built("start")]) as starter:
         lock = os.path.join(directory, "lock")
         lines = {"plain": "/bin/true", "flock": f"/usr/bin/flock -n {lock} /bin/true",
@@ -202,11 +205,11 @@ def run(seconds):
                  "env": f"/usr/bin/env LD_PRELOAD={LIBRARY} /bin/true",
                  "launch": f"{built('launch')} {LIBRARY} /bin/true",
                  "guarded": f"{COMMAND} run /bin/true"}
-        taken = interleave({name: lambda line=line: tuple(starter.ask(1, "-", line))
+        times = interleave({name: lambda line=line: tuple(starter.ask(1, "-", line))
                             for name, line in lines.items()}, 4 * seconds)
     yield Figure("Start of /bin/true", "sockguard run /bin/true", "us",
-                 {name: taken.median(name) / 1000
+                 {name: times.median(name) / 1000
                   for name in ("plain", "guarded", "flock", "env", "launch")},
-                 taken.ratio("guarded", "flock"), "x flock -n", 0.7, taken.ratio("twin", "flock"),
-                 f"launch {taken.ratio('launch', 'flock'):.3f} x")
+                 times.ratio("guarded", "flock"), "x flock -n", 0.7, times.ratio("twin", "flock"),
+                 f"launch {times.ratio('launch', 'flock'):.3f} x")
 

@@ -1,11 +1,12 @@
 /*
- * rush: many processes start on one path at the same moment, as servers do: unlink, bind, listen.
+ * rush: many processes use one path at once, like servers at their start: unlink, bind, listen.
  *
  *     rush DIRECTORY
  *
- * reads lines "COUNT guard|classic" and answers each with: nanoseconds from the moment they are let
- * go until the last has its answer, how many serve, and how many were refused. With "classic" they
- * take a lock file first, and give up where somebody has it. All are forks of one process.
+ * reads lines "COUNT guard|classic". For each line, it forks COUNT processes, starts them at once
+ * and prints three numbers: the nanoseconds until the last of them has succeeded or failed, how
+ * many serve, and how many were refused. With "classic", each process first locks a lock file, and
+ * gives up if another process has locked it.
  */
 #include <err.h>
 #include <errno.h>
@@ -23,7 +24,7 @@
 
 #include "bench.h"
 
-enum { MOST = 1024 };
+enum { MAX_PROCESSES = 1024 };
 
 static struct sockaddr_un address = {.sun_family = AF_UNIX};
 static char lock[sizeof(address.sun_path) + 8];
@@ -36,7 +37,7 @@ static bool may_start(void)
 	return flock(fd, LOCK_EX | LOCK_NB) == 0; /* held until the end */
 }
 
-/* Returns whether it serves. */
+/* Returns true if this process serves now, and false if it was refused. */
 static bool start_server(bool classic)
 {
 	int fd;
@@ -57,26 +58,26 @@ static bool start_server(bool classic)
 	return true;
 }
 
-/* Waits for the word to go, tells how it went, and stays until the end. */
-static _Noreturn void be_server(bool classic, int go, int said)
+/* Waits for the start signal, reports whether it serves, and stays until it is killed. */
+static _Noreturn void run_server(bool classic, int go, int reports)
 {
 	char letter;
 
-	check(write(said, "r", 1) == 1, "ready");
-	(void)!read(go, &letter, 1); /* its other end is closed */
+	check(write(reports, "r", 1) == 1, "ready");
+	(void)!read(go, &letter, 1); /* returns when the other end is closed */
 	letter = start_server(classic) ? 'y' : 'n';
-	check(write(said, &letter, 1) == 1, "answer");
+	check(write(reports, &letter, 1) == 1, "answer");
 	for (;;)
 		pause();
 }
 
-static int count_letters(int said, int count, char wanted)
+static int count_letters(int reports, int count, char wanted)
 {
 	int found = 0;
 	char letter;
 
 	for (int i = 0; i < count; i++) {
-		check(read(said, &letter, 1) == 1, "a server");
+		check(read(reports, &letter, 1) == 1, "a server");
 		found += letter == wanted;
 	}
 	return found;
@@ -84,31 +85,31 @@ static int count_letters(int said, int count, char wanted)
 
 static void run(int count, bool classic)
 {
-	pid_t servers[MOST];
-	int go[2], said[2];
+	pid_t servers[MAX_PROCESSES];
+	int go[2], reports[2];
 	long long began, took;
 	int serving;
 
-	check(pipe2(go, O_CLOEXEC) == 0 && pipe2(said, O_CLOEXEC) == 0, "pipe");
+	check(pipe2(go, O_CLOEXEC) == 0 && pipe2(reports, O_CLOEXEC) == 0, "pipe");
 	for (int i = 0; i < count; i++) {
 		servers[i] = fork();
 		check(servers[i] >= 0, "fork");
 		if (servers[i] == 0) {
 			close(go[1]);
-			be_server(classic, go[0], said[1]);
+			run_server(classic, go[0], reports[1]);
 		}
 	}
-	if (count_letters(said[0], count, 'r') != count)
-		errx(1, "one was not ready");
+	if (count_letters(reports[0], count, 'r') != count)
+		errx(1, "a process was not ready");
 	began = now();
 	close(go[1]);
-	serving = count_letters(said[0], count, 'y');
+	serving = count_letters(reports[0], count, 'y');
 	took = now() - began;
 	for (int i = 0; i < count; i++)
 		kill(servers[i], SIGKILL);
 	for (int i = 0; i < count; i++)
 		waitpid(servers[i], NULL, 0);
-	close(go[0]), close(said[0]), close(said[1]);
+	close(go[0]), close(reports[0]), close(reports[1]);
 	unlink(address.sun_path);
 	printf("%lld %d %d\n", took, serving, count - serving);
 	fflush(stdout);
@@ -123,6 +124,6 @@ int main(int argc, char **argv)
 	snprintf(address.sun_path, sizeof(address.sun_path), "%s/rush", argv[1]);
 	snprintf(lock, sizeof(lock), "%s.lock", address.sun_path);
 	while (scanf("%15s %15s", count, how) == 2)
-		run(read_count(count, 1, MOST), strcmp(how, "classic") == 0);
+		run(read_count(count, 1, MAX_PROCESSES), strcmp(how, "classic") == 0);
 	return 0;
 }

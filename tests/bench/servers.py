@@ -1,4 +1,4 @@
-"""Servers at work on a guarded socket: the guard has no part in what they do then."""
+"""Servers under load on a guarded socket. The guard takes no part in serving requests."""
 
 import contextlib
 import csv
@@ -10,10 +10,10 @@ import sys
 import time
 
 from figures import Figure
-from meter import LIBRARY, SOURCE, Taken, Worker, built, environment, interleave, scratch
+from meter import LIBRARY, SOURCE, Measurements, Worker, built, environment, interleave, scratch
 
 sys.path.insert(1, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
-from lockname import lock_of  # noqa: E402
+from lockname import lock_file_of  # noqa: E402
 
 NGINX = """
 daemon off; worker_processes 1; pid {dir}/pid; error_log {dir}/error.log;
@@ -44,10 +44,10 @@ def _redis(directory):
 
 
 @contextlib.contextmanager
-def _serving(argv, directory, library):
+def _serving(argv, directory, library, wrapper):
     path = os.path.join(directory, "sock")
     with open(os.path.join(directory, "log"), "w") as log:
-        server = subprocess.Popen(argv, stdout=log, stderr=log, start_new_session=True,
+        server = subprocess.Popen([*wrapper, *argv], stdout=log, stderr=log, start_new_session=True,
                                   env=environment(library, INSTANCE="bench",
                                                   PYTHONDONTWRITEBYTECODE="1"))
     try:
@@ -56,9 +56,10 @@ def _serving(argv, directory, library):
             if server.poll() is not None or time.monotonic() > end:
                 raise RuntimeError(f"{argv[0]} does not start: {_read(directory, 'log')}")
             time.sleep(0.05)
-        time.sleep(0.3)  # until its workers are there too
-        if bool(library) != os.path.exists(lock_of(path)):
-            raise RuntimeError(f"{argv[0]}: the guard is not where it should be")
+        time.sleep(0.3)  # until its workers have started too
+        guarded = bool(library or wrapper)
+        if guarded != os.path.exists(lock_file_of(path)):
+            raise RuntimeError(f"{argv[0]} is {'not ' if guarded else ''}guarded")
         yield path, server.pid
     finally:
         server.terminate()
@@ -71,7 +72,7 @@ def _read(directory, name):
 
 
 def _processor_time(session):
-    """Nanoseconds that all processes of a session have run."""
+    """Returns the processor time, in nanoseconds, of all processes of a session."""
     total = 0
     for stat in glob.glob("/proc/[0-9]*/stat"):
         try:
@@ -82,70 +83,80 @@ def _processor_time(session):
                 with open(task) as file:
                     total += int(file.read().split()[0])
         except (FileNotFoundError, ProcessLookupError):
-            pass  # it is gone
+            pass  # the process has ended
     return total
 
 
 def _load(path, stack):
-    """One connection a request: requests a second, and p99 in microseconds."""
+    """Returns a function that sends requests, each on a new connection, and returns the requests
+    per second and the p99 in microseconds."""
     worker = stack.enter_context(Worker([built("load"), path, HTTP]))
 
-    def one(count):
+    def send(count):
         took, p99 = worker.ask(count)
         return count / took * 1e9, p99 / 1000
-    return one
+    return send
 
 
 def _redis_benchmark(path, _stack):
-    def one(count):
-        said = subprocess.run(["redis-benchmark", "-s", path, "-t", "get", "-c", "4", "-n",
+    def send(count):
+        done = subprocess.run(["redis-benchmark", "-s", path, "-t", "get", "-c", "4", "-n",
                                str(count), "--csv"], capture_output=True, text=True, check=True)
-        row = list(csv.DictReader(io.StringIO(said.stdout)))[0]
+        row = list(csv.DictReader(io.StringIO(done.stdout)))[0]
         return float(row["rps"]), float(row["p99_latency_ms"]) * 1000
-    return one
+    return send
 
 
-def _batch(one, count, session):
-    """Requests a second, p99, and the server's processor time for a request."""
+def _batch(send, count, session):
+    """Returns the requests per second, the p99, and the server's processor time per request."""
     before = _processor_time(session)
-    return *one(count), (_processor_time(session) - before) / count / 1000
+    return *send(count), (_processor_time(session) - before) / count / 1000
 
 
 SERVERS = {"gunicorn": (_gunicorn, _load, 200), "nginx": (_nginx, _load, 2000),
            "redis": (_redis, _redis_benchmark, 10_000)}
 
 
-def _resolution(taken, which):
-    """In what steps the client tells it: redis-benchmark's p99 comes in some microseconds."""
-    return min({abs(one["twin"][which] - one["plain"][which]) for one in taken.rounds} - {0},
+def _resolution(times, which):
+    """Returns the resolution of the client's numbers: redis-benchmark rounds the p99 to several
+    microseconds."""
+    return min({abs(one["twin"][which] - one["plain"][which]) for one in times.rounds} - {0},
                default=0)
 
 
-def _side_by_side(command, client, count, seconds):
-    """Two servers without the guard and one with it, anew: each instance has a luck of its own,
-    with the addresses it got and the processor it is on."""
+def _side_by_side(command, client, count, guard, seconds):
+    """Starts two servers without the guard and one with it, and measures them. The speed of an
+    instance also depends on its addresses and its processor, so the caller repeats this."""
     with contextlib.ExitStack() as stack:
         variants = {}
-        for variant, library in (("plain", None), ("twin", None), ("guarded", LIBRARY)):
+        for variant, (library, wrapper) in (("plain", (None, ())), ("twin", (None, ())),
+                                            ("guarded", guard)):
             directory = stack.enter_context(scratch())
             path, session = stack.enter_context(
-                _serving(command(directory), directory, library))
-            one = client(path, stack)
-            variants[variant] = lambda one=one, session=session: _batch(one, count, session)
+                _serving(command(directory), directory, library, wrapper))
+            send = client(path, stack)
+            variants[variant] = lambda send=send, session=session: _batch(send, count, session)
         return interleave(variants, seconds).rounds
 
 
 def servers(seconds):
+    yield from compare(SERVERS, "Servers under load", LIBRARY, (), seconds)
+
+
+def compare(names, group, library, wrapper, seconds):
+    """Compares servers with that library, or under that command, with the same servers alone."""
     starts = 2 if seconds < 1 else 8
-    for name, (command, client, count) in SERVERS.items():
-        taken = Taken([one for _ in range(starts)
-                       for one in _side_by_side(command, client, count, 4 * seconds / starts)])
-        for which, (what, unit) in enumerate((("requests a second", "/s"), ("p99", "us"),
-                                            ("processor time a request", "us"))):
+    for name in names:
+        command, client, count = SERVERS[name]
+        times = Measurements([one for _ in range(starts)
+                       for one in _side_by_side(command, client, count, (library, wrapper),
+                                                4 * seconds / starts)])
+        for which, (what, unit) in enumerate((("requests per second", "/s"), ("p99", "us"),
+                                              ("processor time per request", "us"))):
             above, below = ("plain", "guarded") if which == 0 else ("guarded", "plain")
-            noise = max(taken.spread("twin", "plain", which),
-                        _resolution(taken, which) / taken.median("plain", which))
-            yield Figure("Servers at work", f"{name}, {what}", unit,
-                         {variant: taken.median(variant, which)
+            noise = max(times.spread("twin", "plain", which),
+                        _resolution(times, which) / times.median("plain", which))
+            yield Figure(group, f"{name}, {what}", unit,
+                         {variant: times.median(variant, which)
                           for variant in ("plain", "guarded")},
-                         taken.ratio(above, below, which), "x plain", 1 + noise, noise)
+                         times.ratio(above, below, which), "x plain", 1 + noise, noise)

@@ -1,10 +1,10 @@
 /*
- * start: starts a program many times, one after the other, and tells how long that took.
+ * start: runs a program many times, one run after the other, and prints how long that took.
  *
- * It reads lines "COUNT LD_PRELOAD PROGRAM ARG..." ("-" for no library) and answers each with
- * three numbers for all COUNT runs: nanoseconds from the start of each to its end, nanoseconds of
- * processor time it took itself, and its page faults. The programs get this process's environment
- * with LD_PRELOAD added, and /dev/null for output.
+ * It reads lines "COUNT LD_PRELOAD PROGRAM ARG..." ("-" for no library). For each line, it prints
+ * three sums over all COUNT runs: the elapsed time in nanoseconds, the program's processor time in
+ * nanoseconds, and its page faults. The programs get this process's environment, with LD_PRELOAD
+ * added, and /dev/null for input and output.
  */
 #include <err.h>
 #include <errno.h>
@@ -71,7 +71,7 @@ static void answer(char *line)
 	for (char *word = strtok(line, " \n"); word && count < WORDS; word = strtok(NULL, " \n"))
 		words[count++] = word;
 	if (count < 3)
-		errx(2, "a line is COUNT LD_PRELOAD PROGRAM ARG...");
+		errx(2, "each line must be COUNT LD_PRELOAD PROGRAM ARG...");
 	run(read_count(words[0], 1, 1 << 20), words[1], words + 2);
 }
 

@@ -1,15 +1,15 @@
 /*
- * steps: counts the instructions that a program executes in user space, one step after the other.
+ * steps: counts the instructions that a program executes in user space, by single-stepping it.
  *
  *     steps marks|whole LIBRARY PROGRAM [ARG...]
  *
- * "marks" counts between the marks of tests/bench/tally and prints "SITUATION: COUNT" for each;
- * "whole" counts from execve to the end and prints "PROGRAM: COUNT". PROGRAM is a path; LIBRARY is
- * preloaded into it, "-" for none. What it writes to stdout is dropped.
+ * "marks" counts between the marks of tests/bench/tally and prints "SITUATION: COUNT" for each.
+ * "whole" counts from execve to the end and prints "PROGRAM: COUNT". LIBRARY is preloaded into
+ * PROGRAM, a path; "-" means no library. The output of PROGRAM is discarded.
  *
- * Its addresses are not randomized, so that a second run comes to the same. A system call is one
- * instruction, and each round of a repeated one of x86 (rep movsb) is one. Children are not
- * counted.
+ * Address randomization is off, so that each run gives the same count. A system call counts as one
+ * instruction, and so does each iteration of a repeated instruction of x86 (rep movsb). Children
+ * are not counted.
  */
 #include <err.h>
 #include <fcntl.h>
@@ -40,7 +40,7 @@ static char situation[64];
 
 /* ---- the program ---- */
 
-/* Who steps through a program is told of no system call but by a filter that asks the tracer. */
+/* A tracer that single-steps a program sees a system call only if a seccomp filter reports it. */
 static void report_marks(void)
 {
 	struct sock_filter code[] = {
@@ -55,7 +55,7 @@ static void report_marks(void)
 	check(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0, "seccomp");
 }
 
-static _Noreturn void be_tracee(const char *library, char **argv)
+static _Noreturn void run_tracee(const char *library, char **argv)
 {
 	int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
 
@@ -66,16 +66,16 @@ static _Noreturn void be_tracee(const char *library, char **argv)
 	else
 		setenv("LD_PRELOAD", library, 1);
 	check(ptrace(PTRACE_TRACEME, 0, NULL, NULL) == 0, "PTRACE_TRACEME");
-	raise(SIGSTOP); /* until the tracer has said what it wants to be told */
+	raise(SIGSTOP); /* until the tracer has set its options */
 	if (!whole)
 		report_marks();
 	execv(argv[0], argv);
 	err(127, "%s", argv[0]);
 }
 
-/* ---- its stops ---- */
+/* ---- the tracer ---- */
 
-/* The path of the access(2) that it is about to make, or the beginning of it. */
+/* Reads the path of the access(2) call that the program is about to make, or the start of it. */
 static void read_path(char *path, size_t size)
 {
 	struct __ptrace_syscall_info call;
@@ -104,7 +104,7 @@ static void on_access(void)
 	memcpy(situation, path + 3, sizeof(situation));
 }
 
-/* Returns the signal that the program is to get, or 0. */
+/* Returns the signal to deliver to the program, or 0. */
 static int on_stop(int status)
 {
 	int event = status >> 16;
@@ -148,7 +148,7 @@ int main(int argc, char **argv)
 	tracee = fork();
 	check(tracee >= 0, "fork");
 	if (tracee == 0)
-		be_tracee(argv[2], argv + 3);
+		run_tracee(argv[2], argv + 3);
 	trace();
 	if (whole)
 		printf("%s: %lld\n", argv[3], steps);

@@ -3,8 +3,9 @@
  *
  *     tally DIRECTORY LIVE
  *
- * LIVE is the path of a socket that another process holds. A mark is an access(2) to "==
- * SITUATION", and to "==" behind the call. What a call comes to is printed, "SITUATION: ERRNO".
+ * LIVE is the path of a socket that another process holds. The marks are calls of access(2), with
+ * the path "== SITUATION" before the call and "== " after it. For each call, the program prints
+ * "SITUATION: ERRNO", with 0 for success.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -21,8 +22,8 @@
 #include <unistd.h>
 
 static const char *live;
-static int here; /* the directory, opened */
-static int fd;   /* of the situation: its socket, or file */
+static int here; /* a descriptor of the directory */
+static int fd;   /* the descriptor of the situation's socket or file, or -1 */
 
 static void must(int result, const char *what)
 {
@@ -32,7 +33,7 @@ static void must(int result, const char *what)
 	exit(1);
 }
 
-/* ---- what is there before the call; all names are relative to the directory ---- */
+/* ---- what exists before the call; all paths are relative to the directory ---- */
 
 static struct sockaddr_un address_of(const char *path)
 {
@@ -49,79 +50,79 @@ static int bind_at(const char *path)
 	return bind(fd, (struct sockaddr *)&address, sizeof(address));
 }
 
-static void nothing(void)
+static void prepare_nothing(void)
 {
 }
 
-static void a_file(void)
+static void make_file(void)
 {
 	must(fd = open("a", O_RDWR | O_CREAT | O_CLOEXEC, 0600), "a");
 }
 
-static void two_files(void)
+static void make_two_files(void)
 {
 	must(fd = open("b", O_RDWR | O_CREAT | O_CLOEXEC, 0600), "b");
 	close(fd);
-	a_file();
+	make_file();
 }
 
-static void a_symlink(void)
+static void make_symlink(void)
 {
 	must(symlink("nowhere", "a"), "a");
 }
 
-static void a_directory(void)
+static void make_directory(void)
 {
 	must(mkdir("a", 0700), "a");
 }
 
-static void a_socket(void)
+static void make_socket(void)
 {
 	must(fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), "socket");
 }
 
-static void a_file_and_a_socket(void)
+static void make_file_and_socket(void)
 {
-	a_file();
+	make_file();
 	close(fd);
-	a_socket();
+	make_socket();
 }
 
-static void a_reusing_socket(void)
+static void make_reuseaddr_socket(void)
 {
 	const int on = 1;
 
-	a_socket();
+	make_socket();
 	must(setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)), "SO_REUSEADDR");
 }
 
-static void an_inet_socket(void)
+static void make_inet_socket(void)
 {
 	must(fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), "socket");
 }
 
-static void own_socket(void)
+static void bind_own_socket(void)
 {
-	a_socket();
+	make_socket();
 	must(bind_at("a"), "a");
 	must(listen(fd, 8), "a");
 }
 
-/* As an unguarded program's crash leaves it: the guard knows nothing of this binding. */
-static void stale_name(void)
+/* Binds a socket without the guard and closes it, as an unguarded program does when it crashes. */
+static void make_stale_path(void)
 {
 	struct sockaddr_un address = address_of("a");
 
-	a_socket();
+	make_socket();
 	must((int)syscall(SYS_bind, fd, &address, sizeof(address)), "a");
 	close(fd);
 	fd = -1;
 }
 
-static void stale_name_and_reusing_socket(void)
+static void make_stale_path_and_socket(void)
 {
-	stale_name();
-	a_reusing_socket();
+	make_stale_path();
+	make_reuseaddr_socket();
 }
 
 /* ---- the calls ---- */
@@ -213,8 +214,8 @@ static int bind_inet(void)
 	return bind(fd, (struct sockaddr *)&address, sizeof(address));
 }
 
-/* What else a program does with files and sockets: none of it is the guard's. */
-static int other_calls(void)
+/* Other calls on files and sockets. The guard does not wrap them. */
+static int make_other_calls(void)
 {
 	struct sockaddr_un address = address_of("a");
 	struct stat found;
@@ -247,57 +248,60 @@ static int fork_and_wait(void)
 
 static const struct situation {
 	const char *name;
-	void (*before)(void);
+	void (*prepare)(void);
 	int (*call)(void);
 } situations[] = {
-	{"unlink a file", a_file, unlink_a},
-	{"unlink an absent name", nothing, unlink_a},
-	{"unlink a symlink", a_symlink, unlink_a},
-	{"unlink a directory", a_directory, unlink_a},
-	{"unlinkat a file", a_file, unlinkat_a},
-	{"unlinkat an absent name", nothing, unlinkat_a},
-	{"unlinkat a symlink", a_symlink, unlinkat_a},
-	{"unlinkat a directory", a_directory, unlinkat_a},
-	{"remove a file", a_file, remove_a},
-	{"remove an absent name", nothing, remove_a},
-	{"remove a symlink", a_symlink, remove_a},
-	{"remove a directory", a_directory, remove_a},
-	{"unlinkat AT_REMOVEDIR", a_directory, unlinkat_directory},
-	{"rename a file", a_file, rename_a},
-	{"rename a file over a file", two_files, rename_a},
-	{"rename an absent name", nothing, rename_a},
-	{"rename a directory", a_directory, rename_a},
-	{"rename a symlink", a_symlink, rename_a},
-	{"renameat a file", a_file, renameat_a},
-	{"renameat2 two files exchanged", two_files, exchange_a},
-	{"link a file", a_file, link_a},
-	{"linkat a file", a_file, linkat_a},
-	{"link an absent name", nothing, link_a},
-	{"bind AF_INET", an_inet_socket, bind_inet},
-	{"bind an abstract name", a_socket, bind_abstract},
-	{"bind no name (autobind)", a_socket, bind_auto},
-	{"other calls", own_socket, other_calls},
-	{"fork and wait", nothing, fork_and_wait},
-	{"bind a path", a_socket, bind_a},
-	{"bind a path that is a file", a_file_and_a_socket, bind_a},
-	{"bind over a stale name", stale_name_and_reusing_socket, bind_a},
-	{"bind a live path, refused", a_socket, bind_live},
-	{"unlink own socket", own_socket, unlink_a},
-	{"unlink a stale name", stale_name, unlink_a},
-	{"rename own socket", own_socket, rename_a},
-	{"link own socket", own_socket, link_a},
-	{"rename a live socket, refused", nothing, rename_live},
-	{"unlink a live socket, refused", nothing, unlink_live},
+	{"unlink a file", make_file, unlink_a},
+	{"unlink an absent path", prepare_nothing, unlink_a},
+	{"unlink a symlink", make_symlink, unlink_a},
+	{"unlink a directory", make_directory, unlink_a},
+	{"unlinkat a file", make_file, unlinkat_a},
+	{"unlinkat an absent path", prepare_nothing, unlinkat_a},
+	{"unlinkat a symlink", make_symlink, unlinkat_a},
+	{"unlinkat a directory", make_directory, unlinkat_a},
+	{"remove a file", make_file, remove_a},
+	{"remove an absent path", prepare_nothing, remove_a},
+	{"remove a symlink", make_symlink, remove_a},
+	{"remove a directory", make_directory, remove_a},
+	{"unlinkat AT_REMOVEDIR", make_directory, unlinkat_directory},
+	{"rename a file", make_file, rename_a},
+	{"rename a file over a file", make_two_files, rename_a},
+	{"rename an absent path", prepare_nothing, rename_a},
+	{"rename a directory", make_directory, rename_a},
+	{"rename a symlink", make_symlink, rename_a},
+	{"renameat a file", make_file, renameat_a},
+	{"renameat2 two files exchanged", make_two_files, exchange_a},
+	{"link a file", make_file, link_a},
+	{"linkat a file", make_file, linkat_a},
+	{"link an absent path", prepare_nothing, link_a},
+	{"bind AF_INET", make_inet_socket, bind_inet},
+	{"bind an abstract address", make_socket, bind_abstract},
+	{"bind without a path (autobind)", make_socket, bind_auto},
+	{"other calls", bind_own_socket, make_other_calls},
+	{"fork and wait", prepare_nothing, fork_and_wait},
+	{"bind a path", make_socket, bind_a},
+	{"bind a path that is a file", make_file_and_socket, bind_a},
+	{"bind over a stale path", make_stale_path_and_socket, bind_a},
+	{"bind a live path, refused", make_socket, bind_live},
+	{"unlink own socket", bind_own_socket, unlink_a},
+	{"unlink a stale path", make_stale_path, unlink_a},
+	{"rename own socket", bind_own_socket, rename_a},
+	{"link own socket", bind_own_socket, link_a},
+	{"rename a live socket, refused", prepare_nothing, rename_live},
+	{"unlink a live socket, refused", prepare_nothing, unlink_live},
 };
 
 /* ---- the marks ---- */
 
-static void mark(const char *words)
+static void mark(const char *path)
 {
-	syscall(SYS_access, words, F_OK);
+	syscall(SYS_access, path, F_OK);
 }
 
-/* Whatever the call left; not past the guard, which would find void claims in a later call. */
+/*
+ * Removes whatever the call left. The guard sees these calls of unlink and releases its claims.
+ * Otherwise it would find an absent path claimed in a later situation.
+ */
 static void clean_up(void)
 {
 	static const char *const names[] = {
@@ -312,15 +316,16 @@ static void clean_up(void)
 	fd = -1;
 }
 
-/* Between the marks stands nothing but the call, for those who count instructions. */
-static void make(const struct situation *situation)
+/* Only the call is between the marks, because the program "steps" counts every instruction there.
+ */
+static void run(const struct situation *situation)
 {
-	char words[64];
+	char opening[64];
 	int error;
 
-	situation->before();
-	snprintf(words, sizeof(words), "== %s", situation->name);
-	mark(words);
+	situation->prepare();
+	snprintf(opening, sizeof(opening), "== %s", situation->name);
+	mark(opening);
 	error = situation->call() == 0 ? 0 : errno;
 	mark("== ");
 	printf("%s: %d\n", situation->name, error);
@@ -336,6 +341,6 @@ int main(int argc, char **argv)
 	must(chdir(argv[1]), argv[1]);
 	must(here = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC), argv[1]);
 	for (size_t i = 0; i < sizeof(situations) / sizeof(*situations); i++)
-		make(&situations[i]);
+		run(&situations[i]);
 	return 0;
 }

@@ -1,4 +1,4 @@
-"""Counts the system calls that a call of a program makes, as strace sees them; and instructions."""
+"""Counts the system calls (with strace) and the instructions that a library call makes."""
 
 import collections
 import os
@@ -9,7 +9,7 @@ STRACE = "/usr/bin/strace"
 
 
 def parse(log):
-    """{situation: Counter of system calls} from strace's log of tests/bench/tally."""
+    """Returns {situation: Counter of system calls} from strace's log of tests/bench/tally."""
     counts, inside = {}, None
     for line in log.splitlines():
         mark = re.search(r'\baccess\("== (.*?)"', line)
@@ -35,7 +35,7 @@ def _strace(argv, env, library):
 
 
 def of_situations(program, directory, live, env, library=None):
-    """Counts by situation, and what each call came to: {situation: errno}."""
+    """Returns {situation: Counter of system calls} and {situation: errno}."""
     work = os.path.join(directory, "work")
     os.makedirs(work, exist_ok=True)
     log, said = _strace([program, work, live], {**env, "TALLY_DIR": directory}, library)
@@ -44,16 +44,16 @@ def of_situations(program, directory, live, env, library=None):
 
 
 def of_start(directory, env, library):
-    """How many system calls /bin/true makes with a library, the loader's included."""
+    """Counts the system calls of /bin/true with a library, including those of the loader."""
     log, _ = _strace(["/bin/true"], {**env, "TALLY_DIR": directory}, library)
     return collections.Counter(re.findall(r"^(?:\d+ +)?(\w+)\(", log, re.MULTILINE))
 
 
 def instructions(stepper, mode, argv, env, library):
-    """{situation: how many}, or {program: how many}; see tests/bench/steps.c."""
+    """Returns {situation: count} or {program: count}; see tests/bench/steps.c."""
     done = subprocess.run([stepper, mode, library or "-", *argv], env=env, timeout=600,
                           stdin=subprocess.DEVNULL, capture_output=True, text=True)
     if done.returncode != 0:
-        raise RuntimeError(f"{argv[0]}, in steps: {done.stderr}")
+        raise RuntimeError(f"steps {argv[0]} failed: {done.stderr}")
     found = (line.rsplit(": ", 1) for line in done.stdout.splitlines())
     return {name: int(count) for name, count in found}

@@ -9,7 +9,7 @@
 
 static bool hostile;
 
-void ground_use(bool is_hostile)
+void ground_set_hostile(bool is_hostile)
 {
 	hostile = is_hostile;
 }
@@ -21,7 +21,7 @@ enum ground ground_of(int number)
 	return hostile ? grounds[number % GROUND_PATHS] : PLAIN;
 }
 
-enum ground ground_at(const char *path)
+enum ground ground_of_path(const char *path)
 {
 	const char *base = strrchr(path, '/');
 
@@ -50,73 +50,73 @@ void ground_path(char *path, const char *storm, int number)
 	snprintf(path, GROUND_PATH, "%.100s/p%d", directory, number);
 }
 
-/* ---- what is there beside the paths ---- */
+/* ---- files other than the socket paths ---- */
 
-static const char precious[] = "nobody but root reads or writes this";
+static const char secret[] = "only root may read or write this";
 
-static void name(char *path, const char *storm, const char *rest)
+static void path_in_storm(char *path, const char *storm, const char *rest)
 {
 	snprintf(path, GROUND_PATH, "%.90s/%s", storm, rest);
 }
 
-static bool make_directory(const char *storm, const char *rest, uid_t uid, mode_t mode)
+static bool create_directory(const char *storm, const char *rest, uid_t uid, mode_t mode)
 {
 	char path[GROUND_PATH];
 
-	name(path, storm, rest);
+	path_in_storm(path, storm, rest);
 	return mkdir(path, 0700) == 0 && chown(path, uid, (gid_t)uid) == 0 &&
 	       chmod(path, mode) == 0;
 }
 
-static bool make_secret(const char *storm)
+static bool create_secret_file(const char *storm)
 {
 	char path[GROUND_PATH];
 	bool written;
 	int fd;
 
-	name(path, storm, "secret/precious");
+	path_in_storm(path, storm, "secret/file");
 	fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-	written = fd >= 0 && write(fd, precious, sizeof(precious)) == sizeof(precious);
+	written = fd >= 0 && write(fd, secret, sizeof(secret)) == sizeof(secret);
 	close(fd);
 	return written;
 }
 
-bool ground_make(const char *storm)
+bool ground_create_directories(const char *storm)
 {
-	return chmod(storm, 0755) == 0 && make_directory(storm, "shared", 0, 01777) &&
-	       make_directory(storm, "home", NEIGHBOUR, 0755) &&
-	       make_directory(storm, "home/own", NEIGHBOUR, 0755) &&
-	       make_directory(storm, "home/moving", NEIGHBOUR, 0755) &&
-	       make_directory(storm, "home/away", NEIGHBOUR, 0755) &&
-	       make_directory(storm, "secret", 0, 0700) && make_secret(storm);
+	return chmod(storm, 0755) == 0 && create_directory(storm, "shared", 0, 01777) &&
+	       create_directory(storm, "home", NEIGHBOUR, 0755) &&
+	       create_directory(storm, "home/own", NEIGHBOUR, 0755) &&
+	       create_directory(storm, "home/moving", NEIGHBOUR, 0755) &&
+	       create_directory(storm, "home/away", NEIGHBOUR, 0755) &&
+	       create_directory(storm, "secret", 0, 0700) && create_secret_file(storm);
 }
 
-bool ground_secret_is_whole(const char *storm)
+bool ground_secret_is_unchanged(const char *storm)
 {
 	char path[GROUND_PATH];
-	char content[sizeof(precious) + 1] = {0};
+	char content[sizeof(secret) + 1] = {0};
 	struct stat found;
-	bool whole;
+	bool unchanged;
 	int fd;
 
-	name(path, storm, "secret/precious");
+	path_in_storm(path, storm, "secret/file");
 	fd = open(path, O_RDONLY | O_CLOEXEC);
-	whole = fd >= 0 && fstat(fd, &found) == 0 && found.st_uid == 0 &&
-		(found.st_mode & 07777) == 0600 && found.st_nlink == 1 &&
-		read(fd, content, sizeof(content)) == sizeof(precious) &&
-		memcmp(content, precious, sizeof(precious)) == 0;
+	unchanged = fd >= 0 && fstat(fd, &found) == 0 && found.st_uid == 0 &&
+		    (found.st_mode & 07777) == 0600 && found.st_nlink == 1 &&
+		    read(fd, content, sizeof(content)) == sizeof(secret) &&
+		    memcmp(content, secret, sizeof(secret)) == 0;
 	close(fd);
-	return whole;
+	return unchanged;
 }
 
-void ground_remove(const char *storm)
+void ground_remove_directories(const char *storm)
 {
-	static const char *const names[] = {"secret/precious", "secret", "shared", "home/own",
-		"home/moving", "home/away", "home"};
+	static const char *const names[] = {
+		"secret/file", "secret", "shared", "home/own", "home/moving", "home/away", "home"};
 	char path[GROUND_PATH];
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
-		name(path, storm, names[i]);
+		path_in_storm(path, storm, names[i]);
 		remove(path);
 	}
 }

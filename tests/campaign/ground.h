@@ -1,16 +1,16 @@
 /*
- * ground: where the paths of the storm lie, and whose servers start there.
+ * ground: the directories of the storm's socket paths, and the users whose servers start there.
  *
- * Without a hostile neighbour all lie in the storm's one directory, and all servers are the user's
- * who started it. With one there are grounds, directories below it:
+ * Without a hostile neighbour, all paths are in the storm's one directory, and all servers run as
+ * the user who started the storm. With a neighbour, the paths are in grounds, directories below it:
  *
- *   shared  root's, sticky, writable by everybody: a path of root's servers and one of a user's
- *   home    the neighbour's own directory, in which root has a server
- *   moving  the same, and the neighbour moves the directory itself about
+ *   shared  of root, sticky, world-writable: one path of root's servers and one of a user's
+ *   home    of the neighbour; root has a server in it
+ *   moving  the same, and the neighbour keeps renaming the directory itself
  *
- * In his own directory the neighbour may take every name away himself, a live socket's too. So a
- * theft there is counted apart, and where the directory moves, names mean nothing from one look to
- * the next: there only crashes and waits are judged.
+ * In its own directories, the neighbour may unlink every path, even that of a live socket. So
+ * thefts there are counted separately. In the directory that moves, a path may lead to something
+ * else at each lookup, so only crashes and long waits count there.
  */
 #ifndef GROUND_H
 #define GROUND_H
@@ -23,29 +23,31 @@
 
 #define GROUND_PATHS 4 /* with a neighbour */
 
-/* Users that nobody has. */
+/* User IDs that no account has. */
 #define USER      61001
 #define NEIGHBOUR 61002
 
 enum ground { PLAIN, SHARED, HOME, MOVING, GROUNDS };
 
-/* Of path number n. Before it, ground_use says whether there is a neighbour. */
-void ground_use(bool hostile);
+/* Call this first: it sets whether there is a neighbour. */
+void ground_set_hostile(bool hostile);
+
+/* The ground of path number n, and the user whose servers start there. */
 enum ground ground_of(int number);
 uid_t ground_user(int number);
 
-/* Of a path or a name beside one. */
-enum ground ground_at(const char *path);
+/* The ground of a socket path, or of a file beside one. */
+enum ground ground_of_path(const char *path);
 
-/* The directory of a ground below the storm's, and of a path in it. */
+/* The directory of a ground below the storm's, and the socket path with that number in it. */
 void ground_directory(char *directory, const char *storm, enum ground ground);
 void ground_path(char *path, const char *storm, int number);
 
-/* Makes the directories, for as many paths as there are. Returns false where that fails. */
-bool ground_make(const char *storm);
-void ground_remove(const char *storm);
+/* Creates the directories for the paths in use. Returns false on failure. */
+bool ground_create_directories(const char *storm);
+void ground_remove_directories(const char *storm);
 
-/* Has nothing that nobody but root may see or change come to harm? */
-bool ground_secret_is_whole(const char *storm);
+/* Returns whether the file that only root may read or write is unchanged. */
+bool ground_secret_is_unchanged(const char *storm);
 
 #endif

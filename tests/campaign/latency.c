@@ -1,6 +1,6 @@
 #include "latency.h"
 
-/* Eight to each power of two. */
+/* Eight buckets for each power of two. */
 static unsigned int bucket_of(uint64_t ns)
 {
 	unsigned int power = 63U - (unsigned int)__builtin_clzll(ns | 8);
@@ -13,7 +13,7 @@ static uint64_t end_of(unsigned int bucket)
 	return (UINT64_C(9) + bucket % 8) << (bucket / 8 - 3);
 }
 
-void latency_note(struct latency *latency, uint64_t ns)
+void latency_add(struct latency *latency, uint64_t ns)
 {
 	unsigned long longest = atomic_load(&latency->longest);
 

@@ -1,7 +1,7 @@
 /*
- * latency: how long calls took, counted in shared memory by whoever makes them.
+ * latency: how long calls took, counted in shared memory by the processes that make them.
  *
- * The buckets are an eighth of a power of two wide, so what is told is right within some 10 %; the
+ * Each power of two has eight buckets, so the reported times are accurate to about 10 %. The
  * longest is exact.
  */
 #ifndef LATENCY_H
@@ -18,9 +18,9 @@ struct latency {
 	atomic_ulong buckets[LATENCY_BUCKETS];
 };
 
-void latency_note(struct latency *latency, uint64_t ns);
+void latency_add(struct latency *latency, uint64_t ns);
 
-/* In microseconds: the time that this share of the calls, 0.99 for instance, did not exceed. */
+/* Returns a quantile in microseconds: 99 % of the calls took at most latency_at(latency, 0.99). */
 unsigned long latency_at(struct latency *latency, double share);
 unsigned long latency_longest(struct latency *latency);
 

@@ -12,34 +12,37 @@
 #define SUFFIX "sockguard"
 
 struct litter {
-	int paths;   /* names that are left of the paths themselves */
-	int sockets; /* a server's own names, left as it was killed: no guard could know */
-	int locks;   /* the lock files beside those, or of such names that are gone */
+	int paths;   /* files of socket paths */
+	int sockets; /* temporary names of killed servers, of which the guard cannot know */
+	int locks;   /* lock files of temporary names, with or without the socket */
 };
 
-struct name {
+struct socket_path {
 	char path[GROUND_PATH];
-	uid_t uid; /* whose servers start there */
+	uid_t uid; /* the user whose servers start there */
 };
 
-/* The socket's name, of a lock file of any form: .p1.sockguard, .p1.3.sockguard.Xy12. */
-static bool read_name(const char *entry, char *base, size_t size)
+/*
+ * Sets `base` to the name of the socket that the entry is, or is the lock file of. Returns whether
+ * it is a lock file, such as .p1.sockguard or .p1.3.sockguard.Xy12.
+ */
+static bool parse_entry(const char *entry, char *base, size_t size)
 {
-	const char *lock = strstr(entry, "." SUFFIX);
-	const char *begin = entry + (lock && entry[0] == '.');
+	const char *suffix = strstr(entry, "." SUFFIX);
+	const char *begin = entry + (suffix && entry[0] == '.');
 
-	snprintf(base, size, "%.*s", lock ? (int)(lock - begin) : (int)size - 1, begin);
-	return lock != NULL;
+	snprintf(base, size, "%.*s", suffix ? (int)(suffix - begin) : (int)size - 1, begin);
+	return suffix != NULL;
 }
 
-static void count_name(struct litter *litter, const char *entry, const char *base, bool lock,
-	bool tell)
+static void count_file(struct litter *litter, const char *entry, const char *base, bool lock,
+	bool report)
 {
-	bool of_a_path = strchr(base, '.') == NULL;
+	bool is_path = strchr(base, '.') == NULL; /* otherwise it is a temporary name */
 
-	if (tell || of_a_path)
-		referee_say("LITTER: %s", entry);
-	if (of_a_path)
+	if (report || is_path)
+		referee_report("LITTER: %s", entry);
+	if (is_path)
 		litter->paths++;
 	else if (lock)
 		litter->locks++;
@@ -47,8 +50,9 @@ static void count_name(struct litter *litter, const char *entry, const char *bas
 		litter->sockets++;
 }
 
-/* Counts what is there; the first names of servers' own are returned, to be cleaned up. */
-static int look_around(struct litter *litter, struct name *names, bool tell)
+/* Counts the files. Fills in the socket paths of the first MAX_PATHS; returns how many these are.
+ */
+static int scan_directory(struct litter *litter, struct socket_path *found, bool report)
 {
 	char where[GROUND_PATH], base[64];
 	DIR *directory;
@@ -61,31 +65,32 @@ static int look_around(struct litter *litter, struct name *names, bool tell)
 	while (directory && (entry = readdir(directory))) {
 		if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
 			continue;
-		bool lock = read_name(entry->d_name, base, sizeof(base));
+		bool lock = parse_entry(entry->d_name, base, sizeof(base));
 		if (base[0] != 'p')
-			continue; /* none of ours */
-		count_name(litter, entry->d_name, base, lock, tell);
-		if (filled == PATHS_MOST)
+			continue; /* not from the storm */
+		count_file(litter, entry->d_name, base, lock, report);
+		if (filled == MAX_PATHS)
 			continue;
-		snprintf(names[filled].path, GROUND_PATH, "%.60s/%.60s", where, base);
-		names[filled++].uid = ground_user((int)number_of(base + 1));
+		snprintf(found[filled].path, GROUND_PATH, "%.60s/%.60s", where, base);
+		found[filled++].uid = ground_user((int)number_of(base + 1));
 	}
 	if (directory)
 		closedir(directory);
 	return filled;
 }
 
-static void clean(void (*start_and_stop)(uid_t uid, char **paths), struct name *names, int count)
+static void start_and_stop_all(void (*start_and_stop)(uid_t uid, char **paths),
+	struct socket_path *socket_paths, int count)
 {
 	const uid_t uids[] = {geteuid(), USER};
 
 	for (size_t i = 0; i < sizeof(uids) / sizeof(*uids); i++) {
-		char *paths[PATHS_MOST + 1] = {NULL};
+		char *paths[MAX_PATHS + 1] = {NULL};
 		int filled = 0;
 
 		for (int j = 0; j < count; j++)
-			if (names[j].uid == uids[i])
-				paths[filled++] = names[j].path;
+			if (socket_paths[j].uid == uids[i])
+				paths[filled++] = socket_paths[j].path;
 		if (filled > 0)
 			start_and_stop(uids[i], paths);
 	}
@@ -94,24 +99,27 @@ static void clean(void (*start_and_stop)(uid_t uid, char **paths), struct name *
 int litter_clean_up(void (*start_and_stop)(uid_t uid, char **paths))
 {
 	enum { ROUNDS = 128 };
-	struct name names[PATHS_MOST] = {{.uid = 0}};
+	struct socket_path found[MAX_PATHS] = {{.uid = 0}};
 	struct litter first, last;
+	unsigned long alarms = atomic_load(&referee_counts()->alarms);
 	int count = 0;
 
 	for (int i = 0; i < storm.paths; i++) {
 		if (ground_of(i) > SHARED)
-			continue; /* whatever the neighbour made of it, it is his */
-		snprintf(names[count].path, GROUND_PATH, "%s", referee_path(i));
-		names[count++].uid = ground_user(i);
+			continue; /* the neighbour may have replaced it with its own file */
+		snprintf(found[count].path, GROUND_PATH, "%s", referee_path(i));
+		found[count++].uid = ground_user(i);
 	}
-	clean(start_and_stop, names, count);
-	count = look_around(&first, names, false);
+	start_and_stop_all(start_and_stop, found, count);
+	count = scan_directory(&first, found, false);
 	last = first;
-	for (int i = 0; i < ROUNDS && count > 0; i++) {
-		clean(start_and_stop, names, count);
-		count = look_around(&last, names, i + 1 == ROUNDS);
+	/* After a false alarm, each round might wait for a mutex that no process releases. */
+	for (int i = 0; i < ROUNDS && count > 0 && atomic_load(&referee_counts()->alarms) == alarms;
+		i++) {
+		start_and_stop_all(start_and_stop, found, count);
+		count = scan_directory(&last, found, i + 1 == ROUNDS);
 	}
-	printf("killed servers left %d names of their own and %d lock files: %s\n", first.sockets,
-		first.locks, count ? "some stayed" : "gone after one start and stop of each");
+	printf("killed servers left %d temporary names and %d lock files: %s\n", first.sockets,
+		first.locks, count ? "some remain" : "gone after one start and stop at each name");
 	return first.paths + last.paths + last.sockets + last.locks;
 }

@@ -1,16 +1,19 @@
 /*
- * litter: what is left in the storm's directory when everybody is dead.
+ * litter: the files left in the storm's directory after all its processes have ended.
  *
- * Every path is started and stopped once more: then nothing of it may be left. The names that
- * killed servers had on their way to a path are theirs, and no guard could know of them; each of
- * those has to be gone after a start and stop of its own.
+ * One more server is started and stopped on each path: then no file of that path may be left. A
+ * server that was killed also leaves the temporary names it bound before it renamed or linked them
+ * to a path. The guard cannot know of these; each must be gone after a start and stop at that name.
  */
 #ifndef LITTER_H
 #define LITTER_H
 
 #include <sys/types.h>
 
-/* start_and_stop has each of the paths started and stopped, in vain or not, by that user. */
+/*
+ * Returns how many files were left of socket paths, and how many of any kind are left after all
+ * those starts. start_and_stop starts and stops a server on each of the paths, as that user.
+ */
 int litter_clean_up(void (*start_and_stop)(uid_t uid, char **paths));
 
 #endif

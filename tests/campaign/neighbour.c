@@ -17,30 +17,31 @@
 #include "referee.h"
 #include "server.h"
 
-#define NAME   128
-#define HANDS  48
-#define DECOYS 200
-#define MINE   "neighbour." /* what his own names begin with, where he makes things ready */
+#define NAME      128
+#define KEPT_OPEN 48
+#define DECOYS    200
+#define PREFIX    "neighbour." /* of the names at which it prepares files */
 
 static enum ground ground;
 
-/* Locks and leases last as long as he has the descriptor: he keeps the last few. */
-static int hands[HANDS];
+/* Locks and leases last until the descriptor is closed, so the neighbour keeps the last few open.
+ */
+static int kept_open[KEPT_OPEN];
 
-static void keep(int fd)
+static void keep_open(int fd)
 {
 	static unsigned int turn;
-	int *hand = &hands[turn++ % HANDS];
+	int *slot = &kept_open[turn++ % KEPT_OPEN];
 
-	if (*hand > 0)
-		close(*hand);
-	*hand = fd;
+	if (*slot > 0)
+		close(*slot);
+	*slot = fd;
 }
 
 /* ---- names ---- */
 
-/* As an alternate has it behind the plain name; or not quite. */
-static const char *random_word(void)
+/* The suffix of an alternate lock file's name; sometimes a malformed one. */
+static const char *random_suffix(void)
 {
 	static char word[16];
 	unsigned int length = chance(4) ? 12 : 1 + chance(14);
@@ -52,15 +53,15 @@ static const char *random_word(void)
 	return word;
 }
 
-/* One of the names there that begin so, each as likely; false if there is none. */
-static bool find_beginning(const char *begin, char *name)
+/* Picks one of the names with that prefix, all equally likely; false if there is none. */
+static bool pick_by_prefix(const char *prefix, char *name)
 {
 	DIR *directory = opendir(".");
 	struct dirent *entry;
 	unsigned int seen = 0;
 
 	while (directory && (entry = readdir(directory)))
-		if (strncmp(entry->d_name, begin, strlen(begin)) == 0 && chance(++seen) == 0)
+		if (strncmp(entry->d_name, prefix, strlen(prefix)) == 0 && chance(++seen) == 0)
 			snprintf(name, NAME, "%.100s", entry->d_name);
 	if (directory)
 		closedir(directory);
@@ -77,11 +78,11 @@ static int choose_path(void)
 	return number;
 }
 
-/* A lock file's name: of a path, of a name that servers bind on their way to it, or alternate. */
+/* A lock file's name: for a socket path, for a server's temporary name, or an alternate. */
 static void choose_name(char *name)
 {
 	char base[32];
-	char begin[NAME];
+	char prefix[NAME];
 	int number = choose_path();
 	int slot = (int)chance((unsigned int)storm.servers);
 
@@ -97,12 +98,12 @@ static void choose_name(char *name)
 		break;
 	}
 	snprintf(name, NAME, LOCK_FORMAT, base);
-	snprintf(begin, sizeof(begin), "%.100s.", name);
-	if (chance(3) == 0 && !find_beginning(begin, name))
-		snprintf(name, NAME, "%.100s%s", begin, random_word());
+	snprintf(prefix, sizeof(prefix), "%.100s.", name);
+	if (chance(3) == 0 && !pick_by_prefix(prefix, name))
+		snprintf(name, NAME, "%.100s%s", prefix, random_suffix());
 }
 
-/* ---- things to plant, made ready at a name of his own ---- */
+/* ---- files to plant: it prepares them at names of its own ---- */
 
 static int make_file(const char *name, mode_t mode)
 {
@@ -113,7 +114,7 @@ static int make_file(const char *name, mode_t mode)
 	return fd;
 }
 
-static void lock(int fd, int command, short type, off_t first, off_t count)
+static void set_lock(int fd, int command, short type, off_t first, off_t count)
 {
 	struct flock range = {
 		.l_type = type, .l_whence = SEEK_SET, .l_start = first, .l_len = count};
@@ -121,21 +122,21 @@ static void lock(int fd, int command, short type, off_t first, off_t count)
 	fcntl(fd, command, &range);
 }
 
-/* Mutex, claim, or whatever else there may be. */
+/* Locks the mutex, the claim, or any other range. */
 static void lock_somehow(int fd)
 {
 	switch (chance(6)) {
 	case 0:
-		lock(fd, F_OFD_SETLK, F_WRLCK, 0, 1);
+		set_lock(fd, F_OFD_SETLK, F_WRLCK, 0, 1);
 		break;
 	case 1:
-		lock(fd, F_OFD_SETLK, F_RDLCK, 1, 1);
+		set_lock(fd, F_OFD_SETLK, F_RDLCK, 1, 1);
 		break;
 	case 2:
-		lock(fd, F_OFD_SETLK, F_WRLCK, 0, 0);
+		set_lock(fd, F_OFD_SETLK, F_WRLCK, 0, 0);
 		break;
 	case 3:
-		lock(fd, F_SETLK, F_WRLCK, 0, 2);
+		set_lock(fd, F_SETLK, F_WRLCK, 0, 2);
 		break;
 	case 4:
 		flock(fd, LOCK_EX | LOCK_NB);
@@ -151,8 +152,7 @@ static void make_empty(const char *name)
 	close(make_file(name, chance(2) ? 0600 : 0666));
 }
 
-/* A record as the library writes it, of this kernel or of another host, and a claim to go with it.
- */
+/* A record in the library's format, of this kernel or of another host, with a claim on it. */
 static void make_record(const char *name)
 {
 	char boot[37] = "00000000-0000-0000-0000-000000000000";
@@ -170,10 +170,10 @@ static void make_record(const char *name)
 		(int)getppid(), boot);
 	if (write(fd, text, sizeof(text)) != sizeof(text))
 		perror(name);
-	lock(fd, F_OFD_SETLK, F_RDLCK, 1, 1);
+	set_lock(fd, F_OFD_SETLK, F_RDLCK, 1, 1);
 	if (chance(2))
-		lock(fd, F_OFD_SETLK, F_WRLCK, 0, 1);
-	keep(fd);
+		set_lock(fd, F_OFD_SETLK, F_WRLCK, 0, 1);
+	keep_open(fd);
 }
 
 static void make_large(const char *name)
@@ -182,7 +182,7 @@ static void make_large(const char *name)
 
 	if (ftruncate(fd, INT64_C(1) << 40) == 0)
 		lock_somehow(fd);
-	keep(fd);
+	keep_open(fd);
 }
 
 static void make_locked(const char *name)
@@ -190,7 +190,7 @@ static void make_locked(const char *name)
 	int fd = make_file(name, 0666);
 
 	lock_somehow(fd);
-	keep(fd);
+	keep_open(fd);
 }
 
 static void make_leased(const char *name)
@@ -198,7 +198,7 @@ static void make_leased(const char *name)
 	int fd = make_file(name, 0666);
 
 	fcntl(fd, F_SETLEASE, F_WRLCK);
-	keep(fd);
+	keep_open(fd);
 }
 
 static void make_fifo(const char *name)
@@ -213,25 +213,25 @@ static void make_directory(const char *name)
 
 static void make_symlink(const char *name)
 {
-	static const char *const targets[] = {"../secret/precious", "../../secret/precious",
+	static const char *const targets[] = {"../secret/file", "../../secret/file",
 		"../secret/made", "/proc/self/fd/0", ".", "nowhere", "/dev/full"};
 
 	if (symlink(targets[chance(sizeof(targets) / sizeof(*targets))], name) != 0)
 		perror(name);
 }
 
-/* Of his own file, and, where that is allowed, of one that is there or that he may not read. */
+/* Makes a link to its own file or, if permitted, to another lock file or to the secret file. */
 static void make_link(const char *name)
 {
 	char other[NAME];
 
 	choose_name(other);
-	if (chance(3) == 0 && link("../secret/precious", name) == 0)
+	if (chance(3) == 0 && link("../secret/file", name) == 0)
 		return;
 	if (chance(2) && link(other, name) == 0)
 		return;
-	close(make_file(MINE "link", 0666));
-	if (link(MINE "link", name) != 0)
+	close(make_file(PREFIX "link", 0666));
+	if (link(PREFIX "link", name) != 0)
 		make_empty(name);
 }
 
@@ -243,12 +243,12 @@ static void make_socket(const char *name)
 	snprintf(address.sun_path, sizeof(address.sun_path), "%s", name);
 	if (bind(fd, (const struct sockaddr *)&address, sizeof(address)) == 0)
 		listen(fd, 1);
-	keep(fd);
+	keep_open(fd);
 }
 
-/* ---- what he does ---- */
+/* ---- the neighbour's actions ---- */
 
-static void take_away(const char *name)
+static void remove_any(const char *name)
 {
 	if (unlink(name) != 0)
 		rmdir(name);
@@ -260,39 +260,41 @@ static void plant(const char *name)
 		make_record, make_large, make_locked, make_locked, make_leased, make_leased,
 		make_fifo, make_directory, make_symlink, make_link, make_socket};
 	static unsigned int turn;
-	char ready[NAME];
+	char prepared[NAME];
 
-	snprintf(ready, sizeof(ready), MINE "%u", ++turn);
-	kinds[chance(sizeof(kinds) / sizeof(*kinds))](ready);
+	snprintf(prepared, sizeof(prepared), PREFIX "%u", ++turn);
+	kinds[chance(sizeof(kinds) / sizeof(*kinds))](prepared);
 	switch (chance(4)) {
 	case 0:
-		link(ready, name);
+		(void)!link(prepared, name); /* fails if the name exists */
 		break;
 	case 1:
-		renameat2(AT_FDCWD, ready, AT_FDCWD, name, RENAME_EXCHANGE);
+		renameat2(AT_FDCWD, prepared, AT_FDCWD, name, RENAME_EXCHANGE);
 		break;
 	default:
-		rename(ready, name);
+		rename(prepared, name);
 		break;
 	}
-	take_away(ready);
+	remove_any(prepared);
 }
 
-/* Something that is held at one name, for seconds: nothing may wait for it. */
-static void lay_siege(const char *name)
+/* Holds a lock or lease for seconds. No guarded call may wait for it. */
+static void hold_for_seconds(const char *name)
 {
 	static void (*const kinds[])(const char *name) = {
 		make_locked, make_leased, make_leased, make_record};
 
-	take_away(name);
-	kinds[chance(sizeof(kinds) / sizeof(*kinds))](MINE "siege");
-	rename(MINE "siege", name);
-	take_away(MINE "siege");
+	remove_any(name);
+	kinds[chance(sizeof(kinds) / sizeof(*kinds))](PREFIX "held");
+	rename(PREFIX "held", name);
+	remove_any(PREFIX "held");
 	pause_us(2000000);
 }
 
-/* There and gone, faster than anybody can look twice. */
-static void flicker(const char *name)
+/* Creates and removes a file so fast that another process sees it at one lookup and not at the
+ * next.
+ */
+static void create_and_unlink_often(const char *name)
 {
 	for (unsigned int i = chance(30); i > 0; i--) {
 		close(make_file(name, 0666));
@@ -308,74 +310,78 @@ static void exchange(const char *name)
 	renameat2(AT_FDCWD, name, AT_FDCWD, other, RENAME_EXCHANGE);
 }
 
-static void grasp(const char *name)
+static void lock_existing(const char *name)
 {
 	int fd = open(name, (chance(2) ? O_RDWR : O_RDONLY) | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
 
 	if (fd < 0)
 		return;
 	lock_somehow(fd);
-	keep(fd);
+	keep_open(fd);
 }
 
-static void touch(const char *name)
+static void change_attributes(const char *name)
 {
 	struct stat found;
 	int fd;
 
 	if (lstat(name, &found) != 0 || S_ISLNK(found.st_mode))
-		return; /* one may lead to his directory: he would lock himself out */
+		return; /* the target may be its directory, which it would make inaccessible */
 	chmod(name, chance(2) ? 0 : 0666);
 	utimensat(AT_FDCWD, name, NULL, AT_SYMLINK_NOFOLLOW);
-	fd = open(name, O_WRONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC); /* never for a lease */
+	fd = open(name,
+		O_WRONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC); /* does not wait for a lease */
 	if (fd >= 0 && ftruncate(fd, chance(2) ? 0 : 300) != 0)
 		errno = 0; /* a FIFO */
 	close(fd);
 }
 
-/* Many files that look like alternates: whoever lists the directory comes past them all. */
-static void strew(const char *name)
+/* Makes many files that look like alternates, because a listing of the directory reads all of them.
+ */
+static void make_decoys(const char *name)
 {
-	static unsigned int strewn;
+	static unsigned int made;
 	char decoy[NAME];
 
-	for (unsigned int i = chance(20); i > 0 && strewn < DECOYS; i--, strewn++) {
-		snprintf(decoy, sizeof(decoy), "%.100s.%s", name, random_word());
+	for (unsigned int i = chance(20); i > 0 && made < DECOYS; i--, made++) {
+		snprintf(decoy, sizeof(decoy), "%.100s.%s", name, random_suffix());
 		make_empty(decoy);
 	}
-	if (strewn < DECOYS || chance(20) != 0)
+	if (made < DECOYS || chance(20) != 0)
 		return;
-	neighbour_evict(".", false);
-	strewn = 0;
+	neighbour_remove_files(".", false);
+	made = 0;
 }
 
-static void move_about(void)
+static void exchange_directories(void)
 {
 	renameat2(AT_FDCWD, "../moving", AT_FDCWD, "../away", RENAME_EXCHANGE);
 }
 
-/* For a while he leaves standing what he planted, and for a while hardly anything stands. */
+/* Performs a random action. Phases in which most planted files stay alternate with phases in which
+ * most of them are unlinked. */
 static void act(void)
 {
-	static void (*const acts[])(const char *name) = {plant, plant, plant, plant, exchange,
-		grasp, touch, strew, flicker, take_away, take_away, take_away};
-	enum { ALL = sizeof(acts) / sizeof(*acts), LASTING = ALL - 4 };
-	static unsigned int choice = ALL;
+	static void (*const actions[])(const char *name) = {plant, plant, plant, plant, exchange,
+		lock_existing, change_attributes, make_decoys, create_and_unlink_often, remove_any,
+		remove_any, remove_any};
+	enum { ALL = sizeof(actions) / sizeof(*actions), WITHOUT_UNLINKS = ALL - 4 };
+	static unsigned int choices = ALL; /* how many of the actions it chooses from */
 	char name[NAME];
 
 	choose_name(name);
 	if (ground == MOVING && chance(3) == 0)
-		move_about();
+		exchange_directories();
 	if (chance(400) == 0)
-		lay_siege(name);
+		hold_for_seconds(name);
 	else
-		acts[chance(choice)](name);
+		actions[chance(choices)](name);
 	if (chance(200) == 0)
-		choice = choice == ALL ? LASTING : ALL;
+		choices = choices == ALL ? WITHOUT_UNLINKS : ALL;
 	atomic_fetch_add(&referee_counts()->acts, 1);
 }
 
-static void become(bool stay_root)
+static void drop_privileges(bool stay_root)
 {
 	const gid_t group = NEIGHBOUR;
 
@@ -387,7 +393,7 @@ static void become(bool stay_root)
 	}
 }
 
-_Noreturn void neighbour_live(enum ground where, bool stay_root)
+_Noreturn void neighbour_run(enum ground where, bool stay_root)
 {
 	char directory[GROUND_PATH];
 
@@ -397,20 +403,20 @@ _Noreturn void neighbour_live(enum ground where, bool stay_root)
 		perror(directory);
 		_exit(2);
 	}
-	become(stay_root);
+	drop_privileges(stay_root);
 	prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
-	signal(SIGIO, SIG_IGN); /* a lease that is to be given back: no */
+	signal(SIGIO, SIG_IGN); /* the kernel's request to release a lease */
 	umask(0);
 	chance_seed(storm.seed, 4, (uint64_t)where);
 	for (;;) {
-		/* In bursts: on a busy machine he gets to act a few dozen times a second. */
+		/* In bursts: on a busy machine it is scheduled only a few dozen times a second. */
 		for (unsigned int i = chance(20); i > 0; i--)
 			act();
 		pause_us(chance(4) ? 200 : 3000);
 	}
 }
 
-void neighbour_evict(const char *path, bool all)
+void neighbour_remove_files(const char *path, bool all)
 {
 	DIR *directory = opendir(path);
 	struct dirent *entry;
@@ -424,7 +430,7 @@ void neighbour_evict(const char *path, bool all)
 			continue;
 		if (fstatat(fd, name, &found, AT_SYMLINK_NOFOLLOW) != 0)
 			continue;
-		if (!all && found.st_uid != NEIGHBOUR && strncmp(name, MINE, strlen(MINE)) != 0)
+		if (!all && found.st_uid != NEIGHBOUR && strncmp(name, PREFIX, strlen(PREFIX)) != 0)
 			continue;
 		unlinkat(fd, name, S_ISDIR(found.st_mode) ? AT_REMOVEDIR : 0);
 	}

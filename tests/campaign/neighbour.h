@@ -1,25 +1,26 @@
 /*
- * neighbour: what another user can do to the lock files beside the sockets of a directory that he
- * may write to, as often and as fast as he likes.
+ * neighbour: a process of another user that attacks the lock files beside sockets in every way that
+ * the permissions of the directory allow, as often and as fast as it can.
  *
- * He plants empty and full files, FIFOs, sockets, directories, links and symlinks at their names,
- * and at those of their alternates; takes write leases and every kind of lock; forges records;
- * exchanges what is there, and takes it away again. In his own directory he does so with root's
- * lock files too, and moves the directory itself about. A socket's own name he leaves alone: there
- * he would be a rival, or in his own directory the thief.
+ * It plants empty and full files, FIFOs, sockets, directories, links and symlinks at the names of
+ * lock files and of their alternates; acquires write leases and every kind of lock; forges records;
+ * exchanges files, and unlinks them again. In its own directories it also does so to root's lock
+ * files, and renames a directory itself. It does not change socket paths: in the shared directory
+ * that would make it a rival, and in its own directories the guard need not prevent the theft.
  *
- * He is unguarded, and not observed.
+ * It is unguarded, and the referee does not watch its calls.
  */
 #ifndef NEIGHBOUR_H
 #define NEIGHBOUR_H
 
 #include "ground.h"
 
-/* As root: becomes the neighbour, unless he is to stay root, and plagues the ground until killed.
- */
-_Noreturn void neighbour_live(enum ground ground, bool stay_root);
+/* Called as root: changes to the neighbour's user ID, unless stay_root, and disturbs the ground
+ * until it is killed. */
+_Noreturn void neighbour_run(enum ground ground, bool stay_root);
 
-/* When he is dead: removes what he left in a directory; or all that is there but directories. */
-void neighbour_evict(const char *directory, bool all);
+/* After it has ended: removes its files from a directory; with `all`, every file but directories
+ * that are not empty. */
+void neighbour_remove_files(const char *directory, bool all);
 
 #endif

@@ -14,30 +14,43 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
-#define HOLDS    1024
-#define ATTEMPTS 4096
-#define SLOW_NS  UINT64_C(1000000000)
+#define HOLDS     1024
+#define ATTEMPTS  4096
+#define CALLS     4096
+#define SHOWN_NS  UINT64_C(300000000) /* how long ago the printed calls may have ended */
+#define SLOW_NS   UINT64_C(1000000000)
+#define LINGER_NS UINT64_C(1000000000) /* a worker may be stopped, or wait for a busy CPU */
 
-/* ---- the board ---- */
+/* ---- the notes in shared memory ---- */
 
-enum { FREE, WRITING, HELD, GIVEN_UP, STOLEN, STATES };
+/* The states of a hold. */
+enum { FREE, WRITING, HELD, RELEASED, STOLEN, STATES };
 
-/* A socket and the path it has. */
+/* A socket and the path that leads to it. */
 struct hold {
-	atomic_ulong state; /* STATES * how often it was used + the state */
-	atomic_int pid;
-	int number;
-	uint32_t inode;
-	uint32_t socket;
+	atomic_ulong state;  /* STATES * the number of times it was used + the state */
+	atomic_ulong writer; /* the process that wrote it: the number of the use, and its PID */
+	int number;          /* of the path */
+	uint32_t inode;      /* of the path */
+	uint32_t socket;     /* the inode number of the socket itself */
 	uint32_t cookie[2];
 };
 
-enum { NEVER, PENDING, ARRIVED, FAILED, UNKNOWN };
+enum { PID_BITS = 22 };
 
-/* A call that may leave a socket on a path. */
+static int pid_of_writer(const struct hold *hold)
+{
+	return (int)(atomic_load(&hold->writer) & ((1UL << PID_BITS) - 1));
+}
+
+/* The states of an attempt. */
+enum { NEVER, PENDING, SUCCEEDED, FAILED, UNKNOWN };
+
+/* A call that may leave a socket at a path. */
 struct attempt {
 	atomic_int state;
 	atomic_int pid;
@@ -45,14 +58,26 @@ struct attempt {
 	atomic_ulong ended;
 };
 
+/* A call, to be printed after a theft or a false alarm. */
+struct call_note {
+	atomic_ulong began;
+	atomic_ulong ended; /* 0: it has not ended, or its process was killed */
+	int pid;
+	int error;
+	char verb[24];
+	char name[24]; /* the last component of the path */
+};
+
 static struct board {
 	struct counts counts;
+	atomic_uint next_call;
+	struct call_note calls[CALLS];
 	struct hold holds[HOLDS];
-	atomic_ulong next[PATHS_MOST]; /* ticket of the next attempt */
-	struct attempt attempts[PATHS_MOST][ATTEMPTS];
+	atomic_ulong next[MAX_PATHS]; /* ticket of the next attempt */
+	struct attempt attempts[MAX_PATHS][ATTEMPTS];
 } * board;
 
-static char paths[PATHS_MOST][GROUND_PATH];
+static char paths[MAX_PATHS][GROUND_PATH];
 static size_t directory_length;
 static int paths_used;
 
@@ -67,7 +92,7 @@ int referee_make_board(void)
 	return fd;
 }
 
-void referee_open(int fd, const char *directory, int count)
+void referee_map_board(int fd, const char *directory, int count)
 {
 	board = mmap(NULL, sizeof(*board), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (board == MAP_FAILED) {
@@ -90,6 +115,14 @@ const char *referee_path(int number)
 	return paths[number];
 }
 
+/* How long a supervisor may still execute the call of a process that was killed. */
+static uint64_t linger;
+
+void referee_allow_delay(void)
+{
+	linger = LINGER_NS;
+}
+
 static uint64_t now(void)
 {
 	struct timespec time;
@@ -98,7 +131,7 @@ static uint64_t now(void)
 	return (uint64_t)time.tv_sec * 1000000000U + (uint64_t)time.tv_nsec;
 }
 
-void referee_say(const char *format, ...)
+void referee_report(const char *format, ...)
 {
 	char line[512];
 	int used = snprintf(line, sizeof(line), "# %.6f [%d] ", (double)now() / 1e9, getpid());
@@ -110,17 +143,17 @@ void referee_say(const char *format, ...)
 	dprintf(STDERR_FILENO, "%s\n", line);
 }
 
-/* ---- the kernel's word ---- */
+/* ---- queries to the kernel ---- */
 
 struct query {
-	uint32_t inode;  /* a socket bound to this one in our directory, */
-	uint32_t socket; /* or this very socket */
+	uint32_t inode;  /* matches a socket bound to this inode in our directory, */
+	uint32_t socket; /* or the socket with this inode number of its own */
 	uint32_t cookie[2];
 	bool found;
 	uint32_t bound; /* the inode it is bound to */
 };
 
-static void read_attributes(const struct nlmsghdr *header, uint32_t *inode, bool *ours)
+static void read_attributes(const struct nlmsghdr *header, uint32_t *inode, bool *in_storm)
 {
 	const struct unix_diag_msg *socket = NLMSG_DATA(header);
 	const struct rtattr *attribute = (const struct rtattr *)(const void *)(socket + 1);
@@ -130,8 +163,8 @@ static void read_attributes(const struct nlmsghdr *header, uint32_t *inode, bool
 		if (attribute->rta_type == UNIX_DIAG_VFS)
 			*inode = ((struct unix_diag_vfs *)RTA_DATA(attribute))->udiag_vfs_ino;
 		else if (attribute->rta_type == UNIX_DIAG_NAME)
-			*ours = RTA_PAYLOAD(attribute) > directory_length &&
-				memcmp(RTA_DATA(attribute), paths[0], directory_length) == 0;
+			*in_storm = RTA_PAYLOAD(attribute) > directory_length &&
+				    memcmp(RTA_DATA(attribute), paths[0], directory_length) == 0;
 	}
 }
 
@@ -139,11 +172,11 @@ static void compare(struct query *query, const struct nlmsghdr *header)
 {
 	const struct unix_diag_msg *socket = NLMSG_DATA(header);
 	uint32_t inode = 0;
-	bool ours = false;
+	bool in_storm = false;
 
-	/* Accepted connections tell their listener's inode too; the storm makes none. */
-	read_attributes(header, &inode, &ours);
-	if (query->socket ? socket->udiag_ino != query->socket : !ours || inode != query->inode)
+	/* Accepted connections report their listener's inode too; the storm makes none. */
+	read_attributes(header, &inode, &in_storm);
+	if (query->socket ? socket->udiag_ino != query->socket : !in_storm || inode != query->inode)
 		return;
 	query->found = true;
 	query->bound = inode;
@@ -211,7 +244,7 @@ static void ask_kernel(struct query *query)
 	close(fd);
 }
 
-static bool look(const char *path, uint32_t *inode)
+static bool find_inode(const char *path, uint32_t *inode)
 {
 	struct stat found;
 
@@ -222,21 +255,39 @@ static bool look(const char *path, uint32_t *inode)
 	return true;
 }
 
+/*
+ * Whether connect(2) still finds a socket at the path. A socket that is being closed leaves the
+ * kernel's dump a moment before that: unix_release_sock() in net/unix/af_unix.c. The process may be
+ * preempted in between, and then the guard rightly takes the socket for live.
+ */
+static bool finds_socket(const char *path)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	bool found;
+
+	snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
+	found = connect(fd, (const struct sockaddr *)&address, sizeof(address)) == 0 ||
+		(errno != ECONNREFUSED && errno != ENOENT);
+	close(fd);
+	return found;
+}
+
 /* ---- attempts, and refusals ---- */
 
-static bool lives(int pid)
+static bool is_alive(int pid)
 {
 	return kill(pid, 0) == 0 || errno != ESRCH;
 }
 
-/* How an attempt that was never ended came out, nobody can tell; that it is over, we can. */
-static void bury(struct attempt *attempt)
+/* If the process of an unfinished attempt is dead, the attempt is over and its outcome unknown. */
+static void end_if_orphaned(struct attempt *attempt)
 {
 	int pending = PENDING;
 
-	if (atomic_load(&attempt->state) != PENDING || lives(atomic_load(&attempt->pid)))
+	if (atomic_load(&attempt->state) != PENDING || is_alive(atomic_load(&attempt->pid)))
 		return;
-	atomic_store(&attempt->ended, now());
+	atomic_store(&attempt->ended, now() + linger);
 	atomic_compare_exchange_strong(&attempt->state, &pending, UNKNOWN);
 }
 
@@ -245,10 +296,10 @@ static int begin_attempt(int number)
 	struct attempt *attempt;
 	unsigned long ticket;
 
-	do { /* never over one that is still under way */
+	do { /* never overwrites an attempt in progress */
 		ticket = atomic_fetch_add(&board->next[number], 1) % ATTEMPTS;
 		attempt = &board->attempts[number][ticket];
-		bury(attempt);
+		end_if_orphaned(attempt);
 	} while (atomic_load(&attempt->state) == PENDING);
 	atomic_store(&attempt->pid, getpid());
 	atomic_store(&attempt->began, now());
@@ -256,7 +307,7 @@ static int begin_attempt(int number)
 	return (int)ticket;
 }
 
-static void end_attempt(struct watch *watch, bool arrived)
+static void end_attempt(struct watch *watch, bool succeeded)
 {
 	struct attempt *attempt;
 
@@ -264,38 +315,96 @@ static void end_attempt(struct watch *watch, bool arrived)
 		return;
 	attempt = &board->attempts[watch->number][watch->attempt];
 	atomic_store(&attempt->ended, now());
-	atomic_store(&attempt->state, arrived ? ARRIVED : FAILED);
+	atomic_store(&attempt->state, succeeded ? SUCCEEDED : FAILED);
 	watch->attempt = -1;
 }
 
-void referee_watch(struct watch *watch, int number, const char *path, bool arriving)
+/* ---- the calls before a theft or a false alarm ---- */
+
+static const char *last_component(const char *path)
+{
+	return strrchr(path, '/') + 1;
+}
+
+static void note_begin(struct watch *watch)
+{
+	struct call_note *note;
+
+	watch->note = atomic_fetch_add(&board->next_call, 1) % CALLS;
+	note = &board->calls[watch->note];
+	atomic_store(&note->began, 0);
+	atomic_store(&note->ended, 0);
+	note->pid = getpid();
+	snprintf(note->verb, sizeof(note->verb), "%s", watch->verb);
+	snprintf(note->name, sizeof(note->name), "%.23s", last_component(watch->path));
+	atomic_store(&note->began, watch->called);
+}
+
+static void note_end(const struct watch *watch, uint64_t ended, int error)
+{
+	struct call_note *note = &board->calls[watch->note];
+
+	if (atomic_load(&note->began) != watch->called)
+		return; /* overwritten by a later call */
+	note->error = error;
+	atomic_store(&note->ended, ended);
+}
+
+/* Prints the latest calls on a path, and on the temporary names for it. */
+static void print_calls(const char *path)
+{
+	const char *name = last_component(path);
+	unsigned int next = atomic_load(&board->next_call);
+	uint64_t since = now() - SHOWN_NS;
+
+	for (unsigned int i = 0; i < CALLS; i++) {
+		const struct call_note *note = &board->calls[(next + i) % CALLS];
+		uint64_t began = atomic_load(&note->began);
+		uint64_t ended = atomic_load(&note->ended);
+
+		if (strncmp(note->name, name, strlen(name)) != 0 || began == 0 ||
+			(ended ? ended : began) < since)
+			continue;
+		referee_report("  [%d] %s(%s) from %.6f to %.6f: %s", note->pid, note->verb,
+			note->name, (double)began / 1e9, (double)ended / 1e9,
+			ended ? strerror(note->error) : "not ended");
+	}
+}
+
+void referee_watch(struct watch *watch, const char *verb, int number, const char *path,
+	bool places_socket)
 {
 	struct query query = {0};
 
-	*watch =
-		(struct watch){.number = number, .path = path, .attempt = -1, .arriving = arriving};
-	if (arriving && number >= 0)
+	*watch = (struct watch){.verb = verb,
+		.number = number,
+		.path = path,
+		.attempt = -1,
+		.places_socket = places_socket};
+	if (places_socket && number >= 0)
 		watch->attempt = begin_attempt(number);
 	if (number >= 0)
 		watch->ticket = atomic_load(&board->next[number]);
 	watch->began = now();
-	watch->there = look(path, &query.inode);
-	if (watch->there) {
+	watch->existed = find_inode(path, &query.inode);
+	if (watch->existed) {
 		ask_kernel(&query);
-		watch->live = query.found;
+		watch->live = query.found || finds_socket(path);
 	}
 	atomic_fetch_add(&board->counts.calls, 1);
+	hang_begin_call(&board->counts.calls_in_progress);
 	watch->called = now();
+	note_begin(watch);
 }
 
-enum verdict { JUST, UNCLEAR, FALSE_ALARM };
+enum verdict { JUSTIFIED, UNCLEAR, FALSE_ALARM };
 
-static int outcome_of(struct attempt *attempt)
+static int await_outcome(struct attempt *attempt)
 {
 	const struct timespec pause = {.tv_nsec = 200000};
 
 	for (int i = 0; i < 2500; i++) {
-		bury(attempt);
+		end_if_orphaned(attempt);
 		if (atomic_load(&attempt->state) != PENDING)
 			break;
 		nanosleep(&pause, NULL);
@@ -303,19 +412,19 @@ static int outcome_of(struct attempt *attempt)
 	return atomic_load(&attempt->state);
 }
 
-static enum verdict weigh(const struct watch *watch, uint64_t ended)
+static enum verdict judge_refusal(const struct watch *watch, uint64_t ended)
 {
 	enum verdict verdict = FALSE_ALARM;
 
 	if (watch->live)
-		return JUST;
-	if (ground_at(watch->path) == MOVING ||
-		(ground_at(watch->path) == HOME && watch->arriving && !watch->there))
+		return JUSTIFIED;
+	if (ground_of_path(watch->path) == MOVING ||
+		(ground_of_path(watch->path) == HOME && watch->places_socket && !watch->existed))
 		return UNCLEAR;
 	if (watch->number < 0)
 		return FALSE_ALARM;
 	if (atomic_load(&board->next[watch->number]) - watch->ticket > ATTEMPTS / 2)
-		return UNCLEAR; /* what was noted during the call has been written over */
+		return UNCLEAR; /* the notes made during the call have been overwritten */
 	for (int i = 0; i < ATTEMPTS; i++) {
 		struct attempt *attempt = &board->attempts[watch->number][i];
 		int state = atomic_load(&attempt->state);
@@ -324,112 +433,117 @@ static enum verdict weigh(const struct watch *watch, uint64_t ended)
 			continue;
 		if (state != PENDING && atomic_load(&attempt->ended) < watch->began)
 			continue;
-		state = outcome_of(attempt);
-		if (state == ARRIVED)
-			return JUST;
+		state = await_outcome(attempt);
+		if (state == SUCCEEDED)
+			return JUSTIFIED;
 		if (state != FAILED)
 			verdict = UNCLEAR;
 	}
 	return verdict;
 }
 
-static void note_time(const struct watch *watch, const char *verb, uint64_t took)
+static void count_time(const struct watch *watch, uint64_t took)
 {
-	latency_note(&board->counts.guarded, took);
+	latency_add(&board->counts.guarded, took);
 	if (took > SLOW_NS)
-		referee_say("SLOW: %s(%s) took %lu us", verb, watch->path,
+		referee_report("SLOW: %s(%s) took %lu us", watch->verb, watch->path,
 			(unsigned long)(took / 1000));
 }
 
-void referee_judge(struct watch *watch, const char *verb, bool done, int error, bool plain)
+void referee_judge(struct watch *watch, bool done, int error, bool plain_bind)
 {
 	uint64_t ended = now();
 	uint32_t inode;
 
+	hang_end_call(&board->counts.calls_in_progress);
+	note_end(watch, ended, error);
 	end_attempt(watch, done);
-	note_time(watch, verb, ended - watch->called);
+	count_time(watch, ended - watch->called);
 	if (done || error != EADDRINUSE)
 		return;
-	if (plain && (watch->there || look(watch->path, &inode)))
-		return; /* what bind(2) says to any name */
+	if (plain_bind && (watch->existed || find_inode(watch->path, &inode)))
+		return; /* without the guard, bind(2) fails for any path that exists, too */
 	atomic_fetch_add(&board->counts.refusals, 1);
-	switch (weigh(watch, ended)) {
-	case JUST:
+	switch (judge_refusal(watch, ended)) {
+	case JUSTIFIED:
 		break;
 	case UNCLEAR:
 		atomic_fetch_add(&board->counts.unclear, 1);
 		break;
 	case FALSE_ALARM:
 		atomic_fetch_add(&board->counts.alarms, 1);
-		referee_say("FALSE ALARM: %s(%s) was refused after %lu us, and no socket was bound "
-			    "there: the name %s",
-			verb, watch->path, (unsigned long)(ended - watch->called) / 1000,
-			watch->there ? "was stale" : "did not exist");
+		referee_report("FALSE ALARM: %s(%s) was refused after %lu us, and no socket was "
+			       "bound "
+			       "there: the path %s",
+			watch->verb, watch->path, (unsigned long)(ended - watch->called) / 1000,
+			watch->existed ? "was stale" : "did not exist");
+		print_calls(watch->path);
 		break;
 	}
 }
 
 /* ---- holds, and thefts ---- */
 
-/* From a state that was seen to another, unless it has changed in between. */
-static bool change(struct hold *hold, unsigned long seen, unsigned long state)
+/* Changes the state that the caller has seen, unless it has changed since. */
+static bool change_state(struct hold *hold, unsigned long seen, unsigned long state)
 {
 	unsigned long use = seen / STATES + (state == WRITING);
 
 	return atomic_compare_exchange_strong(&hold->state, &seen, use * STATES + state);
 }
 
-static struct hold *free_hold(void)
+static struct hold *reserve_hold(void)
 {
 	for (;;) {
 		for (int i = 0; i < HOLDS; i++) {
 			struct hold *hold = &board->holds[i];
 			unsigned long seen = atomic_load(&hold->state);
 
-			if (seen % STATES != FREE || !change(hold, seen, WRITING))
+			if (seen % STATES != FREE || !change_state(hold, seen, WRITING))
 				continue;
-			atomic_store(&hold->pid, getpid());
+			atomic_store(&hold->writer,
+				(seen / STATES + 1) << PID_BITS | (unsigned long)getpid());
 			return hold;
 		}
-		referee_tidy();
+		referee_clear_closed();
 	}
 }
 
-int referee_holds(int fd, int number)
+int referee_record_owner(int fd, int number)
 {
-	struct hold *hold = free_hold();
+	struct hold *hold = reserve_hold();
 	struct query query = {0};
 	struct stat found;
 
 	fstat(fd, &found);
 	query.socket = (uint32_t)found.st_ino;
-	ask_kernel(&query); /* not lstat: the path may have been stolen already */
+	ask_kernel(&query); /* lstat may find another inode, if the path is already stolen */
 	hold->number = number;
 	hold->inode = query.bound;
 	hold->socket = query.socket;
 	memcpy(hold->cookie, query.cookie, sizeof(hold->cookie));
-	change(hold, atomic_load(&hold->state), HELD);
+	change_state(hold, atomic_load(&hold->state), HELD);
 	return (int)(hold - board->holds);
 }
 
-void referee_gives_up(int number)
+void referee_release(int number)
 {
 	struct hold *hold = &board->holds[number];
 	unsigned long seen = atomic_load(&hold->state);
 
 	if (seen % STATES == HELD)
-		change(hold, seen, GIVEN_UP);
+		change_state(hold, seen, RELEASED);
 }
 
-bool referee_has(int number)
+bool referee_path_is_held(int number)
 {
 	const struct hold *hold = &board->holds[number];
 	uint32_t inode;
 
-	return look(paths[hold->number], &inode) && inode == hold->inode;
+	return find_inode(paths[hold->number], &inode) && inode == hold->inode;
 }
 
-static bool still_there(const struct hold *hold)
+static bool socket_still_exists(const struct hold *hold)
 {
 	struct query query = {.socket = hold->socket};
 
@@ -450,19 +564,21 @@ static void check_hold(struct hold *hold, const char *step)
 	copy.inode = hold->inode;
 	copy.socket = hold->socket;
 	memcpy(copy.cookie, hold->cookie, sizeof(copy.cookie));
-	if (look(paths[copy.number], &inode) && inode == copy.inode)
+	if (find_inode(paths[copy.number], &inode) && inode == copy.inode)
 		return;
-	/* What is in the kernel now was there at that look: sockets do not come back. */
-	if (!still_there(&copy) || !change(hold, seen, STOLEN))
+	/* A closed socket never comes back. So if it exists now, it also existed at that lookup. */
+	if (!socket_still_exists(&copy) || !change_state(hold, seen, STOLEN))
 		return;
 	if (ground_of(copy.number) >= HOME) {
 		atomic_fetch_add(&board->counts.exposed, 1);
 		return;
 	}
 	atomic_fetch_add(&board->counts.thefts, 1);
-	referee_say("THEFT: %s is inode %u (0: none), and the socket of process %d that has it is "
-		    "bound to %u; seen after %s",
-		paths[copy.number], inode, atomic_load(&hold->pid), copy.inode, step);
+	referee_report("THEFT: %s leads to inode %u (0: none), but the socket recorded by process "
+		       "%d "
+		       "is bound to %u; noticed after %s",
+		paths[copy.number], inode, pid_of_writer(hold), copy.inode, step);
+	print_calls(paths[copy.number]);
 }
 
 void referee_check(const char *step)
@@ -472,23 +588,29 @@ void referee_check(const char *step)
 	atomic_fetch_add(&board->counts.checks, 1);
 }
 
-static void tidy_hold(struct hold *hold)
+/* Returns true if this use of the hold is still the latest, and its process has ended. */
+static bool writer_has_ended(const struct hold *hold, unsigned long use)
+{
+	return atomic_load(&hold->writer) >> PID_BITS == use && !is_alive(pid_of_writer(hold));
+}
+
+static void clear_if_closed(struct hold *hold)
 {
 	unsigned long seen = atomic_load(&hold->state);
 	unsigned long state = seen % STATES;
 
 	if (state == FREE)
 		return;
-	if (state == WRITING ? lives(atomic_load(&hold->pid)) : still_there(hold))
+	if (state == WRITING ? !writer_has_ended(hold, seen / STATES) : socket_still_exists(hold))
 		return;
-	change(hold, seen, FREE);
+	change_state(hold, seen, FREE);
 }
 
-void referee_tidy(void)
+void referee_clear_closed(void)
 {
 	for (int i = 0; i < HOLDS; i++)
-		tidy_hold(&board->holds[i]);
+		clear_if_closed(&board->holds[i]);
 	for (int path = 0; path < paths_used; path++)
 		for (int i = 0; i < ATTEMPTS; i++)
-			bury(&board->attempts[path][i]);
+			end_if_orphaned(&board->attempts[path][i]);
 }

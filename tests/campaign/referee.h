@@ -1,19 +1,21 @@
 /*
- * referee: what is true in the storm, and what of it is a theft or a false alarm.
+ * referee: decides which events of the storm are thefts and which are false alarms.
  *
- * It knows nothing of the library and shares no code with it. Its sources are the kernel's dump of
- * Unix sockets (sock_diag, which also tells the inode each is bound to), lstat(2), and what the
- * processes of the storm note on a board of shared memory before and after each of their calls.
+ * It shares no code with the library. Its sources are the kernel's dump of Unix sockets (sock_diag,
+ * which also reports the inode that each is bound to), connect(2), lstat(2), and the notes that the
+ * processes of the storm make in a board of shared memory before and after each of their calls.
  *
- * A theft is certain, never guessed: a socket noted as holder of a path, a look that finds another
- * inode there or none, and after that look the socket is still in the kernel and still noted. No
- * process clears a note after the fact: whoever gives a path up says so before its call.
+ * It counts a theft only if it is certain: a note says that a socket is at a path; a lookup finds
+ * another inode there, or none; and after that lookup the socket and its note still exist. No note
+ * is cleared too late for this, because a process that releases a path clears its note before the
+ * call.
  *
- * A false alarm is as certain: no socket was bound to the path when the call began, and no bind,
- * rename or link that ended well on that path overlaps with the call. Where a process was killed
- * within such a call, nobody knows how it ended: the refusal is counted as unclear. So is every
- * refusal where a neighbour moves the directory, and of a bind, rename or link to an absent name in
- * his own directory: there he may put a living server's lock file, claim and all, beside any name.
+ * A false alarm is equally certain: no socket was bound to the path when the call began, none that
+ * is being closed could still be reached there, and no successful bind, rename or link on that path
+ * overlapped with the call. If a process was killed during such a call, its outcome is unknown, and
+ * the refusal counts as unclear. So does every refusal in a directory that the neighbour moves, and
+ * every refusal of a bind, rename or link to an absent path in the neighbour's own directory, where
+ * it can put the lock file of a live server, with its claim, beside any path.
  */
 #ifndef REFEREE_H
 #define REFEREE_H
@@ -23,14 +25,16 @@
 #include <stdint.h>
 
 #include "ground.h"
+#include "hang.h"
 #include "latency.h"
+#include "supervisors.h"
 
-#define PATHS_MOST 16
+#define MAX_PATHS 16
 
-/* Counted by everybody, told at the end. */
+/* Counted by all processes of the storm, printed at the end. */
 struct counts {
 	atomic_ulong calls; /* guarded calls made */
-	atomic_ulong tries; /* servers that tried to start */
+	atomic_ulong tries; /* attempts to start a server */
 	atomic_ulong starts;
 	atomic_ulong stops;
 	atomic_ulong forks;
@@ -41,58 +45,79 @@ struct counts {
 	atomic_ulong checks;
 	atomic_ulong thefts;
 	atomic_ulong alarms;
-	atomic_ulong crashes;   /* deaths by any other signal than SIGKILL */
-	atomic_ulong surprises; /* an errno that no such call gives without the guard */
-	atomic_ulong exposed;   /* thefts where a neighbour may take the name away himself */
-	atomic_ulong acts;      /* of a hostile neighbour */
-	struct latency guarded; /* the guarded calls, without what the referee does around them */
-	struct latency control; /* the same calls by a process without guard, at the same time */
+	atomic_ulong crashes;   /* deaths by a signal other than SIGKILL */
+	atomic_ulong surprises; /* calls with an errno that they never set without the guard */
+	atomic_ulong exposed;   /* thefts in directories where the neighbour may unlink the path */
+	atomic_ulong acts;      /* actions of a hostile neighbour */
+	atomic_ulong starts_of[POPULATIONS];
+	atomic_ulong supervisors; /* supervisors' processes that were killed, */
+	atomic_ulong stopped;     /* and that were stopped */
+	atomic_ulong abandoned; /* populations that lost their supervisor and were started again */
+	atomic_ulong not_started; /* the same, but the supervisor was killed during the start */
+	atomic_bool alone[POPULATIONS]; /* the population has no supervisor now */
+	atomic_bool ending;             /* the nurseries kill no more servers */
+	struct hang_calls calls_in_progress;
+	struct latency guarded; /* the guarded calls, without the referee's work around them */
+	struct latency control; /* the same calls by an unguarded process, at the same time */
 };
 
 /* A call under observation. */
 struct watch {
 	const char *path;
-	int number; /* of the path; -1: the caller's own, nobody else ever binds it */
+	const char *verb;
+	int number; /* of the path; -1: a path that only the caller ever binds */
 	uint64_t began;
 	uint64_t called; /* when the call itself began */
 	uint64_t ticket;
-	bool live;  /* a socket was bound to it when the call began */
-	bool there; /* there was such a name then */
-	bool arriving;
+	bool live;          /* a socket was bound to the path when the call began */
+	bool existed;       /* the path existed then */
+	bool places_socket; /* if the call succeeds, a socket is at the path */
 	int attempt;
+	unsigned int note; /* of the call, in the list that is printed after a failure */
 };
 
-/* The board: a descriptor to hand to an exec, and the same mapped in whoever has it. */
+/* The board is shared memory: a descriptor, which survives exec, and a mapping in each process. */
 int referee_make_board(void);
-void referee_open(int board, const char *directory, int paths);
+void referee_map_board(int board, const char *directory, int paths);
 struct counts *referee_counts(void);
 
-/* Path number n, for as long as the program runs. */
+/*
+ * Call this if there are supervisors. A supervisor may still execute a call a moment after the
+ * caller was killed. Until then the outcome of that call is unknown.
+ */
+void referee_allow_delay(void);
+
+/* Path number n; valid until the program ends. */
 const char *referee_path(int number);
 
-/* Before a call on a path. An arriving call may leave a socket there: bind, rename to, link to. */
-void referee_watch(struct watch *watch, int number, const char *path, bool arriving);
+/* Call this before a call on a path. places_socket: a bind, or a rename or link to that path. */
+void referee_watch(struct watch *watch, const char *verb, int number, const char *path,
+	bool places_socket);
 
 /*
- * After it. A refusal is EADDRINUSE; a plain bind gives that without the guard too, wherever there
- * is a name, so there it is judged only if there was none.
+ * Call this after the call. A refusal is EADDRINUSE. plain_bind: a bind without SO_REUSEADDR. Such
+ * a bind fails with EADDRINUSE without the guard, too, if the path exists, so its refusal is judged
+ * only if the path did not exist.
  */
-void referee_judge(struct watch *watch, const char *verb, bool done, int error, bool plain);
+void referee_judge(struct watch *watch, bool done, int error, bool plain_bind);
 
-/* Notes that the socket has the path from here on; and, before it gives it up, that it has not. */
-int referee_holds(int fd, int number);
-void referee_gives_up(int hold);
+/*
+ * Notes that the socket is at path number `number` from now on. Returns the number of the note.
+ * Call referee_release before the owner removes the path or closes the socket, not after.
+ */
+int referee_record_owner(int fd, int number);
+void referee_release(int hold);
 
-/* Is the path noted for this socket still its own? */
-bool referee_has(int hold);
+/* Returns whether the path still leads to the socket of this note. */
+bool referee_path_is_held(int hold);
 
-/* Looks for thefts: everybody does after each step. */
+/* Looks for thefts. Each process calls it after each of its steps. */
 void referee_check(const char *step);
 
-/* Notes of sockets that are gone are wiped away. */
-void referee_tidy(void);
+/* Clears the notes of sockets that are closed. */
+void referee_clear_closed(void);
 
-/* Says something about a failure, with the time and the process. */
-void referee_say(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* Prints a line about a failure, with the time and the process ID. */
+void referee_report(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 #endif

@@ -24,7 +24,7 @@ long long number_of(const char *word)
 	return strtoll(word, NULL, 0);
 }
 
-/* ---- chance ---- */
+/* ---- random numbers ---- */
 
 static uint64_t chance_state;
 
@@ -46,16 +46,19 @@ unsigned int chance(unsigned int below)
 	return (unsigned int)(mix(chance_state) % below);
 }
 
-void pause_us(unsigned int most)
+void pause_us(unsigned int max)
 {
-	unsigned int us = chance(most + 1);
+	unsigned int us = chance(max + 1);
 	struct timespec pause = {us / 1000000, (long)(us % 1000000) * 1000};
 
 	nanosleep(&pause, NULL);
 }
 
-/* Kills us after a while, wherever we are then. Short times are as likely as long ones. */
-static void await_death(void)
+/*
+ * Sets a timer that kills this process after a random time, at any instruction. Short and long
+ * times are equally likely.
+ */
+static void set_death_timer(void)
 {
 	struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGKILL};
 	struct itimerspec when = {0};
@@ -68,12 +71,12 @@ static void await_death(void)
 
 /* ---- children ---- */
 
-void note_death(int status)
+void count_death(int status)
 {
 	if (!WIFSIGNALED(status)) {
 		if (WEXITSTATUS(status) != 0) {
 			atomic_fetch_add(&referee_counts()->crashes, 1);
-			referee_say("a process ended with status %d", WEXITSTATUS(status));
+			referee_report("a process ended with status %d", WEXITSTATUS(status));
 		}
 		return;
 	}
@@ -82,7 +85,7 @@ void note_death(int status)
 		return;
 	}
 	atomic_fetch_add(&referee_counts()->crashes, 1);
-	referee_say("CRASH: a process died of signal %d", WTERMSIG(status));
+	referee_report("CRASH: a process died of signal %d", WTERMSIG(status));
 }
 
 static void reap(void)
@@ -90,7 +93,7 @@ static void reap(void)
 	int status;
 
 	while (waitpid(-1, &status, WNOHANG) > 0)
-		note_death(status);
+		count_death(status);
 }
 
 /* ---- guarded calls, observed ---- */
@@ -100,15 +103,16 @@ enum verb { UNLINK, UNLINKAT, REMOVE, BIND, BIND_REUSE, RENAME, LINK };
 static const char *const verb_names[] = {
 	"unlink", "unlinkat", "remove", "bind", "bind with SO_REUSEADDR", "rename to", "link to"};
 
-struct deed {
+struct operation {
 	enum verb verb;
-	int number; /* of the path, -1 for a name of our own */
+	int number; /* of the path, -1 for a temporary name */
 	const char *path;
 	const char *from; /* of rename and link */
 	int fd;           /* of bind */
 };
 
-static int unlinkat_beside(const char *path)
+/* Unlinks the last component relative to a descriptor of its directory. */
+static int unlink_in_directory(const char *path)
 {
 	const char *base = strrchr(path, '/') + 1;
 	char name[NAME_SIZE];
@@ -132,56 +136,71 @@ static int bind_to(int fd, const char *path)
 	return bind(fd, (const struct sockaddr *)&address, sizeof(address));
 }
 
-static int perform(const struct deed *deed)
+static int perform(const struct operation *operation)
 {
-	switch (deed->verb) {
+	switch (operation->verb) {
 	case UNLINK:
-		return unlink(deed->path);
+		return unlink(operation->path);
 	case UNLINKAT:
-		return unlinkat_beside(deed->path);
+		return unlink_in_directory(operation->path);
 	case REMOVE:
-		return remove(deed->path);
+		return remove(operation->path);
 	case BIND:
 	case BIND_REUSE:
-		return bind_to(deed->fd, deed->path);
+		return bind_to(operation->fd, operation->path);
 	case RENAME:
-		return rename(deed->from, deed->path);
+		return rename(operation->from, operation->path);
 	case LINK:
-		return link(deed->from, deed->path);
+		return link(operation->from, operation->path);
 	}
 	return -1;
 }
 
-static bool is_known(const char *path, enum verb verb, int error)
+/*
+ * If the errno shows that our supervisor has ended, notes that the population must be started
+ * again, and returns true.
+ */
+static bool note_lost_supervisor(int error)
 {
-	if (ground_at(path) == MOVING)
-		return true; /* two lookups of one call may lead to two directories */
+	if (error != ENOSYS || storm.population == PRELOADED)
+		return false;
+	atomic_store(&referee_counts()->alone[storm.population], true);
+	return true;
+}
+
+static bool is_expected(const char *path, enum verb verb, int error)
+{
+	if (note_lost_supervisor(error))
+		return true;
+	if (ground_of_path(path) == MOVING)
+		return true; /* one call may find different directories in two lookups */
 	return error == 0 || error == EADDRINUSE || (error == ENOENT && verb <= REMOVE) ||
 	       (error == EEXIST && verb == LINK);
 }
 
 /* Returns 0, or the errno. */
-static int call(struct deed deed)
+static int make_call(struct operation operation)
 {
 	struct watch watch;
 	int error;
 
-	referee_watch(&watch, deed.number, deed.path, deed.verb >= BIND);
+	referee_watch(&watch, verb_names[operation.verb], operation.number, operation.path,
+		operation.verb >= BIND);
 	errno = 0;
-	error = perform(&deed) == 0 ? 0 : errno;
-	referee_judge(&watch, verb_names[deed.verb], error == 0, error, deed.verb == BIND);
-	if (!is_known(deed.path, deed.verb, error)) {
+	error = perform(&operation) == 0 ? 0 : errno;
+	referee_judge(&watch, error == 0, error, operation.verb == BIND);
+	if (!is_expected(operation.path, operation.verb, error)) {
 		atomic_fetch_add(&referee_counts()->surprises, 1);
-		referee_say("SURPRISE: %s(%s): %s", verb_names[deed.verb], deed.path,
+		referee_report("SURPRISE: %s(%s): %s", verb_names[operation.verb], operation.path,
 			strerror(error));
 	}
-	referee_check(verb_names[deed.verb]);
+	referee_check(verb_names[operation.verb]);
 	return error;
 }
 
-static int remove_name(int number, const char *path)
+static int remove_path(int number, const char *path)
 {
-	return call((struct deed){
+	return make_call((struct operation){
 		.verb = (enum verb)(UNLINK + chance(3)), .number = number, .path = path});
 }
 
@@ -195,27 +214,29 @@ struct server {
 	int hold;
 };
 
-/* A name of this slot's own: its last holder is dead, so nobody else can have it. */
-static void own_name(char *name, const struct server *server, const char *suffix)
+/* A temporary name of this slot. The slot's previous server is dead, so no other process uses it.
+ */
+static void set_temporary_name(char *name, const struct server *server, const char *suffix)
 {
 	snprintf(name, NAME_SIZE, "%s.%d%s", server->path, server->slot, suffix);
 }
 
-static bool has_started(struct server *server)
+static void record_start(struct server *server)
 {
-	server->hold = referee_holds(server->fd, server->number);
+	server->hold = referee_record_owner(server->fd, server->number);
 	atomic_fetch_add(&referee_counts()->starts, 1);
-	return true;
+	atomic_fetch_add(&referee_counts()->starts_of[storm.population], 1);
 }
 
-/* What most do: remove what is there, and bind. */
+/* Like most servers: unlinks the path, and binds. */
 static bool start_plainly(struct server *server)
 {
-	if (remove_name(server->number, server->path) == EADDRINUSE)
+	if (remove_path(server->number, server->path) == EADDRINUSE)
 		return false;
-	if (call((struct deed){BIND, server->number, server->path, NULL, server->fd}) != 0)
+	if (make_call((struct operation){BIND, server->number, server->path, NULL, server->fd}) !=
+		0)
 		return false;
-	has_started(server);
+	record_start(server);
 	return listen(server->fd, 4) == 0;
 }
 
@@ -224,57 +245,62 @@ static bool start_with_reuse(struct server *server)
 	const int on = 1;
 
 	setsockopt(server->fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-	if (call((struct deed){BIND_REUSE, server->number, server->path, NULL, server->fd}) != 0)
+	if (make_call((struct operation){
+		    BIND_REUSE, server->number, server->path, NULL, server->fd}) != 0)
 		return false;
-	has_started(server);
+	record_start(server);
 	return listen(server->fd, 4) == 0;
 }
 
-static bool bind_own_name(struct server *server, const char *name)
+static bool bind_temporary(struct server *server, const char *name)
 {
-	remove_name(-1, name);
-	return call((struct deed){BIND, -1, name, NULL, server->fd}) == 0 &&
+	remove_path(-1, name);
+	return make_call((struct operation){BIND, -1, name, NULL, server->fd}) == 0 &&
 	       listen(server->fd, 4) == 0;
 }
 
-/* A new socket is made ready under another name and takes the path in one step. */
+/* Prepares a socket at a temporary name and renames it to the path in one step. */
 static bool start_by_rename(struct server *server)
 {
 	char name[NAME_SIZE];
 
-	own_name(name, server, ".new");
-	if (!bind_own_name(server, name))
+	set_temporary_name(name, server, ".new");
+	if (!bind_temporary(server, name))
 		return false;
-	if (call((struct deed){RENAME, server->number, server->path, name, -1}) == 0)
-		return has_started(server);
-	remove_name(-1, name);
-	return false;
+	if (make_call((struct operation){RENAME, server->number, server->path, name, -1}) != 0) {
+		remove_path(-1, name);
+		return false;
+	}
+	record_start(server);
+	return true;
 }
 
-/* supervisord's: bind p.PID, link it to p, which fails where there is one, unlink p.PID. */
+/* Like supervisord: binds p.PID, links it to p, which fails if p exists, and unlinks p.PID. */
 static bool start_by_link(struct server *server)
 {
 	char name[NAME_SIZE];
 	bool started = false;
 
-	own_name(name, server, "");
-	if (!bind_own_name(server, name))
+	set_temporary_name(name, server, "");
+	if (!bind_temporary(server, name))
 		return false;
 	for (int i = 0; i < 3 && !started; i++) {
-		int error = call((struct deed){LINK, server->number, server->path, name, -1});
+		int error =
+			make_call((struct operation){LINK, server->number, server->path, name, -1});
 
-		if (error == 0)
-			started = has_started(server);
-		else if (error != EEXIST || remove_name(server->number, server->path) == EADDRINUSE)
+		started = error == 0;
+		if (started)
+			record_start(server);
+		else if (error != EEXIST || remove_path(server->number, server->path) == EADDRINUSE)
 			break;
 	}
-	remove_name(-1, name);
+	remove_path(-1, name);
 	return started;
 }
 
 static bool start(struct server *server)
 {
-	static bool (*const ways[])(struct server *) = {
+	static bool (*const methods[])(struct server *) = {
 		start_plainly, start_plainly, start_by_rename, start_by_link, start_with_reuse};
 	bool started;
 
@@ -284,25 +310,28 @@ static bool start(struct server *server)
 	while (ground_user(server->number) != geteuid());
 	server->path = referee_path(server->number);
 	server->fd = socket(AF_UNIX, chance(4) ? SOCK_STREAM : SOCK_SEQPACKET, 0);
-	started = ways[chance(sizeof(ways) / sizeof(*ways))](server);
+	started = methods[chance(sizeof(methods) / sizeof(*methods))](server);
 	if (!started)
 		close(server->fd);
 	return started;
 }
 
-/* The owner removes its name. Nobody has a reason to refuse it that, while it is the owner's. */
-static void remove_own(struct server *server, bool held)
+/*
+ * The owner unlinks its path. If it still holds the socket, and the path leads to that, the guard
+ * must not refuse the call.
+ */
+static void remove_own(struct server *server, bool holds_socket)
 {
-	bool had;
+	bool owned;
 	int error;
 
-	referee_gives_up(server->hold);
-	had = held && referee_has(server->hold);
-	error = remove_name(server->number, server->path);
-	if (had && error == EADDRINUSE && referee_has(server->hold) &&
+	referee_release(server->hold);
+	owned = holds_socket && referee_path_is_held(server->hold);
+	error = remove_path(server->number, server->path);
+	if (owned && error == EADDRINUSE && referee_path_is_held(server->hold) &&
 		ground_of(server->number) != MOVING) {
 		atomic_fetch_add(&referee_counts()->alarms, 1);
-		referee_say("FALSE ALARM: %s was refused to its owner", server->path);
+		referee_report("FALSE ALARM: the owner of %s was refused", server->path);
 	}
 }
 
@@ -312,17 +341,17 @@ static void stop(struct server *server)
 		remove_own(server, true);
 		close(server->fd);
 	} else {
-		referee_gives_up(server->hold);
+		referee_release(server->hold);
 		close(server->fd);
 		remove_own(server, false);
 	}
 	atomic_fetch_add(&referee_counts()->stops, 1);
 }
 
-static void worker(struct server *server)
+static void run_worker(struct server *server)
 {
 	if (chance(4) == 0)
-		await_death();
+		set_death_timer();
 	pause_us(1U << (8 + chance(7)));
 	referee_check("a pause");
 	switch (chance(4)) {
@@ -338,7 +367,7 @@ static void worker(struct server *server)
 	_exit(0);
 }
 
-/* A child that has the socket too. */
+/* Forks a child that holds the socket too. */
 static void fork_worker(struct server *server)
 {
 	uint64_t seed = chance_state;
@@ -346,29 +375,30 @@ static void fork_worker(struct server *server)
 
 	if (pid == 0) {
 		chance_seed(seed, 1, 0);
-		worker(server);
+		run_worker(server);
 	}
 	atomic_fetch_add(&referee_counts()->forks, 1);
 }
 
-/* The same process, executed anew with its listener: it goes on in be_server(). */
-static void execute_anew(const struct server *server)
+/* The process executes this program again with its listener, and continues in server_resume. */
+static void execute_again(const struct server *server)
 {
-	char words[9][24];
-	const char *arguments[] = {PROGRAM, "@server", storm.directory, words[0], words[1],
-		words[2], words[3], words[4], words[5], words[6], words[7], words[8], NULL};
+	char texts[11][24];
+	const char *arguments[] = {PROGRAM, "@server", storm.directory, texts[0], texts[1],
+		texts[2], texts[3], texts[4], texts[5], texts[6], texts[7], texts[8], texts[9],
+		texts[10], NULL};
 	const long long values[] = {storm.board, storm.paths, storm.servers,
-		(long long)(chance_state >> 1), storm.hostile, server->slot, server->number,
-		server->fd, server->hold};
+		(long long)(chance_state >> 1), storm.hostile, storm.mixed, storm.population,
+		server->slot, server->number, server->fd, server->hold};
 
 	for (size_t i = 0; i < sizeof(values) / sizeof(*values); i++)
-		snprintf(words[i], sizeof(words[i]), "%lld", values[i]);
+		snprintf(texts[i], sizeof(texts[i]), "%lld", values[i]);
 	atomic_fetch_add(&referee_counts()->execs, 1);
 	execv(PROGRAM, (char *const *)(const void *)arguments);
 	_exit(3);
 }
 
-static void serve(struct server *server)
+static void serve_for_a_while(struct server *server)
 {
 	for (unsigned int i = chance(4); i > 0; i--) {
 		pause_us(1U << (7 + chance(6)));
@@ -380,7 +410,7 @@ static void serve(struct server *server)
 			fork_worker(server);
 			break;
 		case 2:
-			execute_anew(server);
+			execute_again(server);
 			break;
 		default:
 			break;
@@ -391,10 +421,10 @@ static void serve(struct server *server)
 		raise(SIGKILL);
 		break;
 	case 1:
-		_exit(0); /* leaves its name */
+		_exit(0); /* leaves a stale path */
 	case 2:
-		referee_gives_up(server->hold);
-		close(server->fd); /* leaves its name, and lives on */
+		referee_release(server->hold);
+		close(server->fd); /* leaves a stale path, and goes on */
 		break;
 	default:
 		stop(server);
@@ -407,24 +437,26 @@ bool server_is_patient(int slot)
 	return storm.hostile && slot % 2 == 0;
 }
 
-static _Noreturn void live(struct server *server)
+/* Starts and stops servers, one after the other. */
+static _Noreturn void run_lives(struct server *server)
 {
 	for (;;) {
-		if (chance(6) == 0 && !server_is_patient(server->slot))
-			await_death();
+		if (chance(storm.mixed == MIXED_FAST ? 2 : 6) == 0 &&
+			!server_is_patient(server->slot))
+			set_death_timer();
 		if (start(server))
-			serve(server);
+			serve_for_a_while(server);
 		referee_check("a life");
 		reap();
 		pause_us(200);
 	}
 }
 
-_Noreturn void server_live(int slot)
+_Noreturn void server_run(int slot)
 {
 	struct server server = {.slot = slot};
 
-	live(&server);
+	run_lives(&server);
 }
 
 _Noreturn void server_resume(char **words)
@@ -436,8 +468,8 @@ _Noreturn void server_resume(char **words)
 
 	server.path = referee_path(server.number);
 	chance_seed(storm.seed, 2, 0);
-	serve(&server);
-	live(&server);
+	serve_for_a_while(&server);
+	run_lives(&server);
 }
 
 /* ---- at the end ---- */
@@ -445,17 +477,18 @@ _Noreturn void server_resume(char **words)
 void server_start_and_stop(const char *path)
 {
 	struct server server = {.path = path, .number = -1};
-	struct deed deed = {BIND, -1, path, NULL, -1};
+	struct operation operation = {BIND, -1, path, NULL, -1};
 	int error;
 
-	remove_name(-1, path);
-	deed.fd = server.fd = socket(AF_UNIX, SOCK_STREAM, 0);
-	error = call(deed);
+	remove_path(-1, path);
+	operation.fd = server.fd = socket(AF_UNIX, SOCK_STREAM, 0);
+	error = make_call(operation);
 	if (error == 0 && listen(server.fd, 4) == 0)
-		error = call((struct deed){UNLINK, -1, path, NULL, -1});
+		error = make_call((struct operation){UNLINK, -1, path, NULL, -1});
 	if (error != 0) {
 		atomic_fetch_add(&referee_counts()->alarms, 1);
-		referee_say("FALSE ALARM: %s, and everybody is dead: %s", path, strerror(error));
+		referee_report("FALSE ALARM: %s, although all servers are dead: %s", path,
+			strerror(error));
 	}
 	close(server.fd);
 }

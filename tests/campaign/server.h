@@ -1,7 +1,7 @@
 /*
- * server: what a server does in the storm, in guarded calls that the referee watches.
+ * server: the servers of the storm. The referee watches their guarded calls.
  *
- * All chance comes from one seed a process.
+ * All random decisions of a process come from one seed.
  */
 #ifndef SERVER_H
 #define SERVER_H
@@ -9,45 +9,55 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* What every process of the storm is told, by its arguments. */
+#include "supervisors.h"
+
+/* The settings of every process of the storm, passed as its arguments. */
 struct storm {
 	const char *directory;
 	int board;
 	int paths;
 	int servers;
 	uint64_t seed;
-	enum { ALONE, HOSTILE, TRUSTED } hostile; /* a neighbour, and one who is root */
+	enum {
+		ALONE,
+		HOSTILE,
+		TRUSTED
+	} hostile; /* HOSTILE: with a neighbour; TRUSTED: a neighbour that is root */
+	/* There is a population of each kind. FAST: their servers are killed more often. */
+	enum { NOT_MIXED, MIXED, MIXED_FAST } mixed;
+	enum population population; /* ours */
 };
 
 extern struct storm storm;
 
-/* This program, to be executed again; its arguments from [2] on are those of struct storm. */
+/* This program, for exec. Its arguments from [2] on are the fields of struct storm, */
 #define PROGRAM "/proc/self/exe"
-#define MORE    8 /* and from here on those of its role */
+#define MORE    10 /* and from [MORE] on those of its role. */
 
-/* The lock file of a socket's name. */
+/* The name of a socket's lock file. */
 #define LOCK_FORMAT ".%s.sockguard"
 
+/* Random numbers: chance returns one below the argument, pause_us sleeps for at most max. */
 void chance_seed(uint64_t a, uint64_t b, uint64_t c);
 unsigned int chance(unsigned int below);
-void pause_us(unsigned int most);
+void pause_us(unsigned int max);
 
-/* Counts how a process ended: by SIGKILL, as it should, or by a crash. */
-void note_death(int status);
+/* Counts how a process ended: by SIGKILL, as expected, or by a crash. */
+void count_death(int status);
 
 /*
- * With a neighbour some servers are left to live until their calls end: of a call that waits, those
- * who are killed every few milliseconds never tell.
+ * With a neighbour, servers in some slots are never killed at random. A server that is killed after
+ * a few milliseconds cannot show how long a call waits.
  */
 bool server_is_patient(int slot);
 
-/* Starts and stops over and over, until it dies. */
-_Noreturn void server_live(int slot);
+/* Starts and stops servers in a slot until it is killed. */
+_Noreturn void server_run(int slot);
 
-/* The same, executed anew with a listener, on the words after MORE. */
+/* The same after exec, with an inherited listener; takes the arguments from MORE on. */
 _Noreturn void server_resume(char **words);
 
-/* When everybody is dead: a start has to succeed at once, and a stop to leave nothing. */
+/* After all servers have ended: a start must succeed at once, and a stop must leave no file. */
 void server_start_and_stop(const char *path);
 
 long long number_of(const char *word);

@@ -1,7 +1,7 @@
-"""Death at every step: each system call of each wrapper is the last one its process makes.
+"""A process is killed at each system call that the library makes for each guarded call.
 
-Whoever comes next starts at once, on every name of the scenario, and leaves nothing behind; a live
-socket keeps its name, a rival's as well as one that a child of the dead process still holds.
+The next server must start at once on every name of the scenario, and leave no file. The live
+sockets of a rival, or of a child of the killed process, must keep their paths.
 """
 
 import sys
@@ -10,31 +10,31 @@ import injection
 from injection import harness
 
 
-def die_everywhere(field, positions, tally):
+def kill_at_all_positions(bed, positions, results):
     for position in positions:
-        outcome = field.run(f"{position.name}:signal=SIGKILL:when={position.nth}")
-        troubles = list(outcome.troubles)
-        if outcome.said or not outcome.injected:
-            troubles.append("did not die there")
-        troubles += [lost for lost in (field.rival_lost(), field.rival_claim_lost()) if lost]
-        troubles += field.next_start()
-        troubles += [lost for lost in (field.rival_lost(),) if lost]
-        field.end(outcome)
-        tally.count("deaths")
-        tally.count("with a live rival", bool(field.scenario.rival))
-        tally.count("with a child that lives on", field.scenario.forks)
-        for trouble in troubles:
-            tally.fail(field.scenario, f"death at {position}: {trouble}")
+        outcome = bed.run(f"{position.name}:signal=SIGKILL:when={position.nth}")
+        problems = list(outcome.problems)
+        if outcome.answer or not outcome.injected:
+            problems.append("the process was not killed at that call")
+        problems += [lost for lost in (bed.rival_lost(), bed.rival_claim_lost()) if lost]
+        problems += bed.next_start()
+        problems += [lost for lost in (bed.rival_lost(),) if lost]
+        bed.end(outcome)
+        results.count("deaths")
+        results.count("with a live rival", bool(bed.scenario.rival))
+        results.count("with a child that lives on", bed.scenario.forks)
+        for problem in problems:
+            results.fail(bed.scenario, f"death at {position}: {problem}")
 
 
 class Death(harness.Case):
     @classmethod
     def setUpClass(cls):
-        cls.tally = injection.campaign(CHOSEN, die_everywhere)
+        cls.results = injection.campaign(CHOSEN, kill_at_all_positions)
 
     @classmethod
     def tearDownClass(cls):
-        for what, count in cls.tally.counts.items():
+        for what, count in cls.results.counts.items():
             print(f"# {what}: {count}")
 
 

@@ -1,14 +1,14 @@
-"""Faults at every step: each system call of each wrapper fails with each errno.
+"""Each system call that the library makes for each guarded call fails with each errno.
 
-The outcome is what libc gives, or EADDRINUSE where there is a live rival. No theft, crash, hang,
-leaked descriptor or mutex left held, signals and cancellation as they were; then the next start of
-every name succeeds at once.
+The result must be that of libc, or EADDRINUSE if there is a live rival. There must be no theft,
+crash, hang, leaked descriptor or locked mutex. The signal mask and the cancellation state must be
+unchanged, and the next start on every name must succeed at once.
 
-What libc gives: the result without the fault; or the fault itself where it hit the call the program
-made or a look at the name the program gave, which libc's call would have stumbled over as well.
+libc's result is that without the fault. If the fault hits the program's own call, or a lookup of
+the path for it, libc's result is the injected errno, because libc's call would fail with it too.
 
-A fault comes once, or for want of descriptors (EMFILE, ENFILE) also each time from there on; with
-SOCKGUARD_CAMPAIGN=full every errno does that.
+Each errno is injected once. EMFILE and ENFILE are also injected into all following calls of that
+name; with SOCKGUARD_CAMPAIGN=full, every errno is.
 """
 
 import errno
@@ -21,54 +21,55 @@ from injection import harness
 
 ERRORS = ("EMFILE", "ENFILE", "ENOMEM", "ENOSPC", "EROFS", "EACCES", "EPERM", "EINTR", "ENOLCK",
           "EIO")
-LASTING = ERRORS if injection.FULL else ("EMFILE", "ENFILE")
+LASTING_ERRORS = ERRORS if injection.FULL else ("EMFILE", "ENFILE")
 TAKE_DESCRIPTORS = ("openat", "socket", "fcntl", "ioctl")
 
-# These cannot fail, or in the way that strace fails them: without having been done.
+# These cannot fail, or are always executed even if they fail. strace does not execute a call that
+# it makes fail.
 INFALLIBLE = ("close", "rt_sigprocmask", "getpid", "geteuid", "gettid", "munmap")
 
-# What a path walk and a look at its end may say, connect(2) and open(2).
-OF_A_WALK = ("EACCES", "EIO", "ENOMEM", "EPERM", "EROFS")
+# Errnos of a path lookup, connect(2) and open(2).
+LOOKUP_ERRORS = ("EACCES", "EIO", "ENOMEM", "EPERM", "EROFS")
 
 
-def is_libcs(field, position, error, outcome):
-    """Is this result one that the program could have had without the guard?"""
-    scenario = field.scenario
+def allowed_outcome(bed, position, error, outcome):
+    """Returns why this result is allowed; None if it is not."""
+    scenario = bed.scenario
     if outcome.result == scenario.result:
         return "as without the fault"
     if outcome.result == getattr(errno, error, None):
-        if position.on_name and position.name != "openat":
-            return "the fault: libc's call, or a look at the name"
+        if position.on_socket_path and position.name != "openat":
+            return "the fault, in libc's call or a lookup of the path"
         if position.name in ("openat", "statx") and not position.on_lockfile and \
-                error in OF_A_WALK:
-            return "the fault: the name could not be opened to be asked about"
+                error in LOOKUP_ERRORS:
+            return "the fault, which prevented the guard from opening the path"
     if outcome.result == errno.EADDRINUSE and scenario.rival:
         return "refused, with a live rival"
     if outcome.result == errno.EADDRINUSE and error in ("EMFILE", "ENFILE") and position and \
             position.name in TAKE_DESCRIPTORS:
-        return "refused for want of any descriptor to ask the kernel with, a limit told in docs"
+        return "refused without a descriptor to query the kernel, a documented limit"
     if outcome.result == errno.EADDRINUSE and scenario.reuses_stale:
-        return "EADDRINUSE of a bind with SO_REUSEADDR, as libc has it"
+        return "EADDRINUSE of a bind with SO_REUSEADDR, as from libc"
     return None
 
 
-def links(pid):
+def descriptor_links(pid):
     table = f"/proc/{pid}/fd"
     for fd in os.listdir(table):
         yield int(fd), os.readlink(f"{table}/{fd}")
 
 
-def descriptors(field, outcome):
-    """What the victim has open and has no use for."""
-    sockets, claims = field.scenario.sockets, []
-    for fd, target in links(outcome.said[0]):
-        if fd <= 2 or target == field.dir:
+def unexpected_descriptors(bed, outcome):
+    """Yields the descriptors that the victim should not have open."""
+    sockets, claims = bed.scenario.sockets, []
+    for fd, target in descriptor_links(outcome.answer[0]):
+        if fd <= 2 or target == bed.dir:
             continue
         if target.startswith("socket:"):
             sockets -= 1
-        elif re.fullmatch(re.escape(field.dir) + r"/\.\w\.sockguard \(deleted\)", target):
-            outcome.idle = True
-        elif re.fullmatch(re.escape(field.dir) + r"/\.\w\.sockguard", target) and \
+        elif re.fullmatch(re.escape(bed.dir) + r"/\.\w\.sockguard \(deleted\)", target):
+            outcome.unused_claim = True
+        elif re.fullmatch(re.escape(bed.dir) + r"/\.\w\.sockguard", target) and \
                 target not in claims:
             claims.append(target)
         else:
@@ -77,85 +78,87 @@ def descriptors(field, outcome):
         yield f"LEAK: {-sockets} sockets"
 
 
-def state(field, outcome):
-    """What is wrong with the victim, which still waits."""
-    if outcome.said[4] != 1:
-        yield "the state of cancellation is another"
-    with open(f"/proc/{outcome.said[0]}/status") as status:
+def problems_in_victim(bed, outcome):
+    """Yields the problems found in the victim, which still waits."""
+    if outcome.answer[4] != 1:
+        yield "the cancellation state has changed"
+    with open(f"/proc/{outcome.answer[0]}/status") as status:
         blocked = re.search(r"SigBlk:\s+(\w+)", status.read())[1]
     if int(blocked, 16):
         yield f"signals are blocked: {blocked}"
     for name in injection.NAMES:
-        if injection.lock_on(harness.lock_of(field.path(name)), 0):
+        if injection.lock_on(harness.lock_file_of(bed.path(name)), 0):
             yield f"the mutex of {name} is held"
-    yield from descriptors(field, outcome)
+    yield from unexpected_descriptors(bed, outcome)
 
 
-def judge(field, position, error, outcome):
-    """Every trouble that came of it, and what was counted."""
-    yield from outcome.troubles
-    if outcome.took > injection.AT_ONCE:
-        yield f"HANG: took {outcome.took:.1f} s"
-    if outcome.said is None:
+def find_problems(bed, position, error, outcome):
+    """Yields all problems found."""
+    yield from outcome.problems
+    if outcome.switches > harness.MAX_SWITCHES:
+        yield f"HANG: the call waited, in {outcome.switches} pauses"
+    if outcome.answer is None:
         yield f"CRASH: {outcome.died}"
     else:
-        if is_libcs(field, position, error, outcome) is None:
+        if allowed_outcome(bed, position, error, outcome) is None:
             kind = "FALSE ALARM" if outcome.result == errno.EADDRINUSE else "WRONG ERRNO"
-            yield f"{kind}: {injection.told(outcome.result, field.scenario.result)} expected"
-        yield from state(field, outcome)
-    yield from filter(None, (field.rival_lost(), field.rival_claim_lost()))
+            errors = injection.names_of_errnos(outcome.result, bed.scenario.result)
+            yield f"{kind}: {errors} expected"
+        yield from problems_in_victim(bed, outcome)
+    yield from filter(None, (bed.rival_lost(), bed.rival_claim_lost()))
 
 
-def one_fault(field, position, error, lasting, tally):
-    outcome = field.run(f"{position.name}:error={error}:when={position.nth}{'+' * lasting}")
-    troubles = list(judge(field, position, error, outcome))
+def inject_fault(bed, position, error, lasts, results):
+    outcome = bed.run(f"{position.name}:error={error}:when={position.nth}{'+' * lasts}")
+    problems = list(find_problems(bed, position, error, outcome))
     if not outcome.injected:
-        troubles.append("was not injected")
-    field.end(outcome)
-    troubles += field.next_start()
-    troubles += filter(None, [field.rival_lost()])
-    if outcome.idle:
-        troubles += swept(field, position, error, lasting, tally)
-    tally.count("faults that last" if lasting else "faults")
-    tally.count("with a live rival", bool(field.scenario.rival))
-    if outcome.said:
-        tally.count("outcome: " + str(is_libcs(field, position, error, outcome)))
-    for trouble in troubles:
-        tally.fail(field.scenario, f"{error}{'+' * lasting} at {position}: {trouble}")
+        problems.append("the fault was not injected")
+    bed.end(outcome)
+    problems += bed.next_start()
+    problems += filter(None, [bed.rival_lost()])
+    if outcome.unused_claim:
+        problems += check_unused_claim(bed, position, error, lasts, results)
+    results.count("faults that last" if lasts else "faults")
+    results.count("with a live rival", bool(bed.scenario.rival))
+    if outcome.answer:
+        results.count("outcome: " + str(allowed_outcome(bed, position, error, outcome)))
+    for problem in problems:
+        results.fail(bed.scenario, f"{error}{'+' * lasts} at {position}: {problem}")
 
 
-def swept(field, position, error, lasting, tally):
-    """A void claim is idle, and harmless; one of the next binds has to give it up."""
-    outcome = field.run(f"{position.name}:error={error}:when={position.nth}{'+' * lasting}", True)
-    if outcome.said:
-        list(state(field, outcome))  # notes whether there is one still
-    field.end(outcome)
-    if outcome.said and not outcome.idle:
-        tally.count("idle claims, given up by one of the next 256 binds")
+def check_unused_claim(bed, position, error, lasts, results):
+    """Repeats the fault with many binds after it, which must release the unused claim. An unused
+    claim does no harm."""
+    outcome = bed.run(f"{position.name}:error={error}:when={position.nth}{'+' * lasts}", True)
+    if outcome.answer:
+        list(problems_in_victim(bed, outcome))  # sets outcome.unused_claim if it still exists
+    bed.end(outcome)
+    if outcome.answer and not outcome.unused_claim:
+        results.count("unused claims, released by one of the next 256 binds")
         return []
-    return ["LEAK: a claim on a lock file that is gone"]
+    return ["LEAK: a claim on a lock file that was unlinked"]
 
 
-def fail_everywhere(field, positions, tally):
+def inject_all_faults(bed, positions, results):
     for position in positions:
         if position.name in INFALLIBLE:
-            tally.count("system calls that cannot fail")
+            results.count("system calls that cannot fail")
             continue
-        tally.count("system calls")
+        results.count("system calls")
         for error in ERRORS:
-            one_fault(field, position, error, False, tally)
-            if error in LASTING and (injection.FULL or position.name in TAKE_DESCRIPTORS):
-                one_fault(field, position, error, True, tally)
+            inject_fault(bed, position, error, False, results)
+            if error in LASTING_ERRORS and (injection.FULL or position.name in TAKE_DESCRIPTORS):
+                inject_fault(bed, position, error, True, results)
 
 
 class Faults(harness.Case):
     @classmethod
     def setUpClass(cls):
-        cls.tally = injection.campaign(CHOSEN, fail_everywhere)
+        cls.results = injection.campaign(CHOSEN, inject_all_faults)
 
     @classmethod
     def tearDownClass(cls):
-        for what, count in sorted(cls.tally.counts.items()):
+        for what, count in sorted(cls.results.counts.items()):
             print(f"# {what}: {count}")
 
 
@@ -167,27 +170,27 @@ class WithoutProc(harness.Case):
 
     @classmethod
     def setUpClass(cls):
-        cls.tally = injection.Tally()
+        cls.results = injection.Results()
         for scenario in CHOSEN:
-            cls.one(scenario)
+            cls.run_scenario(scenario)
 
     @classmethod
-    def one(cls, scenario):
-        field = injection.Field(scenario, cls.WRAPPER)
+    def run_scenario(cls, scenario):
+        bed = injection.TestBed(scenario, cls.WRAPPER)
         try:
-            outcome = field.run()
-            troubles = list(judge(field, None, "no /proc", outcome))
-            field.end(outcome)
-            troubles += field.next_start()
-            cls.tally.count("scenarios without /proc")
-            for trouble in troubles:
-                cls.tally.fail(scenario, trouble)
+            outcome = bed.run()
+            problems = list(find_problems(bed, None, "no /proc", outcome))
+            bed.end(outcome)
+            problems += bed.next_start()
+            cls.results.count("scenarios without /proc")
+            for problem in problems:
+                cls.results.fail(scenario, problem)
         finally:
-            field.close()
+            bed.close()
 
     @classmethod
     def tearDownClass(cls):
-        for what, count in cls.tally.counts.items():
+        for what, count in cls.results.counts.items():
             print(f"# {what}: {count}")
 
 
@@ -200,6 +203,6 @@ if __name__ == "__main__":
     if not injection.STRACE:
         print("1..0 # SKIP needs strace")
         sys.exit(0)
-    print("# every errno once" + (" and for good" if injection.FULL else
-          ", EMFILE and ENFILE also for good; SOCKGUARD_CAMPAIGN=full has all of them for good"))
+    print("# every errno once" + (", and at all following calls" if injection.FULL else
+          "; EMFILE and ENFILE also at all following calls (with SOCKGUARD_CAMPAIGN=full, all do)"))
     sys.exit(harness.main())

@@ -1,23 +1,27 @@
 /*
- * victim: makes one call between two marks, for a tracer to kill it there or to have a system call
- * in it fail.
+ * victim: makes one call between two marks. A tracer kills it there, or makes one of the call's
+ * system calls fail.
  *
  *   victim DIRECTORY [SETUP...] -- VERB [NAME [NAME]]
  *   victim DIRECTORY cycle NAME...
  *
- * Setup, in the order given: bind:NAME (and listen), reuse (the socket of the verb gets
- * SO_REUSEADDR), fork (a child that holds what we hold), exec (this program anew with the sockets
- * inherited, so that the library loads once more), close (the sockets bound so far), sweep (after
- * the call, bind and unlink a name of its own as often as it takes the library to give up its idle
- * claims).
+ * Setup steps, in the order given:
+ *   bind:NAME  bind a socket, and listen
+ *   reuse      set SO_REUSEADDR on the socket of the verb
+ *   fork       fork a child that holds the same sockets
+ *   exec       execute this program again with the sockets inherited: the library is loaded again
+ *   close      close the sockets bound so far
+ *   sweep      after the call, bind and unlink another name until the library has closed its unused
+ *              claims
+ *   wait       before the call, print "ready" and wait for the end of stdin: a tracer attaches
  * Verbs: none, bind, unlink, unlinkat, remove, rename, renameat, exchange, link, linkat.
  *
- * Says in one line on stdout: its pid, the child's or 0, the call's result and errno, and whether
- * the state of cancellation is what it was. Then it waits to be killed; what else the call left is
- * seen from outside.
+ * Prints one line: its process ID, the child's or 0, the call's result and errno, and 1 if the call
+ * has not changed the cancellation state. Then it waits to be killed, so that the test can inspect
+ * the files and descriptors that the call left.
  *
- * With cycle, each name is taken as a server does, and left: unlink, bind, listen, unlink. One line
- * each: the errnos of the first unlink, the bind and the last unlink.
+ * With cycle, it starts and stops a server on each name: unlink, bind, listen, unlink. It prints a
+ * line for each: the errnos of the first unlink, the bind and the last unlink.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -35,9 +39,10 @@
 #include <unistd.h>
 
 static const char *directory;
-static int at = -1; /* the directory opened, for the verbs that take one */
+static int directory_fd = -1; /* for the verbs that take one */
 static bool reuse;
 static bool sweep;
+static bool waits;
 static pid_t child;
 
 static const char *path_of(const char *name)
@@ -60,7 +65,7 @@ static void must(bool done, const char *what)
 
 static int bind_to(int fd, const char *name)
 {
-	/* Within a page, or the guard makes one call more to see that it may be read. */
+	/* Aligned, because the guard makes an extra call if an address crosses a page boundary. */
 	_Alignas(128) struct sockaddr_un address = {.sun_family = AF_UNIX};
 
 	strcpy(address.sun_path, path_of(name));
@@ -110,7 +115,7 @@ static int do_unlink(const char *a, const char *b)
 static int do_unlinkat(const char *a, const char *b)
 {
 	(void)b;
-	return unlinkat(at, a, 0);
+	return unlinkat(directory_fd, a, 0);
 }
 
 static int do_remove(const char *a, const char *b)
@@ -126,12 +131,12 @@ static int do_rename(const char *a, const char *b)
 
 static int do_renameat(const char *a, const char *b)
 {
-	return renameat(at, a, at, b);
+	return renameat(directory_fd, a, directory_fd, b);
 }
 
 static int do_exchange(const char *a, const char *b)
 {
-	return renameat2(at, a, AT_FDCWD, path_of(b), RENAME_EXCHANGE);
+	return renameat2(directory_fd, a, AT_FDCWD, path_of(b), RENAME_EXCHANGE);
 }
 
 static int do_link(const char *a, const char *b)
@@ -141,7 +146,7 @@ static int do_link(const char *a, const char *b)
 
 static int do_linkat(const char *a, const char *b)
 {
-	return linkat(at, a, at, b, 0);
+	return linkat(directory_fd, a, directory_fd, b, 0);
 }
 
 static const struct verb {
@@ -161,20 +166,20 @@ static const struct verb {
 	{"linkat", do_linkat, true},
 };
 
-/* A system call that neither the library nor libc makes on its behalf. */
+/* Marks with a system call that neither the library nor libc makes for it. */
 static void mark(void)
 {
 	syscall(SYS_getsid, 0);
 }
 
-static void tell(int result, int error, bool same)
+static void print_result(int result, int error, bool cancellation_kept)
 {
 	char line[128];
 	struct iovec piece = {line, 0};
 
 	piece.iov_len = (size_t)snprintf(line, sizeof(line), "%d %d %d %d %d\n", getpid(), child,
-		result, error, same);
-	must(writev(STDOUT_FILENO, &piece, 1) > 0, "stdout"); /* not write, which may be failing */
+		result, error, cancellation_kept);
+	must(writev(STDOUT_FILENO, &piece, 1) > 0, "stdout"); /* the test may make write fail */
 }
 
 static void bind_and_unlink_often(void)
@@ -187,6 +192,15 @@ static void bind_and_unlink_often(void)
 	}
 }
 
+static void await_tracer(void)
+{
+	static const char word[] = "ready\n";
+	char byte;
+
+	must(write(STDOUT_FILENO, word, sizeof(word) - 1) > 0, "stdout");
+	must(read(STDIN_FILENO, &byte, 1) == 0, "stdin");
+}
+
 static void perform(const struct verb *verb, const char *a, const char *b)
 {
 	int before, after, result, error;
@@ -194,9 +208,11 @@ static void perform(const struct verb *verb, const char *a, const char *b)
 	if (verb->perform == do_bind)
 		verb_fd = new_socket();
 	if (verb->takes_directory) {
-		at = open(directory, O_PATH | O_DIRECTORY);
-		must(at >= 0, directory);
+		directory_fd = open(directory, O_PATH | O_DIRECTORY);
+		must(directory_fd >= 0, directory);
 	}
+	if (waits)
+		await_tracer();
 	pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, &before);
 	mark();
 	result = verb->perform(a, b);
@@ -205,19 +221,20 @@ static void perform(const struct verb *verb, const char *a, const char *b)
 	pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, &after);
 	if (sweep)
 		bind_and_unlink_often();
-	tell(result, error, after == PTHREAD_CANCEL_ENABLE);
+	print_result(result, error, after == PTHREAD_CANCEL_ENABLE);
 	for (;;)
 		pause();
 }
 
-/* ---- before ---- */
+/* ---- setup ---- */
 
 static void fork_child(void)
 {
 	child = fork();
 	must(child >= 0, "fork");
 	if (child == 0) {
-		close(STDOUT_FILENO); /* who reads it learns of our parent's end by it */
+		close(STDOUT_FILENO); /* so that the reader sees the end of file when the parent
+					 ends */
 		for (;;)
 			pause();
 	}
@@ -233,7 +250,7 @@ static void close_sockets(void)
 			close(fd);
 }
 
-static void set_up(char **words)
+static void run_setup(char **words)
 {
 	for (; *words && strcmp(*words, "--") != 0; words++) {
 		if (strncmp(*words, "bind:", 5) == 0)
@@ -244,6 +261,8 @@ static void set_up(char **words)
 			fork_child();
 		else if (strcmp(*words, "sweep") == 0)
 			sweep = true;
+		else if (strcmp(*words, "wait") == 0)
+			waits = true;
 		else if (strcmp(*words, "close") == 0)
 			close_sockets();
 		else
@@ -251,8 +270,8 @@ static void set_up(char **words)
 	}
 }
 
-/* The words up to exec are done with: the new image has the rest. */
-static void execute_anew(char *program, char *where, char **rest)
+/* Executes this program again, with the steps that follow "exec". */
+static void execute_again(char *program, char *where, char **rest)
 {
 	char *words[16] = {program, where};
 
@@ -275,7 +294,7 @@ static void cycle(const char *name)
 	close(fd);
 }
 
-static char **find(char **words, const char *wanted)
+static char **find_word(char **words, const char *wanted)
 {
 	while (*words && strcmp(*words, wanted) != 0)
 		words++;
@@ -288,9 +307,9 @@ int main(int argc, char **argv)
 
 	if (argc < 4)
 		return 2;
-	exec = find(argv + 2, "exec");
+	exec = find_word(argv + 2, "exec");
 	directory = argv[1];
-	prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0); /* with our tracer */
+	prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0); /* dies with its tracer */
 	if (strcmp(argv[2], "cycle") == 0) {
 		for (char **name = argv + 3; *name; name++)
 			cycle(*name);
@@ -298,11 +317,11 @@ int main(int argc, char **argv)
 	}
 	if (exec) {
 		*exec = NULL;
-		set_up(argv + 2);
-		execute_anew(argv[0], argv[1], exec + 1);
+		run_setup(argv + 2);
+		execute_again(argv[0], argv[1], exec + 1);
 	}
-	set_up(argv + 2);
-	split = find(argv, "--");
+	run_setup(argv + 2);
+	split = find_word(argv, "--");
 	for (size_t i = 0; split && split[1] && i < sizeof(verbs) / sizeof(*verbs); i++)
 		if (strcmp(split[1], verbs[i].name) == 0)
 			perform(&verbs[i], split[2], split[2] ? split[3] : NULL);

@@ -1,9 +1,10 @@
 /*
- * cancelled DIRECTORY deferred|asynchronous: cancels threads that make calls, again and again. None
- * ends amid a call, no mutex is held afterwards, and no descriptor is left.
+ * cancelled DIRECTORY deferred|asynchronous: repeatedly cancels a thread that makes calls. It must
+ * not end during a call. Afterwards, no mutex may be held and no additional descriptor open.
  *
- * deferred: a thread is cancelled between its calls. asynchronous: it may be cancelled anywhere
- * while it computes, and makes its calls in between; POSIX has no such calls made in that state.
+ * deferred: a thread is cancelled between its calls. asynchronous: it can also be cancelled at any
+ * point of a computation between its calls. POSIX does not allow such calls in that state, so the
+ * thread leaves it before it makes them.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -21,16 +22,16 @@ enum { THREADS = 200 };
 static char path[PATH_SIZE], away[PATH_SIZE];
 static atomic_int rounds;
 static bool asynchronous;
-static volatile bool amid; /* in one of the calls */
+static volatile bool calling; /* a call is in progress */
 
-static void must(bool good, const char *what, const char *where)
+static void must(bool ok, const char *what, const char *where)
 {
-	if (!good)
+	if (!ok)
 		die(what, where);
 }
 
-/* close is a cancellation point. */
-static void close_it(void *fd)
+/* Disables cancellation, because close is a cancellation point. */
+static void close_socket(void *fd)
 {
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
 	close(*(int *)fd);
@@ -39,31 +40,31 @@ static void close_it(void *fd)
 
 static void make_calls(int fd)
 {
-	amid = true;
+	calling = true;
 	must(bind_to(fd, path) == 0, "bind", path);
 	must(rename(path, away) == 0, "rename", path);
 	must(unlink(away) == 0, "unlink", away);
-	amid = false;
+	calling = false;
 }
 
-/* Cancelled anywhere in here. */
+/* A thread can be cancelled at any point in here. */
 static void compute(void)
 {
-	/* NOLINTNEXTLINE(cert-pos47-c): what is tried here */
+	/* NOLINTNEXTLINE(cert-pos47-c): this is what the test is about */
 	pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, NULL);
 	for (volatile int i = 0; i < 10000; i++)
 		;
 	pthread_setcanceltype(PTHREAD_CANCEL_DEFERRED, NULL);
 }
 
-static void *live_until_cancelled(void *unused)
+static void *make_calls_until_cancelled(void *unused)
 {
 	for (;;) {
 		if (asynchronous)
 			compute();
 		int fd = new_socket();
 
-		pthread_cleanup_push(close_it, &fd);
+		pthread_cleanup_push(close_socket, &fd);
 		make_calls(fd);
 		pthread_testcancel();
 		pthread_cleanup_pop(1);
@@ -72,25 +73,25 @@ static void *live_until_cancelled(void *unused)
 	return unused;
 }
 
-static void cancel_one(int chance)
+static void cancel_one(int delay)
 {
 	pthread_t thread;
 	void *result;
 	int seen = atomic_load(&rounds);
 
-	errno = pthread_create(&thread, NULL, live_until_cancelled, NULL);
+	errno = pthread_create(&thread, NULL, make_calls_until_cancelled, NULL);
 	must(errno == 0, "pthread_create", "");
 	while (atomic_load(&rounds) == seen)
 		usleep(50);
-	usleep((useconds_t)chance);
+	usleep((useconds_t)delay);
 	pthread_cancel(thread);
 	errno = pthread_join(thread, &result);
 	must(errno == 0, "pthread_join", path);
 	must(result == PTHREAD_CANCELED, "not cancelled", path);
-	must(!amid, "cancelled amid a call", path);
+	must(!calling, "cancelled during a call", path);
 }
 
-/* With a mutex held by the thread that is gone, each would be refused after a long wait. */
+/* If the cancelled thread still held a mutex, each call would be refused after a long wait. */
 static void clean_up(void)
 {
 	must(unlink(path) == 0 || errno == ENOENT, "unlink", path);
@@ -104,10 +105,10 @@ int main(int argc, char **argv)
 	asynchronous = !strcmp(argv[2], "asynchronous");
 	name_path(path, argv[1], "path", 0);
 	name_path(away, argv[1], "path", 1);
-	cancel_one(0); /* the first loads what cancellation needs */
+	cancel_one(0); /* the first cancellation loads libgcc_s */
 	clean_up();
 	int before = open_descriptors();
-	for (int i = 0; i < THREADS; i++) {
+	for (int i = 0; i < rounds_of(THREADS); i++) {
 		cancel_one(i * 7 % 300);
 		clean_up();
 	}

@@ -1,11 +1,10 @@
 /*
- * chdirs unlink|bind|rename ONE OTHER: a thread changes the directory from ONE to OTHER and back
- * all the time, while another makes calls on "app.sock", a relative path. In ONE that name is
- * stale, and made anew whenever it is gone; in OTHER it is somebody else's live socket.
+ * chdirs unlink|bind|rename ONE OTHER: one thread continuously changes the directory from ONE to
+ * OTHER and back, while another makes calls on "app.sock", a relative path. In ONE that path is
+ * stale, and is created again whenever it is absent. In OTHER it is another process's live socket.
  *
- * bind: with SO_REUSEADDR. Ends when there is nothing more to read, or when OTHER's name leads to
- * another inode than it did: then with status 1. Says "enough" after the rounds, and how many calls
- * took the stale name away.
+ * bind uses SO_REUSEADDR. Exits with status 1 if the path in OTHER leads to another inode than
+ * before. Prints the number of calls that succeeded.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -25,17 +24,17 @@ enum { ROUNDS = 3000 };
 
 static const char *const name = "app.sock";
 static int directories[2];
-static atomic_bool enough;
+static atomic_bool stop;
 
 static void *change_directory(void *unused)
 {
-	for (unsigned int i = 0; !atomic_load(&enough); i++)
+	for (unsigned int i = 0; !atomic_load(&stop); i++)
 		if (fchdir(directories[i % 2]) != 0)
 			die("fchdir", "");
 	return unused;
 }
 
-/* mknod, and not bind: nothing of the guard's is wanted here. */
+/* mknod instead of bind, so that the guard is not involved. */
 static void make_stale(void)
 {
 	if (mknodat(directories[0], name, S_IFSOCK | 0600, 0) != 0 && errno != EEXIST)
@@ -65,7 +64,7 @@ static void make_fresh(int directory)
 		die("mknod", "fresh.sock");
 }
 
-static void expect_untouched(const struct stat *before)
+static void expect_not_stolen(const struct stat *before)
 {
 	struct stat now;
 
@@ -81,7 +80,7 @@ int main(int argc, char **argv)
 {
 	pthread_t thread;
 	struct stat before;
-	int taken = 0;
+	int succeeded = 0;
 
 	if (argc != 4)
 		return 2;
@@ -96,17 +95,17 @@ int main(int argc, char **argv)
 	errno = pthread_create(&thread, NULL, change_directory, NULL);
 	if (errno != 0)
 		die("pthread_create", "");
-	for (int i = 0; i < ROUNDS; i++) {
+	for (int i = 0; i < rounds_of(ROUNDS); i++) {
 		make_stale();
 		if (!strcmp(argv[1], "rename")) {
 			make_fresh(directories[0]);
 			make_fresh(directories[1]);
 		}
-		taken += make_call(argv[1]);
-		expect_untouched(&before);
+		succeeded += make_call(argv[1]);
+		expect_not_stolen(&before);
 	}
-	atomic_store(&enough, true);
+	atomic_store(&stop, true);
 	pthread_join(thread, NULL);
-	printf("%d\n", taken);
+	printf("%d\n", succeeded);
 	return 0;
 }

@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -46,7 +47,7 @@ int connect_to(int fd, const char *path)
 	return connect(fd, (const struct sockaddr *)&address, sizeof(address));
 }
 
-const char *live(const char *path, const char *away)
+const char *run_socket_life(const char *path, const char *away)
 {
 	int saved = errno;
 	int fd = new_socket();
@@ -67,15 +68,38 @@ const char *live(const char *path, const char *away)
 	return failed;
 }
 
+bool is_supervised(void)
+{
+	return getenv("SUPERVISED") != NULL; /* NOLINT(concurrency-mt-unsafe): it never changes */
+}
+
+int rounds_of(int rounds)
+{
+	return is_supervised() && rounds >= 10 ? rounds / 10 : rounds;
+}
+
+/* Returns whether the descriptor is a claim on a lock file that has been unlinked. */
+static bool is_unused_claim(int table, const char *number)
+{
+	static const char suffix[] = ".sockguard (deleted)";
+	char target[PATH_SIZE + sizeof(suffix)];
+	ssize_t length = readlinkat(table, number, target, sizeof(target));
+
+	return length >= (ssize_t)sizeof(suffix) &&
+	       memcmp(target + length - (sizeof(suffix) - 1), suffix, sizeof(suffix) - 1) == 0;
+}
+
 int open_descriptors(void)
 {
 	DIR *dir = opendir("/proc/self/fd");
+	const struct dirent *entry;
 	int count = 0;
 
 	if (!dir)
 		die("opendir", "/proc/self/fd");
-	while (readdir(dir))
-		count++;
+	while ((entry = readdir(dir))) // NOLINT(concurrency-mt-unsafe): a stream of its own
+		if (!is_supervised() || !is_unused_claim(dirfd(dir), entry->d_name))
+			count++;
 	closedir(dir);
 	return count;
 }

@@ -1,35 +1,47 @@
 /*
- * common: what the programs here share. Each is a process with habits that the guard has to live
- * with; it says nothing and exits with 0 when all went as it does without the guard, and with 1 and
- * a line on stderr otherwise.
+ * common: functions that the programs here share. Each program makes calls in a context that the
+ * guard must support. If all results are the same as without the guard, it exits with status 0.
+ * Otherwise it prints a line to stderr and exits with status 1.
  */
 #ifndef COMMON_H
 #define COMMON_H
 
-/* Ends the process with status 1 and a line that tells what, and errno unless it is 0. */
+#include <stdbool.h>
+
+/* Ends the process with status 1, and a line with what, path, and errno unless it is 0. */
 _Noreturn void die(const char *what, const char *path);
 
-/* A stream socket, close-on-exec, that never waits. Ends the process where there is none to be had.
- */
+/* A stream socket, close-on-exec and non-blocking. Ends the process if it cannot be created. */
 int new_socket(void);
 
-/* bind(2) and connect(2) to a path, which is cut short if it does not fit. Async-signal-safe. */
+/* bind(2) and connect(2) to a path, which is truncated if it does not fit. Async-signal-safe. */
 int bind_to(int fd, const char *path);
 int connect_to(int fd, const char *path);
 
 /*
- * A socket's whole life: bound at path, renamed to away, linked back, both names removed, closed.
- * Returns NULL, or which call failed, with its errno; all of them succeed where nobody else uses
- * these paths. Async-signal-safe; leaves errno alone where all went well.
+ * Makes each kind of call on a socket: bind to path, rename to away, link back to path, unlink
+ * both, close.
+ * Returns NULL, or the name of the call that failed, with its errno; all succeed if no other thread
+ * or process uses these paths. Async-signal-safe; does not change errno if all succeed.
  */
-const char *live(const char *path, const char *away);
+const char *run_socket_life(const char *path, const char *away);
 
-/* How many descriptors this process has open. */
+/*
+ * Returns whether the guard is a supervisor, according to the environment. Under a supervisor, each
+ * call on a socket forks a worker, and unused claims stay open, because a supervisor cannot close
+ * another process's descriptor.
+ */
+bool is_supervised(void);
+
+/* This many rounds, or fewer under a supervisor. */
+int rounds_of(int rounds);
+
+/* The number of open descriptors, except unused claims if the guard is a supervisor. */
 int open_descriptors(void);
 
 #define PATH_SIZE 108
 
-/* A path in a directory: a word and a number. */
+/* Writes DIRECTORY/WORDnumber to path. */
 void name_path(char path[PATH_SIZE], const char *directory, const char *word, int number);
 
 #endif

@@ -1,12 +1,13 @@
 /*
- * crowd DIRECTORY own|shared ROUNDS: sixteen threads that bind, rename, link, unlink and close for
- * so many rounds each. own: each on paths of its own, where every call succeeds. shared: all on the
- * same few, where a call finds a name gone or taken, and nothing else goes wrong.
+ * crowd DIRECTORY own|shared ROUNDS [THREADS]: threads, sixteen by default, bind, rename, link,
+ * unlink and close, each for ROUNDS rounds. own: each thread uses its own paths, and every call
+ * must succeed. shared: all threads use the same few paths. A call may find a path absent or in
+ * use, but must not fail in another way.
  *
- * crowd DIRECTORY rival TIMES: one thread at a time on a path, as a server does it, against another
- * process that does the same. A path that was bound leads to its owner until the owner removes it,
- * else the name was stolen. Says "met" when it has served that often, and as often found a path in
- * use; goes on until there is nothing more to read.
+ * crowd DIRECTORY rival TIMES: the threads start and stop servers on a few paths, one thread at a
+ * time on each path, while another process does the same. A bound path must lead to its owner until
+ * the owner removes it; otherwise it was stolen. Prints "met" after it has served TIMES times and
+ * found a path in use TIMES times, and goes on until the end of stdin.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -21,42 +22,41 @@
 
 #include "common.h"
 
-enum { THREADS = 16, PATHS = 4, LOOKS = 5 };
+enum { THREADS = 16, MAX_THREADS = 64, PATHS = 4, CHECKS = 5 };
 
 static const char *directory;
 static int rounds;
 static pthread_mutex_t turns[PATHS];
 static atomic_int served, in_use;
-static atomic_bool over;
+static atomic_bool stop;
 
-static void must(bool good, const char *what, const char *path)
+static void must(bool ok, const char *what, const char *path)
 {
-	if (!good)
+	if (!ok)
 		die(what, path);
 }
 
-/* On paths of its own. */
-static void *live_alone(void *number)
+static void *use_own_paths(void *number)
 {
 	char path[PATH_SIZE], away[PATH_SIZE];
 
 	name_path(path, directory, "own", *(int *)number);
 	name_path(away, directory, "away", *(int *)number);
 	for (int i = 0; i < rounds; i++) {
-		const char *failed = live(path, away);
+		const char *failed = run_socket_life(path, away);
 
 		must(!failed, failed, path);
 	}
 	return NULL;
 }
 
-static bool unlinked(const char *path)
+static bool unlink_if_present(const char *path)
 {
 	return unlink(path) == 0 || errno == ENOENT;
 }
 
-/* All threads on the same paths, in an order of its own. */
-static void *live_together(void *number)
+/* Uses the same paths as all other threads, in random order. */
+static void *use_shared_paths(void *number)
 {
 	unsigned int chance = (unsigned int)*(int *)number;
 	char path[PATH_SIZE], other[PATH_SIZE];
@@ -69,9 +69,10 @@ static void *live_together(void *number)
 		must(bind_to(fd, path) == 0 || errno == EADDRINUSE, "bind", path);
 		must(link(path, other) == 0 || errno == ENOENT || errno == EEXIST, "link", other);
 		must(rename(path, other) == 0 || errno == ENOENT, "rename", other);
-		if (i % 2 == 0) /* what is left is unlinked while its socket is closed elsewhere */
+		if (i % 2 == 0) /* close before the unlink in one half of the rounds, after it in
+				   the other */
 			close(fd);
-		must(unlinked(path), "unlink", path);
+		must(unlink_if_present(path), "unlink", path);
 		if (i % 2 == 1)
 			close(fd);
 	}
@@ -83,12 +84,12 @@ static void serve(int fd, const char *path)
 	struct stat bound, found;
 
 	must(lstat(path, &bound) == 0 && listen(fd, 1) == 0, "stolen at once", path);
-	for (int i = 0; i < LOOKS; i++) {
+	for (int i = 0; i < CHECKS; i++) {
 		usleep(100);
 		must(lstat(path, &found) == 0 && found.st_ino == bound.st_ino, "stolen", path);
 	}
 	int client = new_socket();
-	must(connect_to(client, path) == 0, "stolen before a client came", path);
+	must(connect_to(client, path) == 0, "stolen before a client connected", path);
 	int accepted = accept(fd, NULL, NULL);
 	must(accepted >= 0 && unlink(path) == 0, "stolen before the unlink", path);
 	close(accepted);
@@ -96,19 +97,19 @@ static void serve(int fd, const char *path)
 	atomic_fetch_add(&served, 1);
 }
 
-/* As a server that starts. */
-static void *live_as_rival(void *number)
+/* Starts and stops servers. */
+static void *serve_as_rival(void *number)
 {
 	unsigned int chance = (unsigned int)*(int *)number;
 	char path[PATH_SIZE];
 
-	while (!atomic_load(&over)) {
+	while (!atomic_load(&stop)) {
 		int fd = new_socket();
 		int which = rand_r(&chance) % PATHS;
 
 		name_path(path, directory, "rival", which);
 		pthread_mutex_lock(&turns[which]);
-		must(unlinked(path) || errno == EADDRINUSE, "unlink", path);
+		must(unlink_if_present(path) || errno == EADDRINUSE, "unlink", path);
 		if (bind_to(fd, path) == 0)
 			serve(fd, path);
 		else if (errno == EADDRINUSE)
@@ -121,7 +122,7 @@ static void *live_as_rival(void *number)
 	return NULL;
 }
 
-static void await_meeting(void)
+static void run_until_end_of_input(void)
 {
 	char byte;
 
@@ -131,39 +132,40 @@ static void await_meeting(void)
 	fflush(stdout);
 	while (read(STDIN_FILENO, &byte, 1) > 0)
 		;
-	atomic_store(&over, true);
+	atomic_store(&stop, true);
 }
 
 int main(int argc, char **argv)
 {
-	pthread_t threads[THREADS];
-	int numbers[THREADS];
+	pthread_t threads[MAX_THREADS];
+	int numbers[MAX_THREADS];
+	int count = argc == 5 ? (int)strtol(argv[4], NULL, 10) : THREADS;
 	int before = open_descriptors();
 
-	if (argc != 4)
+	if (argc < 4 || count > MAX_THREADS)
 		return 2;
 	directory = argv[1];
-	rounds = (int)strtol(argv[3], NULL, 10);
+	rounds = rounds_of((int)strtol(argv[3], NULL, 10));
 	for (int i = 0; i < PATHS; i++)
 		pthread_mutex_init(&turns[i], NULL);
-	for (int i = 0; i < THREADS; i++) {
+	for (int i = 0; i < count; i++) {
 		numbers[i] = i;
 		errno = pthread_create(&threads[i], NULL,
-			!strcmp(argv[2], "own")      ? live_alone
-			: !strcmp(argv[2], "shared") ? live_together
-						     : live_as_rival,
+			!strcmp(argv[2], "own")      ? use_own_paths
+			: !strcmp(argv[2], "shared") ? use_shared_paths
+						     : serve_as_rival,
 			&numbers[i]);
 		must(errno == 0, "pthread_create", "");
 	}
 	if (!strcmp(argv[2], "rival"))
-		await_meeting();
-	for (int i = 0; i < THREADS; i++)
+		run_until_end_of_input();
+	for (int i = 0; i < count; i++)
 		pthread_join(threads[i], NULL);
 	for (int i = 0; !strcmp(argv[2], "shared") && i < PATHS; i++) {
 		char path[PATH_SIZE];
 
 		name_path(path, directory, "shared", i);
-		must(unlinked(path), "unlink", path);
+		must(unlink_if_present(path), "unlink", path);
 	}
 	errno = 0;
 	must(open_descriptors() == before, "a descriptor is left in", directory);

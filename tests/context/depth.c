@@ -1,9 +1,9 @@
 /*
- * depth [CALL]... -- CALL: makes the calls, and the last one in a thread on a stack that was filled
- * with a pattern. Prints how many bytes of it were written over, and the errno of the call or 0.
+ * depth [CALL]... -- CALL: makes the calls, the last one in a thread whose stack was filled with a
+ * pattern. Prints how many bytes of the stack that call used, and its errno, or 0 if it succeeded.
  *
- * A CALL is a word and its paths: "bind P", "rebind P" (with SO_REUSEADDR), "unlink P", "remove P",
- * "rename P Q", "exchange P Q", "link P Q". What comes before the last stays bound.
+ * A CALL is a verb and its paths: "bind P", "rebind P" (with SO_REUSEADDR), "unlink P", "remove P",
+ * "rename P Q", "exchange P Q", "link P Q". Sockets stay open.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -16,10 +16,11 @@
 
 #include "common.h"
 
-#define ROOM    (256 * 1024)
-#define PATTERN 0xa5
+#define STACK_SIZE (256 * 1024)
+#define PATTERN    0xa5
 
-/* By pointers, and not by the linkage table: the loader's own first call would be measured too. */
+/* Pointers, because the first call through the PLT would also measure the loader's symbol lookup.
+ */
 static int (*const call_bind)(int, const char *) = bind_to;
 static int (*const call_unlink)(const char *) = unlink;
 static int (*const call_remove)(const char *) = remove;
@@ -58,12 +59,12 @@ static void make_call(void)
 
 static void *make_measured_call(void *unused)
 {
-	call.top = __builtin_frame_address(0); /* what lies above is the thread's */
+	call.top = __builtin_frame_address(0); /* the frames above belong to the thread library */
 	make_call();
 	return unused;
 }
 
-/* Points call at the words of the next one. Returns those behind it. */
+/* Sets call to the next CALL. Returns the words that follow it. */
 static char **prepare(char **words)
 {
 	const char *verb = words[0];
@@ -79,17 +80,19 @@ static char **prepare(char **words)
 
 static long measure(void)
 {
+	/* A shared mapping, because glibc 2.31 calls madvise(MADV_DONTNEED) on a stack when its
+	 * thread ends, which would clear a private mapping. */
 	unsigned char *stack =
-		mmap(NULL, ROOM, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		mmap(NULL, STACK_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	const unsigned char *deepest = stack;
 	pthread_attr_t attributes;
 	pthread_t thread;
 
 	if (stack == MAP_FAILED)
 		die("mmap", "");
-	memset(stack, PATTERN, ROOM);
+	memset(stack, PATTERN, STACK_SIZE);
 	pthread_attr_init(&attributes);
-	if (pthread_attr_setstack(&attributes, stack, ROOM) != 0 ||
+	if (pthread_attr_setstack(&attributes, stack, STACK_SIZE) != 0 ||
 		pthread_create(&thread, &attributes, make_measured_call, NULL) != 0)
 		die("pthread_create", "");
 	pthread_join(thread, NULL);

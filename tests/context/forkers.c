@@ -1,8 +1,8 @@
 /*
- * forkers PATH MEGABYTES THREADS ROUNDS: so many threads that fork, wait for the child to _exit and
- * fork again, in a process that has touched so much memory, while its main thread takes the path
- * away, binds it and closes the socket, so many rounds. No call fails. Prints the longest that a
- * call took, and the longest that a fork did, in microseconds.
+ * forkers PATH MEGABYTES THREADS ROUNDS: a process with that much memory in use. THREADS threads
+ * fork continuously; each waits until its child has ended before it forks again. Meanwhile, for
+ * ROUNDS rounds, the main thread unlinks the path, binds it and closes the socket. No call may
+ * fail. Prints the longest times, in microseconds, of a call and of a fork.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -19,9 +19,9 @@
 
 #include "common.h"
 
-enum { MOST = 64 };
+enum { MAX_THREADS = 64 };
 
-static atomic_bool enough;
+static atomic_bool stop;
 static atomic_int forks;
 static _Atomic(int64_t) longest_fork;
 
@@ -33,7 +33,7 @@ static int64_t now_us(void)
 	return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
 }
 
-static void note_longest(int64_t us)
+static void update_longest_fork(int64_t us)
 {
 	int64_t longest = atomic_load(&longest_fork);
 
@@ -43,13 +43,13 @@ static void note_longest(int64_t us)
 
 static void *keep_forking(void *unused)
 {
-	while (!atomic_load(&enough)) {
+	while (!atomic_load(&stop)) {
 		int64_t begun = now_us();
 		pid_t child = fork();
 
 		if (child == 0)
 			_exit(0);
-		note_longest(now_us() - begun);
+		update_longest_fork(now_us() - begun);
 		if (child < 0 || waitpid(child, NULL, 0) != child)
 			die("fork", "");
 		atomic_fetch_add(&forks, 1);
@@ -57,27 +57,27 @@ static void *keep_forking(void *unused)
 	return unused;
 }
 
-static void touch(size_t megabytes)
+static void use_memory(size_t megabytes)
 {
 	char *memory = mmap(NULL, megabytes << 20, PROT_READ | PROT_WRITE,
 		MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	if (memory == MAP_FAILED)
 		die("mmap", "");
-	/* In pages of the least size, so that a fork has as many entries to copy. */
+	/* No huge pages, so that a fork has many page table entries to copy. */
 	madvise(memory, megabytes << 20, MADV_NOHUGEPAGE);
 	for (size_t at = 0; at < megabytes << 20; at += 4096)
 		memory[at] = 1;
 }
 
-static int64_t longer(int64_t longest, int64_t begun)
+static int64_t longer_of(int64_t longest, int64_t begun)
 {
 	int64_t took = now_us() - begun;
 
 	return took > longest ? took : longest;
 }
 
-static int64_t live_rounds(const char *path, int rounds)
+static int64_t make_calls(const char *path, int rounds)
 {
 	int64_t longest = 0;
 
@@ -87,11 +87,11 @@ static int64_t live_rounds(const char *path, int rounds)
 
 		if (unlink(path) != 0 && errno != ENOENT)
 			die("unlink", path);
-		longest = longer(longest, begun);
+		longest = longer_of(longest, begun);
 		begun = now_us();
 		if (bind_to(fd, path) != 0)
 			die("bind", path);
-		longest = longer(longest, begun);
+		longest = longer_of(longest, begun);
 		close(fd);
 	}
 	if (unlink(path) != 0)
@@ -101,13 +101,13 @@ static int64_t live_rounds(const char *path, int rounds)
 
 int main(int argc, char **argv)
 {
-	pthread_t threads[MOST];
+	pthread_t threads[MAX_THREADS];
 	int count;
 	int64_t longest;
 
 	if (argc != 5)
 		return 2;
-	touch(strtoul(argv[2], NULL, 10));
+	use_memory(strtoul(argv[2], NULL, 10));
 	count = (int)strtol(argv[3], NULL, 10);
 	for (int i = 0; i < count; i++) {
 		errno = pthread_create(&threads[i], NULL, keep_forking, NULL);
@@ -116,8 +116,8 @@ int main(int argc, char **argv)
 	}
 	while (atomic_load(&forks) < count)
 		usleep(1000);
-	longest = live_rounds(argv[1], (int)strtol(argv[4], NULL, 10));
-	atomic_store(&enough, true);
+	longest = make_calls(argv[1], (int)strtol(argv[4], NULL, 10));
+	atomic_store(&stop, true);
 	for (int i = 0; i < count; i++)
 		pthread_join(threads[i], NULL);
 	printf("%lld %lld\n", (long long)longest, (long long)atomic_load(&longest_fork));

@@ -1,15 +1,16 @@
 /*
- * forks DIRECTORY fork|vfork|spawn: threads that make calls all the time, while the process
+ * forks DIRECTORY fork|vfork|spawn: threads make calls all the time, while the main thread creates
+ * children. fork: it forks two hundred children, which immediately make calls too. vfork: the
+ * children unlink a path between vfork and exec. spawn: it starts programs with posix_spawn and
+ * system.
  *
- * fork: forks two hundred children, which make calls of their own at once. vfork: removes a name
- * between vfork and exec. spawn: starts programs by posix_spawn and system.
+ * forks DIRECTORY vfork-first|clone-first|clone-beside: a child that shares the parent's memory,
+ * but not its descriptors, is the first to bind a path; then the parent binds a hundred paths, one
+ * after the other. clone-first uses clone(CLONE_VM | CLONE_VFORK) directly; with clone-beside the
+ * child runs until the end.
  *
- * forks DIRECTORY vfork-first|clone-first|clone-beside: a child that shares the memory, and not the
- * descriptors, is the first to bind a name; its parent then has a hundred of its own, one after
- * another. clone-first: by a raw clone(CLONE_VM | CLONE_VFORK); clone-beside: it stays to the end.
- *
- * forks DIRECTORY die: again and again a process of this kind ends right after a fork. No mutex may
- * be held then: not by its child, which copied what the threads had open.
+ * forks DIRECTORY die: repeatedly, a process whose threads make calls forks and is killed at once.
+ * Afterwards no mutex may be held, although the child has copies of the threads' descriptors.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -36,32 +37,33 @@ enum {
 	PROGRAMS = 20,
 	DEATHS = 60,
 	NAMES = 300,
-	LIVES = 100
+	BINDS = 100
 };
 
 static const char *directory;
-static atomic_bool enough;
+static atomic_bool stop;
 static atomic_int rounds;
 
-static void must(bool good, const char *what, const char *path)
+static void must(bool ok, const char *what, const char *path)
 {
-	if (!good)
+	if (!ok)
 		die(what, path);
 }
 
-static void live_or_die(const char *word, int number)
+static void must_run_socket_life(const char *word, int number)
 {
 	char path[PATH_SIZE], away[PATH_SIZE];
 
 	name_path(path, directory, word, number);
 	name_path(away, directory, "away", number);
-	const char *failed = live(path, away);
+	const char *failed = run_socket_life(path, away);
 
 	must(!failed, failed, path);
 }
 
-/* On a path that threads and children share: found gone or taken, but never refused. */
-static void meddle(void)
+/* Uses a path that threads and children share. It may be absent or in use, but an unlink is never
+ * refused. */
+static void use_shared_path(void)
 {
 	char path[PATH_SIZE];
 	int fd = new_socket();
@@ -75,15 +77,15 @@ static void meddle(void)
 
 static void *keep_busy(void *number)
 {
-	while (!atomic_load(&enough)) {
-		live_or_die("thread", *(int *)number);
-		meddle();
+	while (!atomic_load(&stop)) {
+		must_run_socket_life("thread", *(int *)number);
+		use_shared_path();
 		atomic_fetch_add(&rounds, 1);
 	}
 	return NULL;
 }
 
-/* Numbered from the first. Returns once they are at it. */
+/* Starts threads with the numbers from first on. Returns when all of them have made calls. */
 static void start_threads(pthread_t threads[THREADS], int first)
 {
 	static int numbers[THREADS];
@@ -108,12 +110,12 @@ static void reap(void)
 
 static void fork_children(void)
 {
-	for (int i = 0; i < CHILDREN; i++) {
+	for (int i = 0; i < rounds_of(CHILDREN); i++) {
 		pid_t child = fork();
 
 		must(child >= 0, "fork", "");
 		if (child == 0) {
-			live_or_die("child", THREADS + i);
+			must_run_socket_life("child", THREADS + i);
 			_exit(0);
 		}
 		if (i >= AT_ONCE)
@@ -123,7 +125,7 @@ static void fork_children(void)
 		reap();
 }
 
-/* As some programs do it, whatever POSIX says of calls between vfork and exec. */
+/* Some programs make calls between vfork and exec, although POSIX forbids it. */
 static void vfork_program(int number)
 {
 	char path[PATH_SIZE];
@@ -133,7 +135,8 @@ static void vfork_program(int number)
 	must(bind_to(fd, path) == 0, "bind", path);
 	pid_t child = vfork(); /* NOLINT(clang-analyzer-security.insecureAPI.vfork) */
 	if (child == 0) {
-		if (unlink(path) == 0) /* NOLINT(clang-analyzer-unix.Vfork): what is tried here */
+		/* NOLINTNEXTLINE(clang-analyzer-unix.Vfork): the subject of this test */
+		if (unlink(path) == 0)
 			execl("/bin/true", "true", (char *)NULL);
 		_exit(1);
 	}
@@ -148,11 +151,12 @@ static void vfork_program(int number)
 
 static void vfork_programs(void)
 {
-	for (int i = 0; i < PROGRAMS; i++)
+	for (int i = 0; i < rounds_of(PROGRAMS); i++)
 		vfork_program(i);
-	/* What the children could not close the guard finds bit by bit, as names are bound. */
-	for (int i = 0; i < NAMES; i++)
-		live_or_die("after", THREADS + i % THREADS);
+	/* The children could not close the parent's claims. The guard finds the claims gradually,
+	 * when paths are bound. */
+	for (int i = 0; i < rounds_of(NAMES); i++)
+		must_run_socket_life("after", THREADS + i % THREADS);
 }
 
 static void spawn_programs(void)
@@ -161,17 +165,17 @@ static void spawn_programs(void)
 	char *const words[] = {(char *)"true", NULL};
 	pid_t child;
 
-	for (int i = 0; i < PROGRAMS; i++) {
+	for (int i = 0; i < rounds_of(PROGRAMS); i++) {
 		errno = posix_spawn(&child, "/bin/true", NULL, NULL, words, environ);
 		must(errno == 0, "posix_spawn", "true");
 		reap();
-		/* NOLINTNEXTLINE(cert-env33-c): what is tried here */
+		/* NOLINTNEXTLINE(cert-env33-c): this is what the test is about */
 		must(system("true") == 0, "system", "true");
 	}
 }
 
-/* The life of a name, socket closed before the unlink, as servers do that others took over from. */
-static void live_briefly(const char *word, int number)
+/* Binds a path, closes the socket and then unlinks the path, as servers do after a handover. */
+static void bind_close_unlink(const char *word, int number)
 {
 	char path[PATH_SIZE];
 	int fd = new_socket();
@@ -188,14 +192,14 @@ static int be_first(void *beside)
 {
 	char byte = 0;
 
-	prctl(PR_SET_PDEATHSIG, SIGKILL); /* a parent that fails does not wait for it */
-	live_briefly("child", 0);
+	prctl(PR_SET_PDEATHSIG, SIGKILL); /* if the parent fails, it does not wait for the child */
+	bind_close_unlink("child", 0);
 	if (beside)
 		_exit(write(child_ready[1], &byte, 1) != 1 || read(child_to_go[0], &byte, 1) < 0);
 	_exit(0);
 }
 
-static pid_t start_first(const char *how)
+static pid_t start_first_child(const char *how)
 {
 	enum { STACK = 256 * 1024 };
 	bool beside = !strcmp(how, "clone-beside");
@@ -205,7 +209,8 @@ static pid_t start_first(const char *how)
 		pid_t child = vfork(); /* NOLINT(clang-analyzer-security.insecureAPI.vfork) */
 
 		if (child == 0)
-			be_first(NULL); /* NOLINT(clang-analyzer-unix.Vfork): what is tried here */
+			be_first(NULL); /* NOLINT(clang-analyzer-unix.Vfork): this test's
+						  subject */
 		return child;
 	}
 	stack = mmap(NULL, STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -214,32 +219,32 @@ static pid_t start_first(const char *how)
 		beside ? child_ready : NULL);
 }
 
-static void let_child_be_first(const char *how)
+static void test_child_first(const char *how)
 {
 	bool beside = !strcmp(how, "clone-beside");
 	char byte;
 
 	must(pipe2(child_ready, O_CLOEXEC) == 0 && pipe2(child_to_go, O_CLOEXEC) == 0, "pipe", "");
-	pid_t child = start_first(how);
+	pid_t child = start_first_child(how);
 	must(child > 0, how, "");
 	if (beside)
 		must(read(child_ready[0], &byte, 1) == 1, "no child in", directory);
 	else
 		reap();
 	int before = open_descriptors();
-	for (int i = 0; i < LIVES; i++)
-		live_briefly("parent", i);
+	for (int i = 0; i < rounds_of(BINDS); i++)
+		bind_close_unlink("parent", i);
 	errno = 0;
 	must(open_descriptors() == before, "a descriptor is left in", directory);
 	if (beside) {
 		close(child_to_go[1]);
-		kill(child, SIGKILL); /* it has a copy of the other end */
+		kill(child, SIGKILL); /* it would not see the end: it has a copy of the write end */
 		must(waitpid(child, NULL, 0) == child, "wait", "");
 	}
 }
 
-/* Dies the moment it has forked. The child says that it is there, and stays until told to go. */
-static _Noreturn void die_forked(int told, int to_go, int first)
+/* Forks and is killed at once. The child writes a byte to ready, and waits for the end of to_go. */
+static _Noreturn void fork_and_be_killed(int ready, int to_go, int first)
 {
 	pthread_t threads[THREADS];
 
@@ -247,7 +252,7 @@ static _Noreturn void die_forked(int told, int to_go, int first)
 	if (fork() == 0) {
 		char byte = 0;
 
-		_exit(write(told, &byte, 1) != 1 || read(to_go, &byte, 1) != 0);
+		_exit(write(ready, &byte, 1) != 1 || read(to_go, &byte, 1) != 0);
 	}
 	kill(getpid(), SIGKILL);
 	_exit(1);
@@ -265,7 +270,20 @@ static bool is_locked(const char *path)
 	return mutex.l_type != F_UNLCK;
 }
 
-static void look_for_locks(const char *word, int first)
+/* A supervisor still finishes the calls of killed threads, and may hold the mutex for each. */
+static bool stays_locked(const char *path)
+{
+	const struct timespec pause = {.tv_nsec = 10000000};
+
+	for (int i = 0; is_locked(path); i++) {
+		if (!is_supervised() || i == 1000)
+			return true;
+		nanosleep(&pause, NULL);
+	}
+	return false;
+}
+
+static void check_unlocked(const char *word, int first)
 {
 	for (int i = first; i < first + THREADS; i++) {
 		char path[PATH_SIZE];
@@ -276,31 +294,31 @@ static void look_for_locks(const char *word, int first)
 		name = strrchr(path, '/') + 1;
 		snprintf(lock, sizeof(lock), "%.*s.%s.sockguard", (int)(name - path), path, name);
 		errno = 0;
-		must(!is_locked(lock), "a mutex is held:", lock);
+		must(!stays_locked(lock), "a mutex is held:", lock);
 	}
 }
 
 static void fork_and_die(void)
 {
 	for (int i = 0; i < DEATHS; i++) {
-		int told[2], to_go[2], status = 0;
+		int ready[2], to_go[2], status = 0;
 		char byte;
 
-		must(pipe2(told, O_CLOEXEC) == 0 && pipe2(to_go, O_CLOEXEC) == 0, "pipe", "");
+		must(pipe2(ready, O_CLOEXEC) == 0 && pipe2(to_go, O_CLOEXEC) == 0, "pipe", "");
 		pid_t victim = fork();
 		if (victim == 0) {
 			close(to_go[1]);
-			die_forked(told[1], to_go[0], i * THREADS);
+			fork_and_be_killed(ready[1], to_go[0], i * THREADS);
 		}
-		close(told[1]);
+		close(ready[1]);
 		must(victim > 0 && waitpid(victim, &status, 0) == victim, "fork", "");
 		errno = 0;
 		must(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL, "not killed in",
 			directory);
-		must(read(told[0], &byte, 1) == 1, "no child in", directory);
-		look_for_locks("thread", i * THREADS);
-		look_for_locks("away", i * THREADS);
-		close(told[0]);
+		must(read(ready[0], &byte, 1) == 1, "no child in", directory);
+		check_unlocked("thread", i * THREADS);
+		check_unlocked("away", i * THREADS);
+		close(ready[0]);
 		close(to_go[0]);
 		close(to_go[1]);
 	}
@@ -319,7 +337,7 @@ int main(int argc, char **argv)
 		return 0;
 	}
 	if (strstr(argv[2], "-")) {
-		let_child_be_first(argv[2]);
+		test_child_first(argv[2]);
 		return 0;
 	}
 	start_threads(threads, 0);
@@ -329,7 +347,7 @@ int main(int argc, char **argv)
 		vfork_programs();
 	else
 		spawn_programs();
-	atomic_store(&enough, true);
+	atomic_store(&stop, true);
 	for (int i = 0; i < THREADS; i++)
 		pthread_join(threads[i], NULL);
 	errno = 0;

@@ -1,10 +1,12 @@
 /*
- * interrupted DIRECTORY apart|same LIVE: makes calls, and is interrupted all the time by a signal
- * whose handler makes them too, on a small stack of its own. apart: on other paths than the main
- * line's; same: on the same ones, where a name may be found gone or taken. LIVE is the path of
- * somebody else's socket, for the handler to be refused.
+ * interrupted DIRECTORY apart|same LIVE: makes calls, while a signal keeps interrupting it. The
+ * signal's handler makes calls too, on a small stack of its own. apart: the handler uses other
+ * paths than the main program. same: it uses the same paths, so a path may be absent or in use.
+ * LIVE is the path of another process's socket, which the handler tries to unlink; the guard must
+ * refuse it.
  *
- * Calls that succeed leave errno alone on both sides, and neither waits for what the other holds.
+ * Successful calls must leave errno unchanged, in the handler and in the main program. Neither may
+ * wait for a mutex that the other holds.
  */
 #include <errno.h>
 #include <signal.h>
@@ -17,14 +19,14 @@
 
 #include "common.h"
 
-enum { ROUNDS = 300, STACK = 8192 /* SIGSTKSZ */, PAGE = 4096, LEFT_ALONE = ENOTTY };
+enum { ROUNDS = 300, STACK = 8192 /* SIGSTKSZ */, PAGE = 4096, ERRNO_BEFORE = ENOTTY };
 
 static char path[PATH_SIZE], away[PATH_SIZE], inner[PATH_SIZE], inner_away[PATH_SIZE];
 static const char *rival;
 static bool same;
 static volatile sig_atomic_t interruptions;
 
-/* Once, and a little later each time: what takes longer than the pause must still get on. */
+/* One signal at a time, with growing delays, so that slow calls make progress too. */
 static void interrupt_soon(void)
 {
 	struct itimerval soon = {.it_value.tv_usec = 20 + interruptions % 64 * 10};
@@ -32,16 +34,17 @@ static void interrupt_soon(void)
 	setitimer(ITIMER_REAL, &soon, NULL);
 }
 
-/* Where the other side uses the paths too, they come and go; refused is a call in no case. */
-static void check(const char *failed, const char *where)
+/* If both use the same paths, a call may find a path absent or present. But the guard must not
+ * refuse any. */
+static void check_result(const char *failed, const char *where)
 {
-	bool unlucky = same && failed &&
-		       (errno == ENOENT || errno == EEXIST ||
-			       (errno == EADDRINUSE && !strcmp(failed, "bind")));
+	bool expected = same && failed &&
+			(errno == ENOENT || errno == EEXIST ||
+				(errno == EADDRINUSE && !strcmp(failed, "bind")));
 
-	if (failed && !unlucky)
+	if (failed && !expected)
 		die(failed, where);
-	if (!failed && errno != LEFT_ALONE)
+	if (!failed && errno != ERRNO_BEFORE)
 		die("errno was changed", where);
 }
 
@@ -52,8 +55,8 @@ static void on_alarm(int number)
 	(void)number;
 	if (unlink(rival) == 0 || errno != EADDRINUSE)
 		die("no refusal", rival);
-	errno = LEFT_ALONE;
-	check(live(inner, inner_away), "in the handler");
+	errno = ERRNO_BEFORE;
+	check_result(run_socket_life(inner, inner_away), "in the handler");
 	if (same) {
 		unlink(inner);
 		unlink(inner_away);
@@ -63,14 +66,14 @@ static void on_alarm(int number)
 	interrupt_soon();
 }
 
-/* With a page below it that nobody may touch: who needs more crashes. */
+/* The page below the stack is inaccessible, so a handler that needs more stack crashes. */
 static void use_small_stack(void)
 {
-	char *room = mmap(NULL, PAGE + STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+	char *memory = mmap(NULL, PAGE + STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
 		-1, 0);
-	stack_t stack = {.ss_sp = room + PAGE, .ss_size = STACK};
+	stack_t stack = {.ss_sp = memory + PAGE, .ss_size = STACK};
 
-	if (room == MAP_FAILED || mprotect(room, PAGE, PROT_NONE) != 0 ||
+	if (memory == MAP_FAILED || mprotect(memory, PAGE, PROT_NONE) != 0 ||
 		sigaltstack(&stack, NULL) != 0)
 		die("sigaltstack", "");
 }
@@ -91,9 +94,9 @@ int main(int argc, char **argv)
 	use_small_stack();
 	sigaction(SIGALRM, &action, NULL);
 	interrupt_soon();
-	for (int i = 0; i < ROUNDS || interruptions < ROUNDS; i++) {
-		errno = LEFT_ALONE;
-		check(live(path, away), "in the main line");
+	for (int i = 0; i < rounds_of(ROUNDS) || interruptions < rounds_of(ROUNDS); i++) {
+		errno = ERRNO_BEFORE;
+		check_result(run_socket_life(path, away), "in the main program");
 		if (same) {
 			unlink(path);
 			unlink(away);

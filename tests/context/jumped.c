@@ -1,9 +1,9 @@
 /*
- * jumped VERB PATH [PATH]: unlink, bind, rename or link waits for a mutex, and is left by
- * siglongjmp out of a signal handler, as shells and old servers leave a slow call. Says "waiting"
- * before the call. Afterwards the thread may be cancelled as before, its signals are those that
- * sigsetjmp saved, no descriptor is left, and the same call succeeds as soon as the mutex is free:
- * that is when there is something to read.
+ * jumped VERB PATH [PATH]: unlink, bind, rename or link waits for a mutex, and a signal handler
+ * leaves the call with siglongjmp, as shells and old servers do. Prints "waiting" before the call.
+ * Afterwards the thread's cancellation state must be as before, its signal mask the one that
+ * sigsetjmp saved, and no additional descriptor open. The test writes to stdin when it has released
+ * the mutex; then the same call must succeed.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -19,12 +19,12 @@
 
 enum { JUMPS = 20 };
 
-static sigjmp_buf out;
+static sigjmp_buf jump_target;
 
 static void jump(int number)
 {
 	(void)number;
-	siglongjmp(out, 1); /* NOLINT(cert-sig30-c): what is tried here */
+	siglongjmp(jump_target, 1); /* NOLINT(cert-sig30-c): this is what the test is about */
 }
 
 static int make_call(char **words, int fd)
@@ -55,7 +55,7 @@ static void check_thread(const sigset_t *before)
 	errno = 0;
 	if (pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, &state) != 0 ||
 		state != PTHREAD_CANCEL_ENABLE)
-		die("cancellation stays", "disabled");
+		die("cancellation is still", "disabled");
 	sigprocmask(SIG_SETMASK, NULL, &now);
 	for (int number = 1; number < SIGRTMAX; number++)
 		if (sigismember(&now, number) != sigismember(before, number))
@@ -78,9 +78,10 @@ int main(int argc, char **argv)
 	puts("waiting");
 	fflush(stdout);
 	for (volatile int i = 0; i < JUMPS; i++) {
-		if (sigsetjmp(out, 1) == 0) {
+		if (sigsetjmp(jump_target, 1) == 0) {
 			interrupt_in(1000 + i * 500);
 			make_call(argv + 1, fd);
+			errno = 0;
 			die("the call did not wait:", argv[1]);
 		}
 		check_thread(&mask);

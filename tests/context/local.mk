@@ -1,4 +1,4 @@
-# Programs with habits that the guard has to live with.
+# Programs with unusual habits that the guard must support.
 context_programs = \
 	tests/context/cancelled \
 	tests/context/chdirs \
@@ -26,7 +26,7 @@ tests_context_interrupted_SOURCES = tests/context/interrupted.c $(context_common
 tests_context_jumped_SOURCES = tests/context/jumped.c $(context_common)
 tests_context_jumped_LDFLAGS = $(AM_LDFLAGS) -pthread
 
-# Another preloaded library, that wraps the same calls.
+# Another preloaded library, which wraps the same calls.
 check_LTLIBRARIES += tests/context/libwrapper.la
 tests_context_libwrapper_la_SOURCES = tests/context/wrapper.c
 tests_context_libwrapper_la_LDFLAGS = \

@@ -1,13 +1,13 @@
 /*
- * neighbour: another preloaded library that wraps calls the guard wraps, and hands them on to the
- * next library, as fakeroot or a tracer does.
+ * wrapper: another preloaded library that wraps the calls that the guard wraps, and passes them
+ * to the next library, as fakeroot or a tracer does.
  *
- * NEIGHBOUR_EARLY=P: its constructor unlinks P, and tells errno. NEIGHBOUR_BACK=P: its unlink and
- * bind, on their way to the next, call back in at the front door: they unlink P, and bind a socket
- * to it. NEIGHBOUR_CLEARS=1: its bind unlinks the path first, at the front door. NEIGHBOUR_WAITS=P:
- * its unlink or unlinkat opens the FIFO P.in, where somebody waits for it to get there, and then
- * P.out, which somebody opens to let it go on: whatever the guard holds around the call is held
- * meanwhile.
+ * WRAPPER_EARLY=P: its constructor unlinks P, and prints errno if that fails. WRAPPER_BACK=P:
+ * before they call the next library, its unlink and bind call the first library's wrappers to
+ * unlink P and bind a socket to it. WRAPPER_CLEARS=1: its bind first unlinks the path, with the
+ * first library's wrapper. WRAPPER_WAITS=P: its unlink and unlinkat open the FIFO P.in, on which
+ * the test waits for this moment, and then the FIFO P.out, which the test opens to resume the call.
+ * The guard holds its mutex in the meantime.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -26,29 +26,29 @@
 #define EXPORT     __attribute__((visibility("default")))
 #define NEXT(name) ((__typeof__(&(name)))dlsym(RTLD_NEXT, #name))
 
-/* Not again from within, or it would come back for ever. NOLINTNEXTLINE(misc-no-recursion) */
+/* Does nothing in a nested call, to avoid endless recursion. NOLINTNEXTLINE(misc-no-recursion) */
 static void call_back(void)
 {
-	static bool within;
-	const char *path = getenv("NEIGHBOUR_BACK");
+	static bool nested;
+	const char *path = getenv("WRAPPER_BACK");
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	int saved = errno;
 
-	if (!path || within)
+	if (!path || nested)
 		return;
-	within = true;
+	nested = true;
 	memcpy(address.sun_path, path, strnlen(path, sizeof(address.sun_path) - 1));
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (unlink(path) != 0 && errno != ENOENT)
-		fprintf(stderr, "neighbour: unlink: %s\n", strerror(errno));
+		fprintf(stderr, "wrapper: unlink: %s\n", strerror(errno));
 	if (bind(fd, (const struct sockaddr *)&address, sizeof(address)) != 0)
-		fprintf(stderr, "neighbour: bind: %s\n", strerror(errno));
+		fprintf(stderr, "wrapper: bind: %s\n", strerror(errno));
 	close(fd);
-	within = false;
+	nested = false;
 	errno = saved;
 }
 
-static void meet(const char *path, const char *suffix, int flags)
+static void open_fifo(const char *path, const char *suffix, int flags)
 {
 	char name[sizeof(((struct sockaddr_un *)NULL)->sun_path) + 8];
 	int fd;
@@ -56,36 +56,36 @@ static void meet(const char *path, const char *suffix, int flags)
 	snprintf(name, sizeof(name), "%s%s", path, suffix);
 	fd = open(name, flags | O_CLOEXEC);
 	if (flags == O_WRONLY && write(fd, "!", 1) != 1)
-		fprintf(stderr, "neighbour: %s: %s\n", name, strerror(errno));
+		fprintf(stderr, "wrapper: %s: %s\n", name, strerror(errno));
 	close(fd);
 }
 
-/* Not in the guard's own removal of a lock file. */
-static void wait_in_between(const char *name)
+/* Waits for the test, except when the guard removes a lock file. */
+static void wait_for_test(const char *name)
 {
-	const char *path = getenv("NEIGHBOUR_WAITS");
+	const char *path = getenv("WRAPPER_WAITS");
 	int saved = errno;
 
 	if (path && !strstr(name, ".sockguard")) {
-		meet(path, ".in", O_WRONLY);
-		meet(path, ".out", O_RDONLY);
+		open_fifo(path, ".in", O_WRONLY);
+		open_fifo(path, ".out", O_RDONLY);
 	}
 	errno = saved;
 }
 
 static __attribute__((constructor)) void on_load(void)
 {
-	const char *path = getenv("NEIGHBOUR_EARLY");
+	const char *path = getenv("WRAPPER_EARLY");
 
 	if (path && unlink(path) != 0)
-		fprintf(stderr, "neighbour: %d\n", errno);
+		fprintf(stderr, "wrapper: %d\n", errno);
 }
 
 /* NOLINTNEXTLINE(misc-no-recursion) */
 EXPORT int bind(int fd, const struct sockaddr *address, socklen_t length)
 {
 	call_back();
-	if (getenv("NEIGHBOUR_CLEARS") && address->sa_family == AF_UNIX)
+	if (getenv("WRAPPER_CLEARS") && address->sa_family == AF_UNIX)
 		unlink(((const struct sockaddr_un *)(const void *)address)->sun_path);
 	return NEXT(bind)(fd, address, length);
 }
@@ -94,13 +94,13 @@ EXPORT int bind(int fd, const struct sockaddr *address, socklen_t length)
 EXPORT int unlink(const char *path)
 {
 	call_back();
-	wait_in_between(path);
+	wait_for_test(path);
 	return NEXT(unlink)(path);
 }
 
 EXPORT int unlinkat(int dirfd, const char *path, int flags)
 {
-	wait_in_between(path);
+	wait_for_test(path);
 	return NEXT(unlinkat)(dirfd, path, flags);
 }
 

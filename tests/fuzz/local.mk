@@ -1,4 +1,4 @@
-# The fuzzers: scripts/fuzz builds them, with a compiler and sanitizers of its own choice.
+# The fuzzers. scripts/fuzz builds them with clang and sanitizers.
 EXTRA_DIST += \
 	tests/fuzz/corpus \
 	tests/fuzz/record.c \

@@ -1,15 +1,16 @@
 /*
- * A differential fuzzer: a program of random calls is run twice, call by call, on two directories
- * that are alike: through the door in one, and through libc alone in its twin. There is no rival,
- * so that result, errno, what a name leads to and, at the end, the directories must be the same.
- * When all sockets are closed and all names removed, nothing may be left: no lock file, and no
- * descriptor.
+ * A differential fuzzer. It makes each of a sequence of random calls twice, in two directories with
+ * the same contents: with the guard in one, and with libc alone in the other. There is no rival, so
+ * the result, errno, the file that a name leads to and, at the end, the directories must be the
+ * same. After all sockets are closed and all names removed, no lock file and no descriptor may be
+ * left.
  *
- * What the guard does otherwise by design is done to the twin as well:
- * - bind over a stale name succeeds where the program set SO_REUSEADDR, or a setting says so;
- * - lock files are not looked at, as long as they lie beside a socket.
+ * The fuzzer allows for the differences that the guard makes by design:
+ * - bind over a stale path succeeds if the program has set SO_REUSEADDR, or if SOCKGUARD_REUSE says
+ *   so. The fuzzer then unlinks the path on the side without the guard.
+ * - Lock files beside a socket are ignored.
  *
- * The door is linked in: a call by its name is guarded, and one through the table of libc.h is not.
+ * The interposed functions are linked in: a call to unlink is guarded, one through libc.h is not.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -33,13 +34,13 @@ int LLVMFuzzerInitialize(int *argc, char ***argv);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 enum { GUARDED, PLAIN, SIDES };
-enum { SOCKETS = 4, MOST_CALLS = 48, MOST_FOUND = 256, MARK = 4711 };
+enum { SOCKETS = 4, MAX_CALLS = 48, MAX_FILES = 256, ERRNO_BEFORE = 4711 };
 
-static int home;                    /* where we were started: paths of the fuzzer's are relative */
-static int root[SIDES];             /* the two directories */
+static int home;        /* the initial directory, to which libFuzzer's own paths are relative */
+static int root[SIDES]; /* the two directories */
 static int sockets[SOCKETS][SIDES]; /* -1: none */
-static int calls;                   /* made so far, in this program */
-static bool telling;                /* FUZZ_TELL: each call, to stderr */
+static int calls;                   /* made so far, in this sequence */
+static bool logging;                /* with FUZZ_LOG: log each call to stderr */
 
 /* ---- the program, as it is read from the input ---- */
 
@@ -47,32 +48,32 @@ static struct {
 	const uint8_t *at, *end;
 } input;
 
-static unsigned int next(void)
+static unsigned int next_byte(void)
 {
 	return input.at < input.end ? *input.at++ : 0;
 }
 
-static char long_name[251];      /* no suffix fits behind it */
-static char longest_name[256];   /* the longest a directory takes */
-static char too_long_name[257];  /* and one more */
-static char long_path[506];      /* too long for a lock file's path: no other name leads there */
+static char long_name[251];     /* no suffix fits behind it */
+static char longest_name[256];  /* the longest that a directory accepts */
+static char too_long_name[257]; /* one byte longer */
+static char long_path[506]; /* too long for a lock file's path; there is no shorter path to it */
 static char too_long_path[4200]; /* longer than PATH_MAX */
 
+/* The usual names are in the list twice, so that they are chosen more often. */
 static const char *const names[] = {"a", "b", "c", "d", "e", "d/a", "d/b", "e/a", "link", "./a",
-	"d/../b", "link/a",                                                              /* often */
-	"a", "b", "c", "d", "e", "d/a", "d/b", "e/a", "link", "./a", "d/../b", "link/a", /* more */
-	"a/", "d/", "d//a", "a/x", "absent/a", "link/", "", ".", "..", "d/.", "a//", "\xff\n \"\\",
-	"/proc/self/cwd/a", long_name, longest_name, too_long_name, long_path, too_long_path, NULL,
-	(const char *)-1};
+	"d/../b", "link/a", "a", "b", "c", "d", "e", "d/a", "d/b", "e/a", "link", "./a", "d/../b",
+	"link/a", "a/", "d/", "d//a", "a/x", "absent/a", "link/", "", ".", "..", "d/.", "a//",
+	"\xff\n \"\\", "/proc/self/cwd/a", long_name, longest_name, too_long_name, long_path,
+	too_long_path, NULL, (const char *)-1};
 
 #define NAMES (sizeof(names) / sizeof(names[0]))
 
 static const char *next_name(void)
 {
-	return names[next() % NAMES];
+	return names[next_byte() % NAMES];
 }
 
-static const char *shown(const char *name)
+static const char *printable(const char *name)
 {
 	if (!name)
 		return "NULL";
@@ -83,7 +84,7 @@ static const char *shown(const char *name)
 
 /* ---- both sides ---- */
 
-static void give_up(const char *what)
+static void fail(const char *what)
 {
 	perror(what);
 	abort();
@@ -92,10 +93,10 @@ static void give_up(const char *what)
 static void go_home(void)
 {
 	if (fchdir(home) != 0)
-		give_up("fchdir");
+		fail("fchdir");
 }
 
-static void differ(const char *what, const char *detail)
+static void report_difference(const char *what, const char *detail)
 {
 	go_home();
 	fprintf(stderr, "DIFFERENCE after call %d: %s: %s\n", calls, what, detail);
@@ -105,7 +106,7 @@ static void differ(const char *what, const char *detail)
 static void go_to(int side)
 {
 	if (fchdir(root[side]) != 0)
-		give_up("fchdir");
+		fail("fchdir");
 }
 
 struct outcome {
@@ -113,11 +114,11 @@ struct outcome {
 	int error;
 };
 
-/* A call, as it is made on either side. */
+/* A call that is made on both sides. */
 struct step {
 	const char *verb;
 	const char *path, *newpath;
-	unsigned int dir, newdir; /* which way to name the directory, see open_dir */
+	unsigned int dir, newdir; /* how to name the directory, see open_dir */
 	unsigned int flags;
 	unsigned int socket, length;
 	struct outcome (*perform)(const struct step *step, int side);
@@ -135,40 +136,40 @@ static void compare(const struct step *step, const struct outcome *outcomes)
 
 	snprintf(text, sizeof(text),
 		"(%.60s, %.60s, dirs %u %u, flags %#x): %d errno %d, not %d errno %d",
-		shown(step->path), shown(step->newpath), step->dir, step->newdir, step->flags,
-		guarded->result, guarded->error, plain->result, plain->error);
-	if (telling)
+		printable(step->path), printable(step->newpath), step->dir, step->newdir,
+		step->flags, guarded->result, guarded->error, plain->result, plain->error);
+	if (logging)
 		fprintf(stderr, "%2d %s%s\n", calls, step->verb, text);
 	if (guarded->result != plain->result || guarded->error != plain->error)
-		differ(step->verb, text);
+		report_difference(step->verb, text);
 }
 
-static struct outcome make(const struct step *step)
+static struct outcome make_on_both_sides(const struct step *step)
 {
 	struct outcome outcomes[SIDES];
 
 	calls++;
 	for (int side = 0; side < SIDES; side++) {
 		go_to(side);
-		errno = MARK;
+		errno = ERRNO_BEFORE;
 		outcomes[side] = step->perform(step, side);
 	}
 	compare(step, outcomes);
 	return outcomes[PLAIN];
 }
 
-/* What was made at this step is told apart from all else by its time. */
+/* The time identifies the files made in this step. */
 static void stamp(const char *path)
 {
 	const struct timespec times[2] = {{.tv_sec = calls}, {.tv_sec = calls}};
 
 	if (utimensat(AT_FDCWD, path, times, AT_SYMLINK_NOFOLLOW) != 0)
-		give_up("utimensat");
+		fail("utimensat");
 }
 
 /* ---- the nine calls ---- */
 
-/* -1 is no descriptor, and "a" may be no directory. */
+/* The result may be -1, or a descriptor of "a", which need not be a directory. */
 static int open_dir(unsigned int which)
 {
 	static const char *const dirs[] = {"d", "e", "a", "."};
@@ -259,26 +260,26 @@ static struct outcome do_linkat(const struct step *step, int side)
 	return outcome;
 }
 
-/* ---- bind, with what is otherwise under the guard ---- */
+/* ---- bind, which differs with the guard ---- */
 
-static bool is_dead(const struct sockaddr_un *address)
+static bool is_stale(const struct sockaddr_un *address)
 {
 	struct stat found;
 	char path[sizeof(address->sun_path) + 1] = {0};
 	int fd;
-	bool dead;
+	bool stale;
 
 	memcpy(path, address->sun_path, sizeof(address->sun_path));
 	if (lstat(path, &found) != 0 || !S_ISSOCK(found.st_mode))
 		return false;
 	fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	dead = connect(fd, (const struct sockaddr *)address, sizeof(*address)) != 0 &&
-	       errno == ECONNREFUSED;
+	stale = connect(fd, (const struct sockaddr *)address, sizeof(*address)) != 0 &&
+		errno == ECONNREFUSED;
 	close(fd);
-	return dead;
+	return stale;
 }
 
-static bool replaces_dead(int fd)
+static bool may_replace_stale(int fd)
 {
 	struct sockaddr_un name;
 	socklen_t size = sizeof(name);
@@ -286,29 +287,30 @@ static bool replaces_dead(int fd)
 	socklen_t on_size = sizeof(on);
 
 	if (getsockname(fd, (struct sockaddr *)&name, &size) != 0 || size > sizeof(sa_family_t))
-		return false; /* it has a name already */
+		return false; /* it is bound already */
 	if (config.reuse == REUSE_AUTO)
 		getsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, &on_size);
 	return on || config.reuse == REUSE_ALWAYS;
 }
 
-static int plain_bind(int fd, const struct sockaddr_un *address, socklen_t length)
+static int bind_without_guard(int fd, const struct sockaddr_un *address, socklen_t length)
 {
 	char path[sizeof(address->sun_path) + 1] = {0};
 	int result = libc.bind(fd, (const struct sockaddr *)address, length);
 	int error = errno;
 
 	memcpy(path, address->sun_path, sizeof(address->sun_path));
-	if (result == 0 || error != EADDRINUSE || !replaces_dead(fd) || !is_dead(address) ||
+	if (result == 0 || error != EADDRINUSE || !may_replace_stale(fd) || !is_stale(address) ||
 		libc.unlink(path) != 0) {
 		errno = error;
 		return result;
 	}
-	errno = MARK;
+	errno = ERRNO_BEFORE;
 	return libc.bind(fd, (const struct sockaddr *)address, length);
 }
 
-/* Fills in the address, and returns its length. An abstract one is the side's own. */
+/* Fills in the address, and returns its length. Abstract addresses differ between the
+ * sides. */
 static socklen_t address_of(const struct step *step, int side, struct sockaddr_un *address)
 {
 	const socklen_t start = offsetof(struct sockaddr_un, sun_path);
@@ -324,7 +326,7 @@ static socklen_t address_of(const struct step *step, int side, struct sockaddr_u
 			(int)getpid(), side);
 		return step->length % 2 ? start : length;
 	}
-	/* Else it is enough for the whole name; what is cut short must not leave the directory. */
+	/* Otherwise the whole name fits; a truncated path must not lead out of the directory. */
 	if (step->length > 127 && address->sun_path[0] != '/')
 		length = start + 1 + step->length % 16;
 	memset((char *)address + length, 0, sizeof(*address) - length);
@@ -340,14 +342,14 @@ static struct outcome do_bind(const struct step *step, int side)
 	struct outcome outcome;
 
 	outcome = outcome_of(side == GUARDED ? bind(fd, (const struct sockaddr *)&address, length)
-					     : plain_bind(fd, &address, length));
+					     : bind_without_guard(fd, &address, length));
 	memcpy(path, address.sun_path, sizeof(address.sun_path));
 	if (outcome.result == 0 && path[0] != '\0')
 		stamp(path);
 	return outcome;
 }
 
-/* ---- what else programs do ---- */
+/* ---- other calls of programs ---- */
 
 static struct outcome do_socket(const struct step *step, int side)
 {
@@ -403,7 +405,7 @@ static struct outcome do_rmdir(const struct step *step, int side)
 
 static struct outcome do_symlink(const struct step *step, int side)
 {
-	/* What leads out of here leads both sides to the same place. */
+	/* A path that leads out of the directory leads both sides to the same file. */
 	bool out = step->newpath && step->newpath != (const char *)-1 &&
 		   (strcmp(step->newpath, "..") == 0 || step->newpath[0] == '/');
 	// NOLINTNEXTLINE(clang-analyzer-core.NonNullParamChecker): bad pointers are the point
@@ -441,12 +443,12 @@ static const struct {
 	{"symlink", do_symlink},
 };
 
-/* Flags in use, and now and then some that are not. */
+/* Returns valid flags, and sometimes invalid ones. */
 static unsigned int next_flags(const char *verb)
 {
 	static const unsigned int at[] = {0, 0, AT_SYMLINK_FOLLOW, AT_EMPTY_PATH, AT_REMOVEDIR, 1,
 		AT_SYMLINK_NOFOLLOW, UINT32_MAX};
-	unsigned int byte = next();
+	unsigned int byte = next_byte();
 
 	if (strcmp(verb, "socket") == 0)
 		return byte;
@@ -455,76 +457,76 @@ static unsigned int next_flags(const char *verb)
 	return at[byte % 8];
 }
 
-static void make_next(void)
+static void make_next_call(void)
 {
-	unsigned int which = next() % (sizeof(verbs) / sizeof(verbs[0]));
+	unsigned int which = next_byte() % (sizeof(verbs) / sizeof(verbs[0]));
 	struct step step = {.verb = verbs[which].verb, .perform = verbs[which].perform};
 
-	step.socket = next();
+	step.socket = next_byte();
 	step.dir = step.socket >> 2;
 	step.newdir = step.socket >> 5;
 	step.socket %= SOCKETS;
 	step.path = next_name();
 	step.newpath = next_name();
 	step.flags = next_flags(step.verb);
-	step.length = step.flags & 1 ? next() : 0;
+	step.length = step.flags & 1 ? next_byte() : 0;
 	if (step.perform == do_bind && sockets[step.socket][PLAIN] < 0) {
 		struct step before = step;
 
 		before.verb = "socket";
 		before.perform = do_socket;
-		make(&before);
+		make_on_both_sides(&before);
 	}
-	make(&step);
+	make_on_both_sides(&step);
 }
 
 /* ---- the directories ---- */
 
-struct found {
+struct file {
 	char path[600];
 	struct stat status;
 };
 
 static struct listing {
-	struct found found[MOST_FOUND];
+	struct file files[MAX_FILES];
 	size_t count;
 } listings[SIDES];
 
 // NOLINTNEXTLINE(misc-no-recursion): a directory in a directory
-static void list(struct listing *listing, const char *directory)
+static void list_tree(struct listing *listing, const char *directory)
 {
 	DIR *dir = opendir(directory);
 	const struct dirent *entry;
-	struct found *found;
+	struct file *file;
 
 	if (!dir)
-		give_up("opendir");
+		fail("opendir");
 	while ((entry = readdir(dir))) { // NOLINT(concurrency-mt-unsafe): there is one thread
 		if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
 			continue;
-		if (listing->count == MOST_FOUND)
-			give_up("too many names");
-		found = &listing->found[listing->count++];
-		snprintf(found->path, sizeof(found->path), "%s/%s", directory, entry->d_name);
-		if (lstat(found->path, &found->status) != 0)
-			give_up("lstat");
-		if (S_ISDIR(found->status.st_mode))
-			list(listing, found->path);
+		if (listing->count == MAX_FILES)
+			fail("too many names");
+		file = &listing->files[listing->count++];
+		snprintf(file->path, sizeof(file->path), "%s/%s", directory, entry->d_name);
+		if (lstat(file->path, &file->status) != 0)
+			fail("lstat");
+		if (S_ISDIR(file->status.st_mode))
+			list_tree(listing, file->path);
 	}
 	closedir(dir);
 }
 
 static int by_path(const void *a, const void *b)
 {
-	return strcmp(((const struct found *)a)->path, ((const struct found *)b)->path);
+	return strcmp(((const struct file *)a)->path, ((const struct file *)b)->path);
 }
 
-static bool is_lockfile_of_socket(const struct found *found)
+static bool is_lockfile_beside_socket(const struct file *file)
 {
 	char path[LOCKFILE_PATH];
 	struct stat status;
 
-	return lockfile_socket(found->path, path, sizeof(path)) && lstat(path, &status) == 0 &&
+	return lockfile_socket_path(file->path, path, sizeof(path)) && lstat(path, &status) == 0 &&
 	       S_ISSOCK(status.st_mode);
 }
 
@@ -535,18 +537,18 @@ static struct listing *list_side(int side)
 
 	go_to(side);
 	listing->count = 0;
-	list(listing, ".");
+	list_tree(listing, ".");
 	for (size_t i = 0; side == GUARDED && i < listing->count; i++)
-		if (!is_lockfile_of_socket(&listing->found[i]))
-			listing->found[kept++] = listing->found[i];
+		if (!is_lockfile_beside_socket(&listing->files[i]))
+			listing->files[kept++] = listing->files[i];
 	if (side == GUARDED)
 		listing->count = kept;
-	qsort(listing->found, listing->count, sizeof(listing->found[0]), by_path);
+	qsort(listing->files, listing->count, sizeof(listing->files[0]), by_path);
 	return listing;
 }
 
-/* What a client learns who connects to it. */
-static int answer(const char *path)
+/* Returns the errno of a client's connect to the path, or 0. */
+static int connect_to(const char *path)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
@@ -564,28 +566,28 @@ static int answer(const char *path)
 
 static void compare_answers(void)
 {
-	int answers[MOST_FOUND] = {0};
+	int answers[MAX_FILES] = {0};
 
 	for (int side = 0; side < SIDES; side++) {
 		go_to(side);
 		for (size_t i = 0; i < listings[side].count; i++) {
-			int error = answer(listings[side].found[i].path);
+			int error = connect_to(listings[side].files[i].path);
 
 			if (side == PLAIN && answers[i] != error)
-				differ("connect", listings[side].found[i].path);
+				report_difference("connect", listings[side].files[i].path);
 			answers[i] = error;
 		}
 	}
 }
 
-static void compare_files(const struct found *one, const struct found *other)
+static void compare_files(const struct file *one, const struct file *other)
 {
 	const struct stat *a = &one->status, *b = &other->status;
 
 	if (a->st_mode != b->st_mode ||
 		(!S_ISDIR(a->st_mode) &&
 			(a->st_nlink != b->st_nlink || a->st_mtime != b->st_mtime)))
-		differ("it is another file", one->path);
+		report_difference("it is a different file", one->path);
 }
 
 static void compare_directories(void)
@@ -594,33 +596,33 @@ static void compare_directories(void)
 	const struct listing *plain = list_side(PLAIN);
 
 	for (size_t i = 0; i < guarded->count || i < plain->count; i++) {
-		const struct found *one = &guarded->found[i], *other = &plain->found[i];
+		const struct file *one = &guarded->files[i], *other = &plain->files[i];
 
 		if (i >= plain->count || (i < guarded->count && strcmp(one->path, other->path) < 0))
-			differ("only with the guard there is", one->path);
+			report_difference("exists only with the guard:", one->path);
 		if (i >= guarded->count || strcmp(one->path, other->path) != 0)
-			differ("only without the guard there is", other->path);
+			report_difference("exists only without the guard:", other->path);
 		compare_files(one, other);
 	}
 	compare_answers();
 }
 
-/* As a program tidies up: what is there but lock files, the deepest first. */
+/* Removes all files but lock files, the deepest first, as a program that cleans up does. */
 static void remove_all(void)
 {
 	struct step step = {.verb = "remove", .perform = do_remove};
 	const struct listing *plain = list_side(PLAIN);
 
 	for (size_t i = plain->count; i-- > 0;) {
-		step.path = plain->found[i].path;
-		if (make(&step).result != 0)
-			differ("cannot be removed", step.path);
+		step.path = plain->files[i].path;
+		if (make_on_both_sides(&step).result != 0)
+			report_difference("cannot be removed", step.path);
 	}
 	go_to(GUARDED);
 	listings[GUARDED].count = 0;
-	list(&listings[GUARDED], ".");
+	list_tree(&listings[GUARDED], ".");
 	if (listings[GUARDED].count > 0)
-		differ("litter", listings[GUARDED].found[0].path);
+		report_difference("litter", listings[GUARDED].files[0].path);
 }
 
 static int count_descriptors(void)
@@ -638,10 +640,10 @@ static void close_sockets(void)
 
 	for (; step.socket < SOCKETS; step.socket++)
 		if (sockets[step.socket][PLAIN] >= 0)
-			make(&step);
+			make_on_both_sides(&step);
 }
 
-/* Its last byte says whether the sockets are closed before their names are removed, or after. */
+/* The last byte decides whether sockets are closed before or after their names are removed. */
 static void end_program(unsigned int order)
 {
 	compare_directories();
@@ -662,26 +664,26 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	config.reuse = reuses[data[0] % 4];
 	input.at = data + 1;
 	input.end = data + size - 1;
-	while (input.at < input.end && calls < MOST_CALLS)
-		make_next();
+	while (input.at < input.end && calls < MAX_CALLS)
+		make_next_call();
 	end_program(data[size - 1]);
 	if (count_descriptors() != descriptors)
-		differ("descriptors", "there are others than before");
+		report_difference("descriptors", "the set of open descriptors has changed");
 	go_home();
 	return 0;
 }
 
-/* ---- once ---- */
+/* ---- initialization ---- */
 
-static char top[256];
+static char scratch[256];
 
-static void remove_top(void)
+static void remove_scratch(void)
 {
 	if (fchdir(root[PLAIN]) == 0 && chdir("..") == 0) {
 		rmdir("guarded");
 		rmdir("plain");
 	}
-	rmdir(top);
+	rmdir(scratch);
 }
 
 static void make_roots(void)
@@ -690,20 +692,20 @@ static void make_roots(void)
 
 	const char *where = getenv("TMPDIR");
 
-	snprintf(top, sizeof(top), "%s/sockguard-fuzz-XXXXXX", where ? where : "/dev/shm");
-	if (!mkdtemp(top) || chdir(top) != 0)
-		give_up(top);
+	snprintf(scratch, sizeof(scratch), "%s/sockguard-fuzz-XXXXXX", where ? where : "/dev/shm");
+	if (!mkdtemp(scratch) || chdir(scratch) != 0)
+		fail(scratch);
 	for (int side = 0; side < SIDES; side++) {
 		if (mkdir(sides[side], 0755) != 0)
-			give_up("mkdir");
+			fail("mkdir");
 		root[side] = open(sides[side], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 		if (root[side] < 0)
-			give_up("open");
+			fail("open");
 	}
-	atexit(remove_top);
+	atexit(remove_scratch);
 }
 
-// NOLINTNEXTLINE(readability-non-const-parameter): as libFuzzer has it
+// NOLINTNEXTLINE(readability-non-const-parameter): libFuzzer declares it like this
 int LLVMFuzzerInitialize(int *argc, char ***argv)
 {
 	(void)argc, (void)argv;
@@ -716,7 +718,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 	memset(too_long_path, '/', sizeof(too_long_path) - 1);
 	memset(sockets, -1, sizeof(sockets));
 	config.log_to = LOG_TO_NONE;
-	telling = getenv("FUZZ_TELL") != NULL;
+	logging = getenv("FUZZ_LOG") != NULL;
 	home = open(".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	make_roots();
 	go_home();

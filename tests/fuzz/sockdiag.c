@@ -1,9 +1,10 @@
 /*
- * A fuzzer of the reader of sock_diag's answers. Any bytes: nothing outside of them is touched, and
- * an answer is given only where the reader says so. Answers as the kernel gives them, put together
- * from the input: what the reader finds is what was put in.
+ * A fuzzer for the reader of sock_diag's answers. With arbitrary bytes, the reader must not access
+ * memory outside of them, and must set an answer only if it reports one. With answers in the
+ * kernel's format, which the fuzzer builds from the input, the reader must find the sockets in
+ * them.
  *
- * The reader is none of the room's promises, so the room is included as it is.
+ * The reader is not part of the module's interface, so its source file is included.
  */
 #include "../../src/core/sockdiag.c" // NOLINT(bugprone-suspicious-include)
 
@@ -16,14 +17,14 @@ static struct {
 	const uint8_t *at, *end;
 } input;
 
-static unsigned int next(void)
+static unsigned int next_byte(void)
 {
 	return input.at < input.end ? *input.at++ : 0;
 }
 
-static void expect(bool held, const char *what)
+static void expect(bool ok, const char *what)
 {
-	if (held)
+	if (ok)
 		return;
 	fprintf(stderr, "DIFFERENCE: %s\n", what);
 	abort();
@@ -31,40 +32,42 @@ static void expect(bool held, const char *what)
 
 typedef enum sockdiag comparison(const struct wanted *, const struct described *);
 
-/* Small numbers, so that they meet. */
+/* Uses small numbers, so that sockets often match. */
 static struct wanted next_wanted(void)
 {
 	static const struct pin pin = {.fd = -1};
 	static comparison *const comparisons[] = {
-		bound_to, is_socket, bound_here, bound_through_view};
-	unsigned int how = next();
+		compare_inode, compare_socket, compare_inode_and_name, compare_view};
+	unsigned int how = next_byte();
 
 	return (struct wanted){
 		.pin = &pin,
-		.ino = next() % 4,
-		.superblock = {.dev = next() % 2,
+		.ino = next_byte() % 4,
+		.superblock = {.dev = next_byte() % 2,
 			.dev_known = (how & 1) || (how & 2),
 			.exact = (how & 1) && (how & 2)},
-		.socket = next() % 4,
-		.cookie = {next() % 2, 0},
+		.socket = next_byte() % 4,
+		.cookie = {next_byte() % 2, 0},
 		.compare = comparisons[(how >> 2) % 4],
 	};
 }
 
-/* What a socket of these numbers is to be taken for. Its name leads nowhere. */
+/* The correct answer for a socket with these numbers. Its name leads nowhere. */
 static enum sockdiag expected(const struct wanted *wanted, const struct unix_diag_msg *socket,
 	const struct unix_diag_vfs *vfs)
 {
-	bool same =
+	bool is_wanted =
 		socket->udiag_ino == wanted->socket && socket->udiag_cookie[0] == wanted->cookie[0];
-	bool here = vfs && vfs->udiag_vfs_ino == wanted->ino;
+	bool bound_to_wanted = vfs && vfs->udiag_vfs_ino == wanted->ino;
 
-	if (wanted->compare == is_socket)
-		return same ? SOCKDIAG_YES : SOCKDIAG_NO;
-	if (wanted->compare == bound_through_view)
-		return same && here && vfs->udiag_vfs_dev != wanted->superblock.dev ? SOCKDIAG_YES
-										    : SOCKDIAG_NO;
-	if (!here || (socket->udiag_type != SOCK_DGRAM && socket->udiag_state == TCP_ESTABLISHED))
+	if (wanted->compare == compare_socket)
+		return is_wanted ? SOCKDIAG_YES : SOCKDIAG_NO;
+	if (wanted->compare == compare_view)
+		return is_wanted && bound_to_wanted && vfs->udiag_vfs_dev != wanted->superblock.dev
+			       ? SOCKDIAG_YES
+			       : SOCKDIAG_NO;
+	if (!bound_to_wanted ||
+		(socket->udiag_type != SOCK_DGRAM && socket->udiag_state == TCP_ESTABLISHED))
 		return SOCKDIAG_NO;
 	if (wanted->superblock.exact)
 		return vfs->udiag_vfs_dev == wanted->superblock.dev ? SOCKDIAG_YES : SOCKDIAG_NO;
@@ -73,8 +76,8 @@ static enum sockdiag expected(const struct wanted *wanted, const struct unix_dia
 		       : SOCKDIAG_AMBIGUOUS;
 }
 
-/* In memory of its very size, so that a byte too many is seen. */
-static void read_copy(const struct wanted *wanted, const void *bytes, size_t length)
+/* Reads from a buffer of exactly this size, so that an overrun by one byte is noticed. */
+static void compare_copy(const struct wanted *wanted, const void *bytes, size_t length)
 {
 	void *piece = malloc(length + !length);
 	enum sockdiag answer = (enum sockdiag)4711;
@@ -83,28 +86,28 @@ static void read_copy(const struct wanted *wanted, const void *bytes, size_t len
 	if (!piece)
 		abort();
 	memcpy(piece, bytes, length);
-	decided = piece_decides(wanted, piece, length, &answer);
-	expect(decided ? answer <= SOCKDIAG_SILENT : answer == (enum sockdiag)4711,
-		"an answer without a decision, or the other way round");
+	decided = compare_piece(wanted, piece, length, &answer);
+	expect(decided ? answer <= SOCKDIAG_UNKNOWN : answer == (enum sockdiag)4711,
+		"an answer without a decision, or a decision without an answer");
 	free(piece);
 }
 
-static void read_any(void)
+static void compare_any_bytes(void)
 {
 	struct wanted wanted = next_wanted();
 
-	read_copy(&wanted, input.at, (size_t)(input.end - input.at));
+	compare_copy(&wanted, input.at, (size_t)(input.end - input.at));
 }
 
-/* A dump, as far as it is put together. */
+/* A dump under construction. */
 static struct {
 	_Alignas(struct nlmsghdr) char bytes[PIECE];
 	size_t length;
 	bool decided;
-	enum sockdiag answer; /* that is to be found */
+	enum sockdiag answer; /* the correct one */
 } dump;
 
-static void *add(size_t size)
+static void *append(size_t size)
 {
 	void *at = dump.bytes + dump.length;
 
@@ -113,7 +116,7 @@ static void *add(size_t size)
 	return at;
 }
 
-static void decide(enum sockdiag answer)
+static void set_answer(enum sockdiag answer)
 {
 	if (!dump.decided)
 		dump.answer = answer;
@@ -122,16 +125,16 @@ static void decide(enum sockdiag answer)
 
 static void add_end(uint16_t type)
 {
-	struct nlmsghdr *header = add(NLMSG_LENGTH(sizeof(int)));
+	struct nlmsghdr *header = append(NLMSG_LENGTH(sizeof(int)));
 
 	header->nlmsg_len = NLMSG_LENGTH(sizeof(int));
 	header->nlmsg_type = type;
-	decide(type == NLMSG_DONE ? SOCKDIAG_NO : SOCKDIAG_SILENT);
+	set_answer(type == NLMSG_DONE ? SOCKDIAG_NO : SOCKDIAG_UNKNOWN);
 }
 
 static void add_attribute(struct nlmsghdr *header, uint16_t type, const void *value, size_t size)
 {
-	struct rtattr *attribute = add(RTA_LENGTH(size));
+	struct rtattr *attribute = append(RTA_LENGTH(size));
 
 	attribute->rta_len = (unsigned short)RTA_LENGTH(size);
 	attribute->rta_type = type;
@@ -141,10 +144,11 @@ static void add_attribute(struct nlmsghdr *header, uint16_t type, const void *va
 
 static void add_socket(const struct wanted *wanted)
 {
-	unsigned int what = next();
-	uint32_t number = next() % 4, cookie = next() % 2;
-	struct unix_diag_vfs vfs = {.udiag_vfs_ino = next() % 4, .udiag_vfs_dev = next() % 2};
-	struct nlmsghdr *header = add(NLMSG_LENGTH(sizeof(struct unix_diag_msg)));
+	unsigned int what = next_byte();
+	uint32_t number = next_byte() % 4, cookie = next_byte() % 2;
+	struct unix_diag_vfs vfs = {
+		.udiag_vfs_ino = next_byte() % 4, .udiag_vfs_dev = next_byte() % 2};
+	struct nlmsghdr *header = append(NLMSG_LENGTH(sizeof(struct unix_diag_msg)));
 	struct unix_diag_msg *socket = NLMSG_DATA(header);
 	static const char name[32];
 	static const uint8_t states[] = {TCP_LISTEN, TCP_CLOSE, TCP_ESTABLISHED, TCP_ESTABLISHED};
@@ -165,16 +169,16 @@ static void add_socket(const struct wanted *wanted)
 		add_attribute(header, UNIX_DIAG_SHUTDOWN, name, 1);
 	answer = expected(wanted, socket, what & 2 ? &vfs : NULL);
 	if (answer != SOCKDIAG_NO)
-		decide(answer);
+		set_answer(answer);
 }
 
-static void put_together(const struct wanted *wanted)
+static void build_dump(const struct wanted *wanted)
 {
 	dump.length = 0;
 	dump.decided = false;
-	dump.answer = SOCKDIAG_SILENT;
+	dump.answer = SOCKDIAG_UNKNOWN;
 	while (input.at < input.end && dump.length < sizeof(dump.bytes) - 256) {
-		unsigned int what = next();
+		unsigned int what = next_byte();
 
 		if (what < 0xf0)
 			add_socket(wanted);
@@ -183,32 +187,33 @@ static void put_together(const struct wanted *wanted)
 	}
 }
 
-static void read_dump_of_input(void)
+static void compare_valid_dump(void)
 {
 	struct wanted wanted = next_wanted();
-	enum sockdiag answer = SOCKDIAG_SILENT;
+	enum sockdiag answer = SOCKDIAG_UNKNOWN;
 	bool decided;
 
-	put_together(&wanted);
-	decided = piece_decides(&wanted, dump.bytes, dump.length, &answer);
+	build_dump(&wanted);
+	decided = compare_piece(&wanted, dump.bytes, dump.length, &answer);
 	expect(decided == dump.decided && answer == dump.answer,
-		"what was found is not what was put in");
+		"the answer does not match the sockets in the dump");
 }
 
-/* Nearly what the kernel says, which bytes at random hardly are: one other, and cut short. */
-static void read_spoilt(void)
+/* Reads a nearly valid dump, which random bytes hardly ever are: one byte is changed, and the end
+ * cut off. */
+static void compare_damaged_dump(void)
 {
 	struct wanted wanted = next_wanted();
-	size_t place = next() << 8, cut;
+	size_t offset = next_byte() << 8, cut;
 	char byte;
 
-	place += next();
-	byte = (char)next();
-	cut = next();
-	put_together(&wanted);
-	if (place < dump.length)
-		dump.bytes[place] = byte;
-	read_copy(&wanted, dump.bytes, cut < dump.length ? dump.length - cut : 0);
+	offset += next_byte();
+	byte = (char)next_byte();
+	cut = next_byte();
+	build_dump(&wanted);
+	if (offset < dump.length)
+		dump.bytes[offset] = byte;
+	compare_copy(&wanted, dump.bytes, cut < dump.length ? dump.length - cut : 0);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -219,13 +224,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	input.end = data + size;
 	switch (data[0] % 3) {
 	case 0:
-		read_dump_of_input();
+		compare_valid_dump();
 		break;
 	case 1:
-		read_any();
+		compare_any_bytes();
 		break;
 	default:
-		read_spoilt();
+		compare_damaged_dump();
 	}
 	return 0;
 }

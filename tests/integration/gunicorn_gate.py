@@ -1,14 +1,14 @@
-"""gunicorn's configuration for a start at the same instant: each waits here before it binds.
+"""A gunicorn configuration that makes several instances bind at the same time.
 
-The gate is a FIFO: opening it to read blocks until somebody opens it to write, and that lets
-everybody through at once.
+Each instance opens the FIFO $GATE for reading before it binds. That open blocks until the test
+opens the FIFO for writing, so all instances continue at once.
 """
 
 import os
 
 
 def on_starting(server):
-    """Called by the arbiter when all is loaded and no socket is bound yet."""
-    server.log.info("At the gate")
+    """gunicorn calls this hook after it has loaded the application, and before it binds."""
+    server.log.info("Waiting at the gate")
     with open(os.environ["GATE"], "rb"):
         pass

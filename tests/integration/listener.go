@@ -1,4 +1,5 @@
-// A server as Go programs are: it removes the path and listens there, by system calls of its own.
+// A server like most Go programs: it removes the path and listens there, with system calls that bypass
+// libc.
 package main
 
 import (
@@ -23,7 +24,7 @@ func main() {
 	signal.Notify(stop, os.Interrupt)
 	go func() {
 		<-stop
-		listener.Close() // and removes the path
+		listener.Close() // also removes the path
 		os.Exit(0)
 	}()
 	fmt.Println("ready")

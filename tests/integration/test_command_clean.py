@@ -1,4 +1,4 @@
-"""sockguard clean: what it removes, what it leaves, and why."""
+"""sockguard clean: which files it removes, which it leaves, and the reasons that it prints."""
 
 import errno
 import fcntl
@@ -7,7 +7,6 @@ import signal
 import socket
 import struct
 import sys
-import time
 import threading
 
 import actor
@@ -19,7 +18,7 @@ SYS_RENAMEAT2 = {"x86_64": 316, "aarch64": 276}.get(os.uname().machine)
 
 
 def lock_byte(file, byte):
-    """As the guard locks: byte 0 is the mutex, byte 1 the claim."""
+    """Locks a byte of a lock file, like the guard: byte 0 is the mutex, byte 1 the claim."""
     fcntl.fcntl(file, F_OFD_SETLK, struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, byte, 1, 0))
 
 
@@ -29,9 +28,9 @@ class CleanCase(command.CommandCase):
         self.assertEqual(ended.stderr, "")
         return ended.returncode, ended.stdout
 
-    def crashed(self, path=None):
-        """What a guarded owner leaves that is killed: a stale socket, and its lock file."""
-        owner = self.owner(path)
+    def leave_files_of_a_crash(self, path=None):
+        """Creates the files that a killed owner leaves: a stale socket and its lock file."""
+        owner = self.start_owner(path)
         os.kill(owner.pid, signal.SIGKILL)
         os.waitid(os.P_PID, owner.pid, os.WEXITED | os.WNOWAIT)
 
@@ -44,68 +43,68 @@ class CleanCase(command.CommandCase):
 
 class Paths(CleanCase):
     def test_stale(self):
-        self.stale()
+        self.make_stale()
         self.assertEqual(self.clean(self.path), (0, self.removed()))
         self.assertEqual(self.names(), [])
 
     def test_after_a_crash(self):
-        self.crashed()
+        self.leave_files_of_a_crash()
         self.assertEqual(self.names(), [".app.sock.sockguard", "app.sock"])
         self.assertEqual(self.clean(self.path), (0, self.removed()))
         self.assertEqual(self.names(), [])
 
     def test_live(self):
-        self.bound()
+        self.bind_socket()
         before = self.identity()
         self.assertEqual(self.clean(self.path), (3, self.left("live")))
         self.assertEqual(self.identity(), before)
         self.assertEqual(self.names(), ["app.sock"])
 
     def test_live_and_guarded(self):
-        owner = self.owner()
+        owner = self.start_owner()
         why = f"live, bound by actor, pid {owner.pid}"
         self.assertEqual(self.clean(self.path), (3, self.left(why)))
         self.assertEqual(self.names(), [".app.sock.sockguard", "app.sock"])
 
-    def test_live_and_bound_only(self):
+    def test_live_but_not_listening(self):
         ours = socket.socket(socket.AF_UNIX)
         self.addCleanup(ours.close)
         ours.bind(self.path)
         self.assertEqual(self.clean(self.path), (3, self.left("live")))
 
     def test_live_and_inherited(self):
-        """By the guard's rules a process may remove its own socket; the command may not."""
-        listener = self.bound()
+        """The guard would allow the unlink, because the command owns the path."""
+        listener = self.bind_socket()
         ended = self.sockguard("clean", self.path, pass_fds=[listener.fileno()])
-        self.assert_ended(ended, 3, self.left("live"))
+        self.assert_result(ended, 3, self.left("live"))
         self.assertEqual(self.names(), ["app.sock"])
 
     def test_absent(self):
         for path in (self.path, self.path + "/", self.path + "/below", self.dir + "/no/app.sock",
-                     self.lock(), ""):
+                     self.lock_file_path(), ""):
             for option in ([], ["-v"], ["-n"]):
                 ended = self.sockguard("clean", *option, path)
-                self.assert_ended(ended, 3, "", f"sockguard: {path}: there is no such socket, "
-                                  "lock file or directory\n")
+                self.assert_result(ended, 3, "", f"sockguard: {path}: no such socket, "
+                                   "lock file or directory\n")
         self.assertEqual(self.names(), [])
 
     def test_absent_with_an_idle_lock_file(self):
-        self.crashed()
+        self.leave_files_of_a_crash()
         os.unlink(self.path)
         self.assertEqual(self.clean(self.path),
-                         (0, self.removed(self.lock(), "idle lock file")))
+                         (0, self.removed(self.lock_file_path(), "idle lock file")))
         self.assertEqual(self.names(), [])
 
     def test_absent_and_claimed(self):
-        self.owner()
+        self.start_owner()
         os.unlink(self.path)
-        for path in (self.path, self.lock()):
+        for path in (self.path, self.lock_file_path()):
             self.assertEqual(self.clean(path),
-                             (3, self.left("a live owner claims it", self.lock())))
+                             (3, self.left("a live owner claims it", self.lock_file_path())))
         self.assertEqual(self.names(), [".app.sock.sockguard"])
 
-    def test_no_socket(self):
-        path = self.file("file", "precious")
+    def test_not_a_socket(self):
+        path = self.write_file("file", "precious")
         self.assertEqual(self.clean(path),
                          (3, self.left("neither a socket nor a lock file", path)))
         os.symlink("file", self.path)
@@ -113,66 +112,66 @@ class Paths(CleanCase):
         self.assertEqual(self.names(), ["app.sock", "file"])
 
     def test_a_symlink_to_a_stale_socket(self):
-        self.stale(self.path + "2")
+        self.make_stale(self.path + "2")
         os.symlink("app.sock2", self.path)
         self.assertEqual(self.clean(self.path)[0], 3)
         self.assertEqual(self.names(), ["app.sock", "app.sock2"])
 
-    def test_the_worst_of_several(self):
-        self.stale()
-        self.bound(self.path + "2")
+    def test_exit_status_for_several_paths(self):
+        self.make_stale()
+        self.bind_socket(self.path + "2")
         self.assertEqual(self.clean(self.path, self.path + "2"),
                          (3, self.removed() + self.left("live", self.path + "2")))
 
-    def test_a_name_that_holds_anything(self):
+    def test_a_name_with_any_bytes(self):
         path = os.fsencode(self.dir) + b"/a\n\xff\x1b[2J"
-        self.stale(path)
+        self.make_stale(path)
         ended = self.sockguard("clean", path)
-        self.assert_ended(ended, 0, self.removed(self.dir + r"/a\n\xff\x1b[2J"))
+        self.assert_result(ended, 0, self.removed(self.dir + r"/a\n\xff\x1b[2J"))
         self.assertEqual(self.names(), [])
 
-    def test_where_the_command_is_guarded_itself(self):
-        self.crashed()
+    def test_the_command_is_guarded_itself(self):
+        self.leave_files_of_a_crash()
         ended = self.sockguard("run", harness.COMMAND, "clean", self.path)
-        self.assert_ended(ended, 0, self.removed())
+        self.assert_result(ended, 0, self.removed())
         self.assertEqual(self.names(), [])
 
 
 class LockFiles(CleanCase):
     def test_empty(self):
-        path = self.file(".app.sock.sockguard")
+        path = self.write_file(".app.sock.sockguard")
         self.assertEqual(self.clean(path), (0, self.removed(path, "idle lock file")))
         self.assertEqual(self.names(), [])
 
-    def test_of_another_kind(self):
-        other = self.file("other", "precious")
-        os.mkdir(harness.lock_of(self.path + "d"))
-        os.symlink(other, harness.lock_of(self.path + "s"))
-        os.link(other, harness.lock_of(self.path + "l"))
-        os.mkfifo(harness.lock_of(self.path + "f"))
-        self.file(".t.sockguard", "precious")
+    def test_directories_and_other_types_remain(self):
+        other = self.write_file("other", "precious")
+        os.mkdir(harness.lock_file_of(self.path + "d"))
+        os.symlink(other, harness.lock_file_of(self.path + "s"))
+        os.link(other, harness.lock_file_of(self.path + "l"))
+        os.mkfifo(harness.lock_file_of(self.path + "f"))
+        self.write_file(".t.sockguard", "precious")
         before = self.names()
         self.assertEqual(self.clean(self.dir, "-v")[0], 3)
         self.assertEqual(self.names(), before)
         for name in (".app.sockl.sockguard", ".t.sockguard"):
             path = os.path.join(self.dir, name)
-            self.assertEqual(self.clean(path), (3, self.left("not a lock file of ours", path)))
+            self.assertEqual(self.clean(path), (3, self.left("not a lock file of the guard", path)))
         self.assertEqual(self.names(), before)
 
-    def test_locked(self):
-        path = self.file(".app.sock.sockguard")
-        for byte, why in ((0, "somebody has locked it"), (1, "a live owner claims it")):
+    def test_a_locked_lock_file_remains(self):
+        path = self.write_file(".app.sock.sockguard")
+        for byte, why in ((0, "another process has locked it"), (1, "a live owner claims it")):
             with open(path, "r+b") as file:
                 lock_byte(file, byte)
                 for option in ([], ["-n"]):
                     self.assertEqual(self.clean(path, *option), (3, self.left(why, path)))
         self.assertEqual(self.clean(path)[0], 0)
 
-    def test_of_an_alternate_name(self):
-        """Where a stranger's file is at the plain one."""
+    def test_an_alternate_lock_file(self):
+        """The guard uses an alternate if another user's file is at the lock file's usual path."""
         for mode in (0o755, 0o1777):
             os.chmod(self.dir, mode)
-            path = self.file(".app.sock.sockguard.0123456789ab")
+            path = self.write_file(".app.sock.sockguard.0123456789ab")
             for what in (path, self.dir):
                 self.assertEqual(self.clean("-n", what), (
                     0, f"would remove {path} (idle lock file)\n"))
@@ -180,107 +179,109 @@ class LockFiles(CleanCase):
             self.assertEqual(self.names(), [])
 
     @actor.needs_root
-    def test_a_stranger_s_in_a_shared_directory(self):
-        """Under its own mutex, as the stranger's servers would remove it."""
+    def test_a_lock_file_of_another_user_in_a_shared_directory(self):
+        """The command acquires the mutex that the other user's servers use."""
         os.chmod(self.dir, 0o1777)
-        path = self.file(".app.sock.sockguard")
+        path = self.write_file(".app.sock.sockguard")
         os.chown(path, actor.STRANGER, actor.STRANGER)
         with open(path, "r+b") as file:
             lock_byte(file, 0)
-            self.assertEqual(self.clean(path), (3, self.left("somebody has locked it", path)))
+            self.assertEqual(self.clean(path), 
+                             (3, self.left("another process has locked it", path)))
         self.assertEqual(self.clean(path), (0, self.removed(path, "idle lock file")))
         self.assertEqual(self.names(), [])
 
-    def test_beside_a_live_socket(self):
-        self.bound()
-        path = self.file(".app.sock.sockguard")
+    def test_an_idle_lock_file_beside_a_live_socket_is_removed(self):
+        """An unguarded process has bound the path, so no process claims it."""
+        self.bind_socket()
+        path = self.write_file(".app.sock.sockguard")
         self.assertEqual(self.clean(path), (0, self.removed(path, "idle lock file")))
         self.assertEqual(self.names(), ["app.sock"])
 
     def test_a_stale_socket_whose_mutex_is_held(self):
-        self.stale()
-        with open(self.file(".app.sock.sockguard"), "r+b") as file:
+        self.make_stale()
+        with open(self.write_file(".app.sock.sockguard"), "r+b") as file:
             lock_byte(file, 0)
             self.assertEqual(self.clean(self.path),
-                             (3, self.left("live by now, or its lock file is busy")))
+                             (3, self.left("now in use, or its lock file is locked")))
         self.assertEqual(self.names(), [".app.sock.sockguard", "app.sock"])
 
 
 class Directories(CleanCase):
-    def scene(self):
-        self.stale()
-        self.crashed(self.path + "2")
-        self.file(".app.sock3.sockguard")
-        self.file("file", "precious")
+    def create_files(self):
+        self.make_stale()
+        self.leave_files_of_a_crash(self.path + "2")
+        self.write_file(".app.sock3.sockguard")
+        self.write_file("file", "precious")
         os.mkdir(os.path.join(self.dir, "below"))
-        self.stale(os.path.join(self.dir, "below", "app.sock"))
+        self.make_stale(os.path.join(self.dir, "below", "app.sock"))
 
-    def test_its_entries(self):
-        self.scene()
+    def test_entries(self):
+        self.create_files()
         expected = self.removed() + self.removed(self.path + "2") + \
-            self.removed(harness.lock_of(self.path + "3"), "idle lock file")
+            self.removed(harness.lock_file_of(self.path + "3"), "idle lock file")
         self.assertEqual(self.clean(self.dir), (0, expected))
         self.assertEqual(self.names(), ["below", "file"])
         self.assertEqual(os.listdir(self.dir + "/below"), ["app.sock"])
 
     def test_dry_run(self):
-        self.scene()
-        before = self.states()
+        self.create_files()
+        before = self.attributes_of_files()
         for option in ("-n", "--dry-run"):
-            status, told = self.clean(option, self.dir + "/")
-            # The lock file of the crashed one too.
-            self.assertEqual((status, told.count("app.sock")), (0, 4))
-        self.assertEqual(self.states(), before)
+            status, output = self.clean(option, self.dir + "/")
+            # Two stale sockets, the lock file of one of them, and a lock file without a socket.
+            self.assertEqual((status, output.count("app.sock")), (0, 4))
+        self.assertEqual(self.attributes_of_files(), before)
 
-    def states(self):
-        """Each name with what would not stay as it is if somebody wrote there."""
+    def attributes_of_files(self):
+        """For each name, the attributes that a write would change."""
         found = {name: os.lstat(os.path.join(self.dir, name)) for name in self.names()}
         return {name: (one.st_ino, one.st_nlink, one.st_size, one.st_mtime_ns)
                 for name, one in found.items()}
 
-    def test_live_ones(self):
-        self.bound()
+    def test_live_sockets_remain(self):
+        self.bind_socket()
         ended = self.sockguard("clean", self.dir)
-        self.assert_ended(ended, 3, "",
-                          "sockguard: left 1 as they are; --verbose prints which, and why\n")
+        self.assert_result(ended, 3, "",
+                           "sockguard: entries left: 1; --verbose lists them, with the reasons\n")
         for option in ("-v", "--verbose"):
             self.assertEqual(self.clean(option, self.dir), (3, self.left("live")))
         self.assertEqual(self.names(), ["app.sock"])
 
-    def test_an_empty_one(self):
+    def test_an_empty_directory(self):
         self.assertEqual(self.clean(self.dir), (0, ""))
 
 
 @actor.needs_root
 class Permission(CleanCase):
-    def test_a_directory_that_may_not_be_written_to(self):
-        self.stale()
+    def test_a_directory_without_write_permission(self):
+        self.make_stale()
         os.chmod(self.path, 0o777)
-        self.assertEqual(self.clean(self.path, run=self.as_stranger),
+        self.assertEqual(self.clean(self.path, run=self.sockguard_as_stranger),
                          (4, self.left("no permission")))
         self.assertEqual(self.names(), ["app.sock"])
 
-    def test_a_directory_that_may_not_be_read(self):
+    def test_a_directory_without_read_permission(self):
         os.chmod(self.dir, 0o700)
-        self.assertEqual(self.clean(self.dir, run=self.as_stranger),
+        self.assertEqual(self.clean(self.dir, run=self.sockguard_as_stranger),
                          (4, self.left("no permission", self.dir)))
-        self.assertEqual(self.clean(self.path, run=self.as_stranger)[0], 4)
+        self.assertEqual(self.clean(self.path, run=self.sockguard_as_stranger)[0], 4)
 
-    def test_a_stranger_s_lock_file(self):
-        path = self.file(".app.sock.sockguard")
+    def test_a_lock_file_of_another_user(self):
+        path = self.write_file(".app.sock.sockguard")
         os.chmod(path, 0o600)
-        self.assertEqual(self.clean(path, run=self.as_stranger),
-                         (4, self.left("no permission to look into it", path)))
+        self.assertEqual(self.clean(path, run=self.sockguard_as_stranger),
+                         (4, self.left("no permission to examine it", path)))
 
-    def test_one_planted_in_a_sticky_directory(self):
+    def test_a_planted_lock_file_in_a_sticky_directory(self):
         os.chmod(self.dir, 0o1777)
-        path = self.file(".app.sock.sockguard")
+        path = self.write_file(".app.sock.sockguard")
         os.chmod(path, 0o666)
-        self.assertEqual(self.clean(path, run=self.as_stranger)[0], 4)
+        self.assertEqual(self.clean(path, run=self.sockguard_as_stranger)[0], 4)
         self.assertEqual(self.names(), [".app.sock.sockguard"])
 
 
-# Swaps two names for ever, as their owner.
+# Exchanges two names in an endless loop.
 SWAPPER = """
 import ctypes, sys
 libc = ctypes.CDLL(None)
@@ -292,8 +293,8 @@ while libc.renameat2(-100, one, -100, other, 2) == 0:
 
 
 @actor.needs_root
-class Foreign(CleanCase):
-    """Root cleans a directory of somebody who is not to be trusted."""
+class DirectoryOfAnotherUser(CleanCase):
+    """Root cleans a directory of an untrusted user."""
 
     def setUp(self):
         super().setUp()
@@ -304,62 +305,79 @@ class Foreign(CleanCase):
             os.mkdir(directory)
             os.chown(directory, actor.STRANGER, actor.STRANGER)
 
-    def of_stranger(self, path, lock=True):
-        """A stale socket, and what a guarded server that crashed leaves beside it."""
-        self.stale(path)
+    def leave_files_of_a_user(self, path, lock=True):
+        """Creates the user's stale socket and, if the killed server was guarded, its lock file."""
+        self.make_stale(path)
         os.chown(path, actor.STRANGER, actor.STRANGER)
         if lock:
-            with open(self.lock(path), "w", encoding="ascii"):
-                os.chmod(self.lock(path), 0o600)
-                os.chown(self.lock(path), actor.STRANGER, actor.STRANGER)
+            with open(self.lock_file_path(path), "w", encoding="ascii"):
+                os.chmod(self.lock_file_path(path), 0o600)
+                os.chown(self.lock_file_path(path), actor.STRANGER, actor.STRANGER)
 
-    def why(self):
-        return (f"no lock file to lock, and the directory belongs to uid {actor.STRANGER}: "
+    def no_lock_file_reason(self):
+        return (f"it has no lock file, and the directory belongs to uid {actor.STRANGER}: "
                 "run this command as that user")
 
-    def test_with_a_lock_file(self):
+    def test_root_removes_a_stale_socket_with_a_lock_file(self):
         for what in (self.path, self.run):
-            self.of_stranger(self.path)
+            self.leave_files_of_a_user(self.path)
             self.assertEqual(self.clean(what), (0, self.removed()))
             self.assertEqual(os.listdir(self.run), [])
 
-    def test_without_one_none_is_created(self):
-        self.of_stranger(self.path, lock=False)
+    def test_root_creates_no_lock_file(self):
+        self.leave_files_of_a_user(self.path, lock=False)
         before = os.stat(self.run).st_mtime_ns
         for option in ([], ["-n"]):
-            self.assertEqual(self.clean(self.path, *option), (4, self.left(self.why())))
+            self.assertEqual(self.clean(self.path, *option),
+                             (4, self.left(self.no_lock_file_reason())))
         ended = self.sockguard("clean", self.run)
-        self.assert_ended(ended, 4, "",
-                          "sockguard: left 1 as they are; --verbose prints which, and why\n")
-        self.assertEqual(self.clean("-v", self.run), (4, self.left(self.why())))
+        self.assert_result(ended, 4, "",
+                           "sockguard: entries left: 1; --verbose lists them, with the reasons\n")
+        self.assertEqual(self.clean("-v", self.run),
+                         (4, self.left(self.no_lock_file_reason())))
         self.assertEqual((os.listdir(self.run), os.stat(self.run).st_mtime_ns),
                          (["app.sock"], before))
 
-    def test_its_owner_may(self):
-        self.of_stranger(self.path, lock=False)
-        self.assertEqual(self.clean(self.path, run=self.as_stranger), (0, self.removed()))
+    def test_the_user_removes_the_stale_socket(self):
+        self.leave_files_of_a_user(self.path, lock=False)
+        self.assertEqual(self.clean(self.path, run=self.sockguard_as_stranger), (0, self.removed()))
         self.assertEqual(os.listdir(self.run), [])
 
-    def test_a_mutex_that_is_held_delays_little(self):
-        """However many there are. Each would take three seconds."""
+    def test_a_locked_mutex_is_waited_for(self):
+        """The command pauses between its attempts."""
+        self.leave_files_of_a_user(self.path)
+        log = os.path.join(self.dir, "log")
+        with open(self.lock_file_path(self.path), "r+b") as file:
+            lock_byte(file, 0)
+            self.run_program(["strace", "-qq", "-o", log, "-e", "trace=clock_nanosleep,nanosleep",
+                              harness.COMMAND, "clean", self.path])
+        with open(log, encoding="ascii") as file:
+            self.assertEqual(file.read().count("nanosleep("), 50)
+
+    def test_the_total_wait_for_locked_mutexes_is_bounded(self):
+        """The command waits for 30 mutexes as long as for one that it trusts, or less."""
         paths = [f"{self.path}{i}" for i in range(30)]
         files = []
         for path in paths:
-            self.of_stranger(path)
-            files.append(open(self.lock(path), "r+b"))
+            self.leave_files_of_a_user(path)
+            files.append(open(self.lock_file_path(path), "r+b"))
             self.addCleanup(files[-1].close)
             lock_byte(files[-1], 0)
-        start = time.monotonic()
-        status, told = self.clean("-v", self.run)
+        with open(os.path.join(self.dir, "output"), "w+", encoding="utf-8") as output:
+            cleaner = self.start([harness.COMMAND, "clean", "-v", self.run], stdout=output)
+            status, switches = self.wait_and_count_switches(cleaner)
+            output.seek(0)
+            self.assertEqual(output.read().count("now in use, or its lock file is locked"),
+                             len(paths))
+        print(f"# {len(paths)} mutexes: {switches} voluntary context switches")
         self.assertEqual(status, 3)
-        self.assertEqual(told.count("live by now, or its lock file is busy"), len(paths))
-        self.assertLess(time.monotonic() - start, 3 * len(paths))
+        self.assertLess(switches, 5 * harness.MAX_SWITCHES)
         self.assertEqual(len(os.listdir(self.run)), 2 * len(paths))
 
     def test_a_symbolic_link_is_not_followed(self):
         secret = os.path.join(self.dir, "secret")
         os.mkdir(secret, 0o700)
-        self.stale(os.path.join(secret, "app.sock"))
+        self.make_stale(os.path.join(secret, "app.sock"))
         link = os.path.join(self.home, "link")
         os.symlink(secret, link)
         for name in (link, link + "/"):
@@ -367,8 +385,8 @@ class Foreign(CleanCase):
                 "a symbolic link, which is not followed", name)))
         self.assertEqual(os.listdir(secret), ["app.sock"])
 
-    def test_a_directory_that_is_swapped_for_a_symbolic_link(self):
-        """For one to a directory of root's, where files have the names of the stale sockets."""
+    def test_a_directory_that_is_exchanged_with_a_symbolic_link(self):
+        """The link leads to root's directory, in which files have the same names."""
         names = [f"victim{i:02}" for i in range(20)]
         secret = os.path.join(self.dir, "secret")
         link = os.path.join(self.home, "link")
@@ -389,65 +407,67 @@ class Foreign(CleanCase):
             for name in os.listdir(run):
                 os.unlink(name, dir_fd=run)
             for name in names:
-                self.of_stranger(f"/proc/self/fd/{run}/{name}", lock=turn % 2 == 0)
+                self.leave_files_of_a_user(f"/proc/self/fd/{run}/{name}", lock=turn % 2 == 0)
             ended = self.sockguard("clean", "-v", self.run)
             self.assertEqual(sorted(os.listdir(secret)), names)
             cleaned += ended.stdout.count("removed ")
-        self.assertGreater(cleaned, 0)  # it was not the symbolic link each time
+        self.assertGreater(cleaned, 0)  # at least once it was not the symbolic link
 
 
 class Race(CleanCase):
-    """A server takes the stale name over between the command's look and its act."""
+    """A server binds the stale path after the command has checked it and before it unlinks it."""
 
-    def taken_over(self, inherited):
-        """Holds the mutex until the command waits for it, and the name leads to a live socket."""
-        self.stale()
+    def check_path_bound_meanwhile(self, inherited):
+        """Holds the mutex until the command waits for it, and binds a live socket meanwhile."""
+        self.make_stale()
         before = self.identity()
         with socket.socket(socket.AF_UNIX) as server, \
-                open(self.file(".app.sock.sockguard"), "r+b") as file:
+                open(self.write_file(".app.sock.sockguard"), "r+b") as file:
             lock_byte(file, 0)
             cleaner = self.start([harness.COMMAND, "clean", self.path], stdout=-1, text=True,
                                  pass_fds=[server.fileno()] if inherited else [])
-            harness.wait_until(lambda: self.pauses(cleaner.pid) >= 3, "the command to wait")
+            harness.wait_until(lambda: harness.voluntary_switches(cleaner.pid) >= 3,
+                               "the command to wait")
             self.assertEqual(self.identity(), before)
             os.unlink(self.path)
             server.bind(self.path)
             taken = self.identity()
             file.close()
-            told, _ = cleaner.communicate(timeout=harness.PATIENCE)
-            self.assertEqual(told, self.left("live by now, or its lock file is busy"))
+            output, _ = cleaner.communicate(timeout=harness.TIMEOUT)
+            self.assertEqual(output, self.left("now in use, or its lock file is locked"))
             self.assertEqual((cleaner.returncode, self.identity()), (3, taken))
 
-    def pauses(self, pid):
-        with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as file:
-            return int(file.read().partition("\nvoluntary_ctxt_switches:")[2].split()[0])
+    def test_bound_by_another_process(self):
+        self.check_path_bound_meanwhile(inherited=False)
 
-    def test_by_another_process(self):
-        self.taken_over(inherited=False)
+    def test_the_command_has_inherited_the_new_socket(self):
+        """The command owns that socket, so the guard would allow the unlink."""
+        self.check_path_bound_meanwhile(inherited=True)
 
-    def test_with_a_socket_that_the_command_inherited(self):
-        """By the guard's rules it would be the command's own to remove."""
-        self.taken_over(inherited=True)
-
-    def test_between_the_last_look_and_the_act(self):
-        """By a server that knows no mutex: what is removed is compared once more."""
-        self.stale()
+    def test_bound_between_the_last_check_and_the_unlink(self):
+        """An unguarded server binds the path. The command checks the file again after the
+        rename."""
+        self.make_stale()
         cleaner = self.start(["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=renameat2",
-                              "-e", "inject=renameat2:delay_enter=2000000:when=1",
+                              "-e", "inject=renameat2:delay_enter=5000000:when=1",
                               harness.COMMAND, "clean", self.path], stdout=-1, stderr=-1,
                              text=True)
         harness.wait_until(lambda: self.is_renaming(cleaner.pid), "the command to act")
+        os.kill(cleaner.pid, signal.SIGSTOP)  # so that strace does not end the delay too early
+        os.waitid(os.P_PID, cleaner.pid, os.WSTOPPED)
+        self.assertTrue(self.is_renaming(cleaner.pid))
         os.unlink(self.path)
-        self.bound()
+        self.bind_socket()
         taken = self.identity()
-        told, complaints = cleaner.communicate(timeout=harness.PATIENCE)
-        self.assertEqual((told, complaints),
-                         (self.left("live by now, or its lock file is busy"), ""))
+        os.kill(cleaner.pid, signal.SIGCONT)
+        output, errors = cleaner.communicate(timeout=harness.TIMEOUT)
+        self.assertEqual((output, errors),
+                         (self.left("now in use, or its lock file is locked"), ""))
         self.assertEqual((cleaner.returncode, self.identity(), self.names()),
                          (3, taken, ["app.sock"]))
 
     def is_renaming(self, parent):
-        """Does strace hold its child up in the call?"""
+        """Whether strace is delaying its child in the call."""
         try:
             with open(f"/proc/{parent}/task/{parent}/children", encoding="ascii") as file:
                 child = file.read().split()[0]
@@ -456,17 +476,17 @@ class Race(CleanCase):
         except (IndexError, FileNotFoundError):
             return False
 
-    def test_where_nothing_can_be_renamed_without_replacing(self):
-        self.stale()
+    def test_a_file_system_without_renameat2_noreplace(self):
+        self.make_stale()
         ended = self.run_program(["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=renameat2",
                                   "-e", "inject=renameat2:error=EINVAL", harness.COMMAND, "clean",
                                   self.path])
-        self.assert_ended(ended, 0, self.removed())
+        self.assert_result(ended, 0, self.removed())
         self.assertEqual(self.names(), [])
 
 
-# Starts on the path, looks a few times whether it leads to its own socket still, and crashes; again
-# and again, until it is told to stop. Prints how often it was bound, and how often it was robbed.
+# Until a line arrives on stdin: binds the path, checks a few times whether it still leads to the
+# same socket, and crashes. Prints how often it bound the path, and how often the path was stolen.
 SERVER = """
 import array, fcntl, os, select, socket, sys
 SIOCUNIXFILE = 0x89E0
@@ -500,10 +520,10 @@ print(lives, thefts)
 
 
 @actor.needs_root
-class Starts(CleanCase):
-    """Guarded servers start and crash all the time, while others clear up."""
+class CleanDuringStarts(CleanCase):
+    """Guarded servers start and crash continuously while other programs remove stale sockets."""
 
-    def thefts(self, *cleaner):
+    def count_thefts(self, *cleaner):
         servers = [self.start([harness.PYTHON, "-c", SERVER, self.path], guard=True,
                               settings={"LOG": "none"}, stdin=-1, stdout=-1, text=True)
                    for _ in range(2)]
@@ -513,23 +533,23 @@ class Starts(CleanCase):
         for _ in range(200):
             ended = self.run_program(cleaner)
             removed += ended.stdout.count("removed ")
-        told = [server.communicate("stop\n", timeout=harness.PATIENCE)[0] for server in servers]
-        lives, thefts = (sum(int(line.split()[i]) for line in told) for i in (0, 1))
+        output = [server.communicate("stop\n", timeout=harness.TIMEOUT)[0] for server in servers]
+        lives, thefts = (sum(int(line.split()[i]) for line in output) for i in (0, 1))
         self.assertGreater(lives, len(servers))
         return removed, thefts
 
-    def test_they_lose_nothing_to_the_command(self):
-        removed, thefts = self.thefts(harness.COMMAND, "clean", self.path, self.dir)
-        self.assertGreater(removed, 0)  # it had something to do
+    def test_the_command_steals_no_path(self):
+        removed, thefts = self.count_thefts(harness.COMMAND, "clean", self.path, self.dir)
+        self.assertGreater(removed, 0)  # the cleaner had work to do
         self.assertEqual(thefts, 0)
 
-    def test_they_do_to_others(self):
-        _, thefts = self.thefts("rm", "-f", self.path)
+    def test_another_cleaner_steals_paths(self):
+        _, thefts = self.count_thefts("rm", "-f", self.path)
         self.assertGreater(thefts, 0)
 
 
-class Beside(CleanCase):
-    """A cleaner that goes through the directory again and again, and servers that come and go."""
+class CleanInALoop(CleanCase):
+    """A process cleans the directory in a loop while servers start and stop."""
 
     def setUp(self):
         super().setUp()
@@ -538,36 +558,36 @@ class Beside(CleanCase):
                                    stdout=-1, stderr=-1, text=True, settings={"LOG": "none"})
                         for _ in range(2)]
 
-    def clean_until(self, over, clean):
-        harness.wait_until(lambda: clean() or over(), "the servers to have met")
+    def clean_until(self, is_over, clean):
+        harness.wait_until(lambda: clean() or is_over(), "both servers to find a path in use")
 
-    def test_servers(self):
-        """Nothing of theirs is stolen, and nothing is left."""
-        said = []
+    def test_sockguard_clean(self):
+        """No socket path is stolen, and no file remains."""
+        lines = []
 
-        def listen(server):
-            said.append(server.stdout.readline())
+        def read_line(server):
+            lines.append(server.stdout.readline())
 
-        listeners = [threading.Thread(target=listen, args=[server]) for server in self.servers]
-        for listener in listeners:
-            listener.start()
-        self.clean_until(lambda: len(said) == 2 or self.any_ended(),
+        readers = [threading.Thread(target=read_line, args=[server]) for server in self.servers]
+        for reader in readers:
+            reader.start()
+        self.clean_until(lambda: len(lines) == 2 or self.any_ended(),
                          lambda: self.sockguard("clean", self.dir) and None)
-        for server, listener in zip(self.servers, listeners):
-            _, err = server.communicate("", timeout=harness.PATIENCE)
-            listener.join()
+        for server, reader in zip(self.servers, readers):
+            _, err = server.communicate("", timeout=harness.TIMEOUT)
+            reader.join()
             self.assertEqual((server.returncode, err), (0, ""))
-        self.assertEqual((said, self.names()), (["met\n"] * 2, []))
+        self.assertEqual((lines, self.names()), (["met\n"] * 2, []))
 
     def any_ended(self):
         return any(server.poll() is not None for server in self.servers)
 
-    def test_a_cleaner_that_looks_and_acts(self):
-        """It takes a socket that was not listening yet for stale."""
+    def test_a_cleaner_that_checks_and_unlinks(self):
+        """The counterpart: it steals the path of a socket that does not listen yet."""
         self.clean_until(self.any_ended, self.remove_refused)
-        robbed = next(server for server in self.servers if server.poll() is not None)
-        self.assertEqual(robbed.returncode, 1)
-        self.assertRegex(robbed.stderr.read(), r"\Astolen")
+        victim = next(server for server in self.servers if server.poll() is not None)
+        self.assertEqual(victim.returncode, 1)
+        self.assertRegex(victim.stderr.read(), r"\Astolen")
 
     def remove_refused(self):
         for name in self.names():

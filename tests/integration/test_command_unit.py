@@ -1,7 +1,6 @@
-"""sockguard unit: drop-ins that systemd takes, and what is said of a unit's settings in them."""
+"""sockguard unit: drop-ins that systemd accepts, and their comments about a unit's settings."""
 
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -9,6 +8,7 @@ import sys
 import command
 import harness
 
+PRIVATE_TMP = "= gives the service a private /tmp"
 UNIT = """[Unit]
 Description=Environment=LD_PRELOAD=/not/this
 [Service]
@@ -17,7 +17,7 @@ ExecStart=/usr/bin/python3 -m app
 
 
 def system_service(group="@system-service"):
-    """The names in a group of systemd's, those of the groups in it too, sorted."""
+    """The system calls in a group of systemd's, and in the groups that it contains, sorted."""
     shown = subprocess.run(["systemd-analyze", "syscall-filter", group], check=True,
                            capture_output=True, text=True).stdout.splitlines()
     names = set()
@@ -31,14 +31,14 @@ def system_service(group="@system-service"):
 
 class UnitCase(command.CommandCase):
     def unit(self, name="app", text=None, calls="~"):
-        """The drop-in's comments and its other lines. text: what systemctl shows of the unit;
-        calls: its SystemCallFilter=, as systemctl shows it expanded.
+        """The drop-in's comments and its other lines. text: the unit as systemctl prints it;
+        calls: its SystemCallFilter=, as systemctl expands it.
 
-        systemctl itself needs a running systemd, so another program of its name shows the text.
+        The real systemctl needs a running systemd, so a script of that name prints the text.
         """
         env = {"PATH": self.dir}
         if text is not None:
-            self.executable("systemctl", f"""#!/bin/sh
+            self.write_executable("systemctl", f"""#!/bin/sh
 case "$*" in
 "--no-pager cat -- app.service") /bin/cat <<'END'
 {text}END
@@ -54,92 +54,95 @@ esac
         comments = [line for line in lines if line.startswith("#")]
         return "\n".join(comments), [line for line in lines if line not in comments]
 
-    def assert_said(self, words, *settings):
+    def assert_mentioned(self, words, *settings):
         comments, _ = self.unit(text=UNIT + "\n".join(settings) + "\n")
-        self.assertEqual(bool(re.search(words, comments)), True, comments)
+        self.assertRegex(comments, words)
 
-    def assert_not_said(self, words, *settings):
+    def assert_not_mentioned(self, words, *settings):
+        """A test that calls this also calls assert_mentioned() with the same words, so that it
+        fails if the command words its comment differently."""
         comments, _ = self.unit(text=UNIT + "\n".join(settings) + "\n")
-        self.assertEqual(bool(re.search(words, comments)), False, comments)
+        self.assertNotRegex(comments, words)
 
 
 class DropIn(UnitCase):
-    def test_what_it_sets(self):
+    def test_settings_of_the_drop_in(self):
         for text in (None, UNIT):
             _, lines = self.unit(text=text)
             self.assertEqual(lines,
                              ["[Service]", f"Environment=LD_PRELOAD={harness.LIBRARY}"])
 
-    def test_how_to_install_it(self):
+    def test_installation_instructions(self):
         comments, _ = self.unit()
         self.assertIn("/etc/systemd/system/app.service.d", comments)
         self.assertIn("systemctl daemon-reload", comments)
 
     def test_a_unit_that_systemctl_does_not_show(self):
-        self.assertIn("does not show the unit", self.unit()[0])
-        self.assertNotIn("does not show the unit", self.unit(text=UNIT)[0])
+        self.assertIn("cannot show the unit", self.unit()[0])
+        self.assertNotIn("cannot show the unit", self.unit(text=UNIT)[0])
 
-    def test_a_parent_that_ignores_the_end_of_children(self):
-        """As nohup-like launchers do: then wait(2) finds none."""
-        self.executable("systemctl", f"#!/bin/sh\n/bin/cat <<'END'\n{UNIT}END\n")
+    def test_a_parent_that_ignores_sigchld(self):
+        """Some launchers ignore SIGCHLD. waitpid(2) then fails with ECHILD."""
+        self.write_executable("systemctl", f"#!/bin/sh\n/bin/cat <<'END'\n{UNIT}END\n")
         ended = self.sockguard("unit", "app", env={"PATH": self.dir},
                                preexec_fn=lambda: signal.signal(signal.SIGCHLD, signal.SIG_IGN))
         self.assertEqual((ended.returncode, ended.stderr), (0, ""))
-        self.assertNotIn("does not show the unit", ended.stdout)
+        self.assertNotIn("cannot show the unit", ended.stdout)
 
     def test_a_systemctl_that_fails(self):
-        """What it printed before is not the unit."""
-        self.executable("systemctl", "#!/bin/sh\necho '[Service]\nRuntimeDirectory=app'\nexit 1\n")
+        """The command does not use what systemctl printed before it failed."""
+        self.write_executable(
+            "systemctl", "#!/bin/sh\necho '[Service]\nRuntimeDirectory=app'\nexit 1\n")
         ended = self.sockguard("unit", "app", env={"PATH": self.dir})
-        self.assertIn("does not show the unit", ended.stdout)
+        self.assertIn("cannot show the unit", ended.stdout)
         self.assertNotIn("RuntimeDirectory", ended.stdout)
 
-    def test_systemd_takes_it(self):
+    def test_systemd_accepts_the_drop_in(self):
         os.mkdir(self.dir + "/app.service.d")
-        self.file("app.service", UNIT.replace("Description=", "Description=of ")
-                  .replace("-m app", "-V"))
+        self.write_file("app.service", UNIT.replace("Description=", "Description=of ")
+                        .replace("-m app", "-V"))
         with open(self.dir + "/app.service.d/sockguard.conf", "w", encoding="utf-8") as file:
             file.write(self.sockguard("unit", "app.service").stdout)
         ended = self.run_program(["systemd-analyze", "verify", self.dir + "/app.service"])
         self.assertNotIn("sockguard.conf", ended.stderr)
         self.assertEqual(ended.returncode, 0, ended.stderr)
         with open(self.dir + "/app.service.d/sockguard.conf", "a", encoding="utf-8") as file:
-            file.write("Nonsense\n")  # and it does look at the drop-in
+            file.write("Nonsense\n")  # systemd does read the drop-in
         ended = self.run_program(["systemd-analyze", "verify", self.dir + "/app.service"])
         self.assertIn("sockguard.conf", ended.stderr)
 
 
 class Names(UnitCase):
-    def test_good(self):
+    def test_valid_names(self):
         for name in ("app", "app.service", "app@.service", "app@x-1.service", "a.b-c:d_e",
                      r"dev-a\x2db.service"):
             comments, _ = self.unit(name)
             full = name if name.endswith(".service") else name + ".service"
             self.assertIn(f" {full} ", comments)
 
-    def test_bad(self):
+    def test_invalid_names(self):
         for name in ("", "a/b", "../app.service", "a b", "a\nb", "-app", "@.service", ".service",
                      "über", 256 * "a", "app%i"):
-            self.assert_misused("unit", "--", name)
+            self.assert_usage_error("unit", "--", name)
 
-    def test_what_starts_no_program(self):
+    def test_a_unit_that_starts_no_program(self):
         for name in ("app.socket", "app.timer", "app.mount", "multi-user.target"):
-            self.assertIn("service", self.assert_misused("unit", name))
+            self.assertIn("service", self.assert_usage_error("unit", name))
 
-    def test_one_too_many(self):
-        self.assert_misused("unit", "app", "other")
+    def test_two_units(self):
+        self.assert_usage_error("unit", "app", "other")
 
 
 class Settings(UnitCase):
-    def test_none(self):
+    def test_unit_without_other_settings(self):
         comments, _ = self.unit(text=UNIT)
         self.assertEqual(len(comments.splitlines()), 4, comments)
 
-    def test_what_is_preloaded_already_is_kept(self):
+    def test_other_preloaded_libraries_are_kept(self):
         for line in ("Environment=LD_PRELOAD=/lib/a.so", 'Environment="LD_PRELOAD=/lib/a.so"',
                      "Environment=A=b LD_PRELOAD=/lib/a.so C=d"):
             comments, lines = self.unit(text=f"{UNIT}{line}\n")
-            self.assertIn("sets LD_PRELOAD=/lib/a.so already", comments)
+            self.assertIn("already sets LD_PRELOAD=/lib/a.so", comments)
             self.assertEqual(lines[1],
                              f"Environment=LD_PRELOAD={harness.LIBRARY}:/lib/a.so")
 
@@ -148,29 +151,29 @@ class Settings(UnitCase):
         self.assertEqual(lines[1], f"Environment=LD_PRELOAD={harness.LIBRARY}:/a.so")
 
     def test_address_families(self):
-        netlink, unix = "leaves out AF_NETLINK", "leaves out AF_UNIX"
-        self.assert_said(netlink, "RestrictAddressFamilies=AF_UNIX AF_INET")
-        self.assert_said(netlink, "RestrictAddressFamilies=~AF_NETLINK")
-        self.assert_said(unix, "RestrictAddressFamilies=AF_INET AF_NETLINK")
-        self.assert_said(unix, "RestrictAddressFamilies=~AF_UNIX")
-        self.assert_not_said("leaves out", "RestrictAddressFamilies=AF_UNIX AF_NETLINK")
-        self.assert_not_said("leaves out", "RestrictAddressFamilies=~AF_INET")
-        self.assert_not_said("leaves out", "RestrictAddressFamilies=AF_INET",
-                             "RestrictAddressFamilies=")
+        netlink, unix = "does not allow AF_NETLINK", "does not allow AF_UNIX"
+        self.assert_mentioned(netlink, "RestrictAddressFamilies=AF_UNIX AF_INET")
+        self.assert_mentioned(netlink, "RestrictAddressFamilies=~AF_NETLINK")
+        self.assert_mentioned(unix, "RestrictAddressFamilies=AF_INET AF_NETLINK")
+        self.assert_mentioned(unix, "RestrictAddressFamilies=~AF_UNIX")
+        self.assert_not_mentioned("does not allow", "RestrictAddressFamilies=AF_UNIX AF_NETLINK")
+        self.assert_not_mentioned("does not allow", "RestrictAddressFamilies=~AF_INET")
+        self.assert_not_mentioned("does not allow", "RestrictAddressFamilies=AF_INET",
+                                  "RestrictAddressFamilies=")
 
     def assert_forbids(self, calls, *forbidden):
         comments, lines = self.unit(text=UNIT, calls=calls)
         wanted = [f"#SystemCallFilter={' '.join(forbidden)}"] if forbidden else []
         self.assertEqual([line for line in comments.splitlines()
                           if line.startswith("#SystemCallFilter=")], wanted)
-        self.assertEqual("SystemCallFilter= leaves out" in comments, bool(forbidden), comments)
+        self.assertEqual("SystemCallFilter= does not allow" in comments, bool(forbidden), comments)
         self.assertEqual(len(lines), 2, lines)
 
     def test_system_calls_that_are_forbidden(self):
         self.assert_forbids("~statx", "statx")
         self.assert_forbids("~adjtimex kcmp pwrite64:EPERM statx:kill swapon",
                             "kcmp", "pwrite64", "statx")
-        self.assert_forbids("~statx2 xstatx rename")  # names that only look like it
+        self.assert_forbids("~statx2 xstatx rename")  # similar names
         self.assert_forbids("~")
         self.assert_forbids("")
 
@@ -181,31 +184,42 @@ class Settings(UnitCase):
         self.assert_forbids(whole.replace(" statx ", " statx:kill "), "statx")
         self.assert_forbids(whole.replace(" statx ", " statx:EPERM "))
 
-    def test_a_systemctl_too_old_to_show_them(self):
-        self.assert_not_said("SystemCallFilter", "SystemCallFilter=read")
+    def test_a_systemctl_too_old_to_show_system_calls(self):
+        """The command reads SystemCallFilter= only from systemctl show, which expands groups."""
+        self.assert_not_mentioned("SystemCallFilter", "SystemCallFilter=read")
+        comments, _ = self.unit(text=UNIT, calls="read")
+        self.assertIn("SystemCallFilter", comments)
 
-    def test_a_tmp_of_its_own(self):
+    def test_a_private_tmp(self):
         for setting in ("PrivateTmp", "DynamicUser"):
             for value in ("yes", "true", "1", "on", "True"):
-                self.assert_said(f"{setting}= gives it a /tmp of its own", f"{setting}={value}")
+                self.assert_mentioned(PRIVATE_TMP, f"{setting}={value}")
             for value in ("no", "0", ""):
-                self.assert_not_said("/tmp of its own", f"{setting}=yes", f"{setting}={value}")
+                self.assert_not_mentioned(PRIVATE_TMP, f"{setting}=yes", f"{setting}={value}")
 
-    def test_directories(self):
-        self.assert_said("RuntimeDirectory= is removed", "RuntimeDirectory=app")
-        self.assert_said("RootDirectory=", "RootDirectory=/srv")
+    def test_runtime_directory_and_root_directory(self):
+        self.assert_mentioned("RuntimeDirectory=: when a unit that uses this directory stops",
+                              "RuntimeDirectory=app")
+        self.assert_mentioned("RootDirectory=", "RootDirectory=/srv")
 
-    def test_what_makes_no_difference(self):
+    def test_settings_that_make_no_difference(self):
         comments, _ = self.unit(text=UNIT + "NoNewPrivileges=yes\nProtectSystem=strict\n")
         self.assertEqual(len(comments.splitlines()), 4, comments)
 
     def test_other_sections(self):
-        self.assert_not_said("RuntimeDirectory", "[Install]", "RuntimeDirectory=app")
+        self.assert_mentioned("RuntimeDirectory", "RuntimeDirectory=app")
+        self.assert_not_mentioned("RuntimeDirectory", "[Install]", "RuntimeDirectory=app")
 
-    def test_a_program_that_cannot_be_guarded(self):
-        self.assert_said("will not be guarded: /usr/bin/busybox is statically linked",
-                         "ExecStart=", "ExecStart=-/usr/bin/busybox sh")
-        self.assert_not_said("will not be guarded", "ExecStart=/usr/bin/python3")
+    def test_an_earlier_drop_in(self):
+        """The command ignores the lines of its earlier drop-in, which the new one replaces."""
+        earlier = UNIT + "# /etc/systemd/system/app.service.d/sockguard.conf\n" + \
+            self.sockguard("unit", "app").stdout.replace(harness.LIBRARY,
+                                                         "/old/libsockguard.so") + \
+            "# /etc/systemd/system/app.service.d/z.conf\n[Service]\nRuntimeDirectory=app\n"
+        comments, lines = self.unit(text=earlier)
+        self.assertNotIn("already", comments)
+        self.assertIn("RuntimeDirectory=", comments)
+        self.assertEqual(lines, ["[Service]", f"Environment=LD_PRELOAD={harness.LIBRARY}"])
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Completion of the command's words, in a bash and in a zsh."""
+"""Completion of the command's arguments, in bash and in zsh."""
 
 import os
 import pty
@@ -18,18 +18,18 @@ COMMANDS = {"run", "status", "check", "clean", "unit"}
 
 
 def options_in_help(*command):
-    """The long options a help text names at the start of its lines."""
+    """The long options at the start of the lines of a help text."""
     shown = subprocess.run([harness.COMMAND, *command, "--help"], capture_output=True, text=True,
-                           check=True, timeout=harness.PATIENCE).stdout
+                           check=True, timeout=harness.TIMEOUT).stdout
     return set(re.findall(r"^ +(?:-\w, )?(--[a-z-]+)", shown, re.MULTILINE))
 
 
 class CompletionCase(harness.Case):
     def setUp(self):
         super().setUp()
-        self.ours = socket.socket(socket.AF_UNIX)
-        self.addCleanup(self.ours.close)
-        self.ours.bind(self.path)
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.addCleanup(self.socket.close)
+        self.socket.bind(self.path)
         for name in ("plain", ".other.sockguard"):
             open(os.path.join(self.dir, name), "w", encoding="ascii").close()
         os.mkdir(os.path.join(self.dir, "deeper"))
@@ -44,7 +44,7 @@ class CompletionCase(harness.Case):
 
 class Bash(CompletionCase):
     def completed(self, *words, before=""):
-        """COMPREPLY for the last of the words behind sockguard, as bash splits them."""
+        """COMPREPLY for the last of sockguard's arguments, split as bash splits them."""
         script = before + """
             . "$0/sockguard.bash"
             COMP_WORDS=(sockguard "$@") COMP_CWORD=$#
@@ -54,17 +54,17 @@ class Bash(CompletionCase):
         """
         ended = subprocess.run(["bash", "--norc", "-c", script, COMPLETIONS, *words],
                                capture_output=True, text=True, cwd=self.dir, check=True,
-                               env=self.environment(), timeout=harness.PATIENCE)
+                               env=self.environment(), timeout=harness.TIMEOUT)
         self.assertEqual(ended.stderr, "")
         return set(ended.stdout.split())
 
-    def test_is_registered(self):
+    def test_the_completion_is_registered(self):
         ended = subprocess.run(["bash", "--norc", "-c", '. "$0/sockguard.bash"; complete -p',
                                 COMPLETIONS], capture_output=True, text=True, check=True,
-                               timeout=harness.PATIENCE)
+                               timeout=harness.TIMEOUT)
         self.assertEqual(ended.stdout, "complete -F _sockguard sockguard\n")
 
-    def test_commands(self):
+    def test_completes_commands(self):
         self.assertEqual(self.completed(""), COMMANDS | {"--help", "--version"})
         self.assertEqual(self.completed("st"), {"status"})
 
@@ -73,7 +73,7 @@ class Bash(CompletionCase):
             with self.subTest(command=command):
                 self.assertEqual(self.completed(command, "--"), options_in_help(command))
 
-    def test_values(self):
+    def test_completes_values(self):
         for words in (("--reuse", ""), ("--reuse", "="), ("--reuse", "=", "a")):
             with self.subTest(words=words):
                 rest = set() if "a" in words else {"never"}
@@ -81,12 +81,12 @@ class Bash(CompletionCase):
         self.assertEqual(self.completed("run", "--log", ""), {"stderr", "syslog", "none"})
         self.assertEqual(self.completed("run", "--log", self.dir + "/pl"), {self.dir + "/plain"})
 
-    def test_socket_paths(self):
+    def test_completes_socket_paths(self):
         self.assertEqual(self.completed("status", ""), {"app.sock", "deeper"})
         self.assertEqual(self.completed("status", "--json", "a"), {"app.sock"})
         self.assertEqual(self.completed("clean", ""), {"app.sock", "deeper", ".other.sockguard"})
 
-    def test_programs_and_pids(self):
+    def test_completes_programs_and_pids(self):
         self.assertEqual(self.completed("check", "a-prog"), {"a-program"})
         self.assertIn(str(os.getpid()), self.completed("check", str(os.getpid())[0]))
         self.assertEqual(self.completed("run", "--strict", "--only", "/x", "a-prog"),
@@ -94,13 +94,13 @@ class Bash(CompletionCase):
         self.assertEqual(self.completed("run", "--reuse", "=", "auto", "a-prog"), {"a-program"})
         self.assertEqual(self.completed("run", "--", "a-prog"), {"a-program"})
 
-    def test_words_of_the_program(self):
-        """They are no options of ours."""
+    def test_arguments_of_the_program_are_not_completed_as_options(self):
+        """Options after the program are not options of sockguard."""
         self.assertEqual(self.completed("run", "a-program", "pl"), {"plain"})
         self.assertEqual(self.completed("run", "a-program", "--"), set())
 
     @unittest.skipUnless(os.path.exists(BASH_COMPLETION), "needs bash-completion")
-    def test_words_of_the_program_by_its_own_completion(self):
+    def test_arguments_of_the_program_are_completed_by_its_own_completion(self):
         before = f"""
             . {BASH_COMPLETION}
             complete -W 'first second' a-program
@@ -109,54 +109,58 @@ class Bash(CompletionCase):
                          {"first"})
 
     @unittest.skipUnless(shutil.which("systemctl"), "needs systemctl")
-    def test_units(self):
+    def test_completes_units(self):
         self.assertIn("systemd-logind.service", self.completed("unit", ""))
         self.assertEqual(self.completed("unit", "systemd-logi"), {"systemd-logind.service"})
 
 
 @unittest.skipUnless(shutil.which("zsh"), "needs zsh")
 class Zsh(CompletionCase):
-    """A zsh that a person types to: a tab, and then a key that writes the line to a file."""
+    """An interactive zsh: the test types a tab, then a key that writes the line to a file."""
 
     SETUP = """
         PS1=ready RPS1= PS2=
         fpath=({completions} $fpath)
         autoload -U compinit && compinit -D -u
-        told() {{ print -rn -- $BUFFER >{told}.new; mv {told}.new {told}; BUFFER= }}
-        zle -N told; bindkey '^T' told; bindkey '^I' complete-word
+        write-line() {{
+            print -rn -- $BUFFER >{line_file}.new
+            mv {line_file}.new {line_file}
+            BUFFER=
+        }}
+        zle -N write-line; bindkey '^T' write-line; bindkey '^I' complete-word
         setopt no_beep no_list_beep
-        : tell
     """
 
     def setUp(self):
         super().setUp()
-        self.told = os.path.join(self.dir, "told")
-        setup = self.SETUP.format(completions=COMPLETIONS, told=self.told)
+        self.line_file = os.path.join(self.dir, "line")
+        setup = self.SETUP.format(completions=COMPLETIONS, line_file=self.line_file)
         open(os.path.join(self.dir, ".zshrc"), "w", encoding="ascii").write(setup)
         pid, self.terminal = pty.fork()
         if pid == 0:
             os.chdir(self.dir)
             env = {**self.environment(), "ZDOTDIR": self.dir}
             os.execvpe("zsh", ["zsh", "-d", "-i"], env)
-        self.addCleanup(self.end, pid)
-        harness.wait_until(lambda: b"ready" in self.shown(), "the prompt of zsh")
+        self.addCleanup(self.close_terminal, pid)
+        harness.wait_until(lambda: b"ready" in self.read_terminal(), "the prompt of zsh")
 
-    def end(self, pid):
+    def close_terminal(self, pid):
         os.close(self.terminal)
         harness.wait_until(lambda: os.waitpid(pid, os.WNOHANG)[0] == pid, "the end of zsh")
 
-    def shown(self):
-        """What zsh has printed since; it would wait for a reader otherwise."""
+    def read_terminal(self):
+        """Reads what zsh has printed; otherwise zsh would block on a full terminal."""
         return os.read(self.terminal, 65536) \
             if select.select([self.terminal], [], [], 0)[0] else b""
 
     def completed(self, line):
-        """The line after a tab at its end."""
-        if os.path.exists(self.told):
-            os.remove(self.told)
+        """The line after completion at its end."""
+        if os.path.exists(self.line_file):
+            os.remove(self.line_file)
         os.write(self.terminal, line.encode() + b"\t\x14")
-        harness.wait_until(lambda: (self.shown(), os.path.exists(self.told))[1], "the line")
-        with open(self.told, encoding="utf-8") as file:
+        harness.wait_until(lambda: (self.read_terminal(), os.path.exists(self.line_file))[1],
+                           "the line")
+        with open(self.line_file, encoding="utf-8") as file:
             return file.read()
 
     def test_completes(self):
@@ -181,9 +185,9 @@ class Zsh(CompletionCase):
 
     def test_options_are_those_of_the_help(self):
         with open(os.path.join(COMPLETIONS, "_sockguard"), encoding="ascii") as file:
-            named = set(re.findall(r"--[a-z][a-z-]*", file.read().split("_sockguard() {")[1]))
-        there = set().union(options_in_help(), *(options_in_help(c) for c in COMMANDS))
-        self.assertEqual(named, there)
+            completed = set(re.findall(r"--[a-z][a-z-]*", file.read().split("_sockguard() {")[1]))
+        documented = set().union(options_in_help(), *(options_in_help(c) for c in COMMANDS))
+        self.assertEqual(completed, documented)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Under a service manager's hardening: no netlink, as RestrictAddressFamilies=AF_UNIX has it."""
+"""The guard in a service that may not use netlink, for example RestrictAddressFamilies=AF_UNIX."""
 
 import os
 import platform
@@ -9,7 +9,7 @@ import harness
 
 SOCKET_CALL = {"x86_64": 41, "aarch64": 198, "riscv64": 198}.get(platform.machine())
 
-# A program that gives itself the filter and then goes on as another; it keeps what it inherited.
+# Installs a filter that refuses netlink sockets, then executes its arguments.
 FILTER = """
 import ctypes, errno, os, struct, sys
 AF_NETLINK, ALLOW, ERRNO = 16, 0x7fff0000, 0x00050000
@@ -26,7 +26,7 @@ assert libc.prctl(38, 1, 0, 0, 0) == 0 and libc.prctl(22, 2, filter, 0, 0) == 0
 os.execv(sys.argv[1], sys.argv[1:])
 """
 
-# Binds, leaves the socket with a worker, and hands it over to another program by exec.
+# Binds a socket, forks a worker that holds it, and passes it to another program through exec.
 SERVER = """
 import os, signal, socket, sys
 listener = socket.socket(socket.AF_UNIX)
@@ -39,7 +39,7 @@ os.set_inheritable(listener.fileno(), True)
 os.execv(sys.executable, [sys.executable, "-c", sys.argv[2], sys.argv[1], str(listener.fileno())])
 """
 
-# Like servers do: closes the listener first, while its worker still holds it.
+# Like most servers, closes the listening socket before the unlink. The worker still holds it.
 SUCCESSOR = """
 import os, sys
 os.close(int(sys.argv[2]))
@@ -47,7 +47,7 @@ os.unlink(sys.argv[1])
 print("unlinked")
 """
 
-STRANGER = """
+RIVAL = """
 import os, sys
 try:
     os.unlink(sys.argv[1])
@@ -65,48 +65,49 @@ except OSError as error:
 """
 
 
-@unittest.skipUnless(SOCKET_CALL, "the filter is not written for this machine")
+@unittest.skipUnless(SOCKET_CALL, "the filter does not support this machine")
 @unittest.skipUnless(os.geteuid() == 0, "needs root")
-class Hardened(harness.Case):
+class WithoutNetlink(harness.Case):
     def setUp(self):
         super().setUp()
         os.chmod(self.dir, 0o777)
 
-    def hardened(self, source, *args, guard):
-        """Runs a python source without privileges and without netlink; returns what it prints."""
+    def run_without_netlink(self, source, *args, guard):
+        """Runs Python code without privileges and netlink, and returns its first line of output."""
         argv = [harness.PYTHON, "-c", FILTER.replace("{call}", str(SOCKET_CALL)),
                 harness.PYTHON, "-c", source, *args]
         process = self.start(argv, guard=guard, stdout=harness.subprocess.PIPE,
                              stderr=sys.stderr.fileno(), text=True, user=65534, group=65534)
         return process.stdout.readline().strip()
 
-    def test_the_filter_works(self):
-        self.assertEqual(self.hardened(NO_NETLINK, guard=False), "97")  # EAFNOSUPPORT
+    def test_the_filter_refuses_netlink(self):
+        self.assertEqual(self.run_without_netlink(NO_NETLINK, guard=False), "97")  # EAFNOSUPPORT
 
-    def upgraded_server_unlinks(self, guard):
-        self.assertEqual(self.hardened(SERVER, self.path, SUCCESSOR, guard=guard), "unlinked")
+    def expect_upgraded_server_unlinks(self, guard):
+        self.assertEqual(self.run_without_netlink(SERVER, self.path, SUCCESSOR, guard=guard),
+                         "unlinked")
         self.assertEqual(self.names(), [])
 
     def test_an_upgraded_server_unlinks_its_socket(self):
-        self.upgraded_server_unlinks(guard=True)
+        self.expect_upgraded_server_unlinks(guard=True)
 
     def test_an_upgraded_server_unlinks_its_socket_without_the_guard(self):
-        self.upgraded_server_unlinks(guard=False)
+        self.expect_upgraded_server_unlinks(guard=False)
 
-    def live_server(self):
+    def start_server(self):
         source = SERVER[:SERVER.index("if os.fork")] + "print('up', flush=True)\nimport signal\n" \
             "signal.pause()\n"
-        self.assertEqual(self.hardened(source, self.path, guard=True), "up")
+        self.assertEqual(self.run_without_netlink(source, self.path, guard=True), "up")
 
-    def test_a_stranger_is_refused(self):
-        self.live_server()
+    def test_a_rival_is_refused(self):
+        self.start_server()
         before = self.identity()
-        self.assertEqual(self.hardened(STRANGER, self.path, guard=True), "98")  # EADDRINUSE
+        self.assertEqual(self.run_without_netlink(RIVAL, self.path, guard=True), "98")  # EADDRINUSE
         self.assertEqual(self.identity(), before)
 
-    def test_a_stranger_steals_without_the_guard(self):
-        self.live_server()
-        self.assertEqual(self.hardened(STRANGER, self.path, guard=False), "unlinked")
+    def test_a_rival_steals_without_the_guard(self):
+        self.start_server()
+        self.assertEqual(self.run_without_netlink(RIVAL, self.path, guard=False), "unlinked")
 
 
 if __name__ == "__main__":

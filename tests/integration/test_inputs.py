@@ -1,31 +1,40 @@
-"""Bad input, systematically: tests/inputs makes each call with every argument, once with the guard
-and once without, and both must tell the same."""
+"""The guard does not change the results of calls with bad arguments.
+
+tests/inputs makes each call with every argument, once with the guard and once without. Both runs
+must print the same.
+"""
 
 import os
 import sys
 
 import harness
 
-INPUTS = os.path.join(harness.BUILD, "tests", "inputs")
-MOST_SHOWN = 20
+INPUTS = os.path.join(harness.PROGRAMS, "inputs")
+MAX_DIFFERENCES = 20
+# Under a supervisor, all arguments would take minutes, because the directory contains many sockets
+# and is set up again after each call that changes it. So only every nth call is made. n is prime,
+# so that each argument still occurs.
+STEPS = {"bind": 3, "rename": 13, "renameat": 23, "renameat2": 31, "link": 5, "linkat": 7} \
+    if harness.SUPERVISED and os.environ.get("SOCKGUARD_CAMPAIGN") != "full" else {}
 
 
 class BadInput(harness.Case):
     def compare(self, call):
-        plain, guarded = self.told(call, guard=False), self.told(call, guard=True)
+        unguarded, guarded = self.output_of(call, guard=False), self.output_of(call, guard=True)
         differences = [f"with the guard: {one}\nwithout: {other}"
-                       for one, other in zip(guarded, plain) if one != other]
-        self.assertFalse(differences, "\n" + "\n".join(differences[:MOST_SHOWN]))
-        self.assertEqual(len(guarded), len(plain))
-        self.assertGreater(len(plain), 100)
+                       for one, other in zip(guarded, unguarded) if one != other]
+        self.assertFalse(differences, "\n" + "\n".join(differences[:MAX_DIFFERENCES]))
+        self.assertEqual(len(guarded), len(unguarded))
+        self.assertGreater(len(unguarded), 100)
 
-    def told(self, call, guard):
+    def output_of(self, call, guard):
         directory = os.path.join(self.dir, "guarded" if guard else "plain")
         os.mkdir(directory)
-        ran = self.run_program([INPUTS, call], guard=guard, cwd=directory, errors="replace")
-        self.assertEqual((ran.stderr, ran.returncode), ("", 0), "".join(ran.stdout[-300:]))
+        ended = self.run_program([INPUTS, call, str(STEPS.get(call, 1))], guard=guard,
+                                 cwd=directory, errors="replace")
+        self.assertEqual((ended.stderr, ended.returncode), ("", 0), "".join(ended.stdout[-300:]))
         self.assertEqual(os.listdir(directory), [])
-        return ran.stdout.splitlines()
+        return ended.stdout.splitlines()
 
     def test_bind(self):
         self.compare("bind")

@@ -1,8 +1,7 @@
-"""Directories whose entries mean something: what lists them shows the same with the guard.
+"""Programs that list a directory of sockets print the same with the guard and without.
 
-Each listing is made by the program that people use for it, in a directory where a guarded server has
-its socket, and where it has one without the guard. What a lock file that is not hidden would do
-there is shown beside it, by a file that is made by hand.
+Such programs use every entry of the directory. The names of lock files begin with a dot, so that
+they are not listed. Some tests create a lock file without a dot, to show that it would be listed.
 """
 
 import os
@@ -17,12 +16,14 @@ import actor
 import harness
 
 USERDBD = "/lib/systemd/systemd-userdbd"
-# As its unit starts it, on a /run of its own. The listings are looked at by whoever runs the test.
+# Starts systemd-userdbd with a private /run, with $0 preloaded if it is not empty. Prints the names
+# in the directory, the listing, and the listing with a lock file whose name begins with no dot. Once
+# systemd-userdbd listens, all its sockets are there.
 USERDB = '''
 mount -t tmpfs -o mode=755 tmpfs /run
 mkdir -p /run/systemd/userdb
 env ${0:+LD_PRELOAD="$0"} ''' + USERDBD + ''' &
-until [ -S /run/systemd/userdb/io.systemd.Multiplexer ]; do sleep 0.01; done
+until userdbctl services | grep -q 'Multiplexer *yes'; do sleep 0.01; done
 ls -A /run/systemd/userdb
 echo --
 userdbctl services
@@ -34,10 +35,11 @@ userdbctl services
 kill $!
 wait
 '''
+LISTENING = 0x10000  # __SO_ACCEPTCON in the flags of /proc/net/unix
 
 
 def needs(*programs):
-    """Skips a test where a program is not installed."""
+    """Skips a test if a program is not installed."""
     missing = [name for name in programs if not shutil.which(name)]
     return unittest.skipIf(missing, f"{', '.join(missing)}: not installed")
 
@@ -46,138 +48,154 @@ def lock_files(directory):
     return [name for name in os.listdir(directory) if name.endswith(".sockguard")]
 
 
-class Listed(harness.Case):
+class ListingCase(harness.Case):
+    """self.directory is the directory of the sockets."""
+
     def setUp(self):
         super().setUp()
-        self.place = self.new_place()
+        self.directory = self.make_new_directory()
 
-    def new_place(self):
-        """An empty directory, to which the names in a listing are made relative."""
-        place = os.path.join(self.dir, "place")
-        shutil.rmtree(place, ignore_errors=True)
-        os.mkdir(place, 0o700)
-        return place
+    def make_new_directory(self):
+        """Replaces the directory of the sockets by an empty one and returns its path."""
+        directory = os.path.join(self.dir, "sockets")
+        shutil.rmtree(directory, ignore_errors=True)
+        os.mkdir(directory, 0o700)
+        return directory
 
-    def same_with_and_without(self, server, listing):
-        """Starts the server in a new place twice, and compares the listings, without numbers."""
-        seen = []
+    def assert_same_listing(self, start_server, listing):
+        """Calls listing() beside an unguarded and beside a guarded server. The results must agree.
+
+        start_server(guard) starts a server and returns a function that stops it. Numbers, such as
+        pids, are replaced by N. Returns the listing.
+        """
+        listings = []
         for guard in False, True:
-            self.place = self.new_place()
-            stop = server(guard)
-            self.assertEqual(bool(lock_files(self.place)), guard)
-            seen.append(re.sub(r"\d+", "N", listing()))
+            self.directory = self.make_new_directory()
+            stop = start_server(guard)
+            self.assertEqual(bool(lock_files(self.directory)), guard)
+            listings.append(re.sub(r"\d+", "N", listing()))
             stop()
-        self.assertEqual(seen[0], seen[1])
-        return seen[0]
+        self.assertEqual(listings[0], listings[1])
+        return listings[0]
 
-    def owner(self, name):
-        """A server of ours, at a name of the place; its starter stops it."""
-        def server(guard):
+    def actor_server(self, name):
+        """Returns a start_server function, which binds a socket with this name in the directory."""
+        def start_server(guard):
             owner = actor.Actor(self, guard=guard)
             fd = owner.socket("stream")
-            self.assertEqual(owner.bind(fd, os.path.join(self.place, name)), 0)
+            self.assertEqual(owner.bind(fd, os.path.join(self.directory, name)), 0)
             self.assertEqual(owner.listen(fd), 0)
             return owner.kill
-        return server
+        return start_server
 
-    def told(self, *argv, **popen):
-        """What a program prints, unguarded, and its exit status."""
+    def run_and_describe(self, *argv, **popen):
+        """Runs an unguarded program. Returns its output and exit status as a text."""
         done = self.run_program(argv, stdin=subprocess.DEVNULL, **popen)
         return f"{done.stdout}{done.stderr}status {done.returncode}"
 
 
-class Shell(Listed):
-    def shell(self, script):
-        return self.told("sh", "-c", script, cwd=self.place)
+class ShellPatterns(ListingCase):
+    def run_shell(self, script):
+        return self.run_and_describe("sh", "-c", script, cwd=self.directory)
 
-    def test_pattern(self):
-        """/tmp/.X11-unix/X*, /run/user/N/wayland-*: the socket alone, as scripts find displays"""
+    def test_pattern_matches_only_the_socket(self):
+        """patterns such as /tmp/.X11-unix/X* and /run/user/N/wayland-* match only the socket"""
         for pattern, name in ("X*", "X77"), ("wayland-*", "wayland-7"), ("*", "S-one"):
             with self.subTest(pattern):
                 script = f"for name in {pattern}; do echo $name; done; ls -t | head -n 1"
-                told = self.same_with_and_without(self.owner(name), lambda: self.shell(script))
-                self.assertEqual(told, re.sub(r"\d+", "N", f"{name}\n{name}\nstatus 0"))
+                listing = self.assert_same_listing(self.actor_server(name),
+                                                   lambda: self.run_shell(script))
+                self.assertEqual(listing, re.sub(r"\d+", "N", f"{name}\n{name}\nstatus 0"))
 
-    def test_pattern_of_file_not_hidden(self):
-        """a lock file that is not hidden is found by such a pattern, as a display"""
-        owner = self.owner("X77")(False)
-        open(os.path.join(self.place, "X77.sockguard"), "x", encoding="ascii").close()
-        self.assertIn("X77.sockguard", self.shell("ls X*"))
-        owner()
+    def test_pattern_matches_a_lock_file_without_a_dot(self):
+        """a pattern for displays would match a lock file without a leading dot"""
+        stop = self.actor_server("X77")(False)
+        open(os.path.join(self.directory, "X77.sockguard"), "x", encoding="ascii").close()
+        self.assertIn("X77.sockguard", self.run_shell("ls X*"))
+        stop()
 
-    def test_directory(self):
-        """ls of a directory of plugins: sockets alone"""
-        self.same_with_and_without(self.owner("plugin.sock"), lambda: self.shell("ls"))
+    def test_ls_shows_only_the_socket(self):
+        """ls in a directory of plugins' sockets"""
+        self.assert_same_listing(self.actor_server("plugin.sock"), lambda: self.run_shell("ls"))
 
     def test_removal_by_pattern(self):
-        """rm -f DIRECTORY/* and rmdir, of guarded programs, after kill -9: nothing is left"""
+        """guarded rm -f DIRECTORY/* and rmdir remove the directory, after kill -9 too"""
         for guard in False, True:
             with self.subTest(guard=guard):
-                self.place = self.new_place()
-                self.owner("S-one")(guard)()
-                self.assertEqual(bool(lock_files(self.place)), guard)
-                ended = self.run_program(["sh", "-c", "rm -f place/* && rmdir place"], guard=guard,
-                                         cwd=self.dir)
+                self.directory = self.make_new_directory()
+                self.actor_server("S-one")(guard)()
+                self.assertEqual(bool(lock_files(self.directory)), guard)
+                ended = self.run_program(["sh", "-c", "rm -f sockets/* && rmdir sockets"],
+                                         guard=guard, cwd=self.dir)
                 self.assertEqual((ended.returncode, ended.stderr), (0, ""))
 
 
-class Multiplexers(Listed):
-    """What lists terminal sessions, which are sockets in a directory."""
+class Multiplexers(ListingCase):
+    """Programs that list terminal sessions, which are sockets in a directory."""
 
-    def session(self, *start, **env):
-        def server(guard):
-            self.assertEqual(self.run_program(start_of(start, self.place), guard=guard,
-                                              env=env_of(env, self.place)).returncode, 0)
-            harness.wait_until(lambda: self.sockets(), "the session")
-            return lambda: self.end_of_session(start[0], env)
+    def session_server(self, *argv, **env):
+        """Returns a start_server function, which starts a session. In argv and env, {directory}
+        stands for the directory of the sockets."""
+        def filled(text):
+            return text.format(directory=self.directory)
 
-        def start_of(words, place):
-            return [word.format(place=place) for word in words]
+        def start_server(guard):
+            variables = {"TERM": "linux", **{name: filled(text) for name, text in env.items()}}
+            started = self.run_program(list(map(filled, argv)), guard=guard, env=variables)
+            self.assertEqual(started.returncode, 0)
+            harness.wait_until(self.session_listens, "the session")
+            return lambda: self.end_session(argv[0])
+        return start_server
 
-        def env_of(env, place):
-            return {"TERM": "linux", **{name: text.format(place=place) for name, text in env.items()}}
-        return server
-
-    def sockets(self):
-        names = [os.path.join(self.place, name) for name in os.listdir(self.place)]
+    def session_sockets(self):
+        names = [os.path.join(self.directory, name) for name in os.listdir(self.directory)]
         return [name for name in names if not name.endswith(".sockguard")]
 
-    def end_of_session(self, program, env):
+    def session_listens(self):
+        """Before a session listens, screen lists it as dead."""
+        with open("/proc/net/unix", encoding="utf-8", errors="replace") as table:
+            sockets = [line.split(maxsplit=7) for line in table if self.directory + "/" in line]
+        return self.session_sockets() and \
+            any(int(flags, 16) & LISTENING for _, _, _, flags, *_ in sockets)
+
+    def end_session(self, program):
         if program == "screen":
-            self.run_program(["screen", "-X", "quit"], env={"SCREENDIR": self.place})
+            self.run_program(["screen", "-X", "quit"], env={"SCREENDIR": self.directory})
         elif program == "tmux":
-            self.run_program(["tmux", "-S", self.place + "/default", "kill-server"])
-        harness.wait_until(lambda: program == "tmux" or not self.sockets(), "the end of the session")
+            self.run_program(["tmux", "-S", self.directory + "/default", "kill-server"])
+        harness.wait_until(lambda: program == "tmux" or not self.session_sockets(),
+                           "the end of the session")
 
     @needs("screen")
-    def test_screen(self):
+    def test_screen_ls(self):
         """screen -ls, -wipe"""
-        server = self.session("screen", "-dmS", "one", "sleep", "1000", SCREENDIR="{place}")
+        start_server = self.session_server("screen", "-dmS", "one", "sleep", "1000",
+                                           SCREENDIR="{directory}")
 
-        def listing():
-            told = [self.told("screen", option, env={"SCREENDIR": self.place})
-                    for option in ("-ls", "-wipe", "-ls")]
-            return "\n".join(told).replace("AM", "").replace("PM", "")
-        told = self.same_with_and_without(server, listing)
-        self.assertEqual(told.count(".one\t"), 3, told)
-        self.assertEqual(told.count("N Socket in"), 3, told)
+        def list_sessions():
+            listings = [self.run_and_describe("screen", option, env={"SCREENDIR": self.directory})
+                        for option in ("-ls", "-wipe", "-ls")]
+            return "\n".join(listings).replace("AM", "").replace("PM", "")
+        listing = self.assert_same_listing(start_server, list_sessions)
+        self.assertEqual(listing.count(".one\t"), 3, listing)
+        self.assertEqual(listing.count("N Socket in"), 3, listing)
 
     @needs("tmux")
-    def test_tmux(self):
+    def test_tmux_ls(self):
         """tmux ls"""
-        server = self.session("tmux", "-S", "{place}/default", "-f", "/dev/null", "new-session", "-d",
-                              "-s", "one", "sleep 1000")
-        told = self.same_with_and_without(
-            server, lambda: re.sub(r"\(created .*?\)", "", self.told(
-                "tmux", "-S", self.place + "/default", "ls")))
-        self.assertRegex(told, r"\Aone: N windows")
+        start_server = self.session_server("tmux", "-S", "{directory}/default", "-f", "/dev/null",
+                                           "new-session", "-d", "-s", "one", "sleep 1000")
+        listing = self.assert_same_listing(
+            start_server, lambda: re.sub(r"\(created .*?\)", "", self.run_and_describe(
+                "tmux", "-S", self.directory + "/default", "ls")))
+        self.assertRegex(listing, r"\Aone: N windows")
 
 
-class UserDatabase(Listed):
-    """/run/systemd/userdb: each entry is a service that every look-up of a user asks."""
+class UserDatabase(ListingCase):
+    """/run/systemd/userdb: each entry is a service, which every user lookup queries."""
 
-    def userdb(self, guard):
-        """The names there, what is told, and what is told with a lock file that is not hidden."""
+    def run_userdb(self, guard):
+        """Returns the three parts of the output of USERDB."""
         ended = self.run_program(["unshare", "--mount", "sh", "-c", USERDB,
                                   harness.LIBRARY if guard else ""])
         self.assertEqual(ended.returncode, 0, ended.stderr)
@@ -185,60 +203,62 @@ class UserDatabase(Listed):
 
     @actor.needs_root
     @needs("userdbctl", "unshare")
-    def test_services(self):
-        """userdbctl services, getent: the same; a file that is not hidden is taken for a service"""
-        names, told, visible = self.userdb(False)
-        self.assertNotIn("sockguard", names + told)
-        self.assertIn("getent: 2", told)
-        self.assertIn("io.systemd.Multiplexer.sockguard", visible)
-        guarded_names, guarded_told, _ = self.userdb(True)
+    def test_userdbctl_services(self):
+        """userdbctl and getent; they would use a lock file without a leading dot as a service"""
+        names, listing, with_visible_lock_file = self.run_userdb(False)
+        self.assertNotIn("sockguard", names + listing)
+        self.assertIn("getent: 2", listing)
+        self.assertIn("io.systemd.Multiplexer.sockguard", with_visible_lock_file)
+        guarded_names, guarded_listing, _ = self.run_userdb(True)
         self.assertIn("io.systemd.Multiplexer.sockguard", guarded_names)
-        self.assertEqual(guarded_told, told)
+        self.assertEqual(guarded_listing, listing)
 
 
-class Postgresql(Listed):
-    """pg_lsclusters asks for what /etc/postgresql names, in the socket directory of each."""
+class Postgresql(ListingCase):
+    """pg_lsclusters looks for the socket of each cluster in /etc/postgresql."""
 
     VERSIONS = "/usr/lib/postgresql"
 
-    def cluster(self, version):
-        """Makes a cluster of its own, of which pg_lsclusters knows by this environment."""
+    def create_cluster(self, version):
+        """Creates a cluster. Returns its data directory and its configuration directory."""
         data, conf = os.path.join(self.dir, "data"), os.path.join(self.dir, "etc", version, "test")
         os.makedirs(conf)
         os.mkdir(data, 0o700)
         shutil.chown(data, "postgres", "postgres")
-        made = self.run_program([f"{self.VERSIONS}/{version}/bin/initdb", "--auth=trust", "--no-sync",
-                                 data], user="postgres", cwd="/")
+        made = self.run_program([f"{self.VERSIONS}/{version}/bin/initdb", "--auth=trust",
+                                 "--no-sync", data], user="postgres", cwd="/")
         self.assertEqual(made.returncode, 0, made.stderr)
         with open(os.path.join(conf, "postgresql.conf"), "w", encoding="ascii") as file:
-            file.write(f"data_directory = '{data}'\nunix_socket_directories = '{self.place}'\n"
+            file.write(f"data_directory = '{data}'\nunix_socket_directories = '{self.directory}'\n"
                        "listen_addresses = ''\nport = 5466\n"
                        f"hba_file = '{data}/pg_hba.conf'\nident_file = '{data}/pg_ident.conf'\n")
         return data, conf
 
     @actor.needs_root
     @needs("pg_lsclusters")
-    def test_clusters(self):
+    def test_pg_lsclusters(self):
         """pg_lsclusters, beside .s.PGSQL.N and .s.PGSQL.N.lock"""
         version = max(os.listdir(self.VERSIONS), key=int)
-        data, conf = self.cluster(version)
+        data, conf = self.create_cluster(version)
         env = {"PG_CLUSTER_CONF_ROOT": os.path.join(self.dir, "etc")}
 
-        def server(guard):
-            shutil.chown(self.place, "postgres", "postgres")
-            started = self.start([f"{self.VERSIONS}/{version}/bin/postgres", "-D", conf], guard=guard,
-                                 user="postgres", cwd="/", stderr=subprocess.DEVNULL)
-            harness.wait_until(lambda: "online" in self.told("pg_lsclusters", env=env), "postgres")
+        def start_server(guard):
+            shutil.chown(self.directory, "postgres", "postgres")
+            started = self.start([f"{self.VERSIONS}/{version}/bin/postgres", "-D", conf],
+                                 guard=guard, user="postgres", cwd="/", stderr=subprocess.DEVNULL)
+            harness.wait_until(
+                lambda: "online" in self.run_and_describe("pg_lsclusters", env=env), "postgres")
 
             def stop():
                 started.send_signal(signal.SIGINT)
-                started.wait(harness.PATIENCE)
-                self.assertEqual(os.listdir(self.place), [])
+                started.wait(harness.TIMEOUT)
+                self.assertEqual(os.listdir(self.directory), [])
             return stop
-        told = self.same_with_and_without(
-            server, lambda: self.told("pg_lsclusters", env=env) +
-            self.told("psql", "--host", self.place, "--port", "5466", "--list", "--user", "postgres"))
-        self.assertRegex(told, r"test +N +online +postgres")
+        listing = self.assert_same_listing(
+            start_server, lambda: self.run_and_describe("pg_lsclusters", env=env) +
+            self.run_and_describe("psql", "--host", self.directory, "--port", "5466", "--list",
+                                  "--user", "postgres"))
+        self.assertRegex(listing, r"test +N +online +postgres")
 
 
 if __name__ == "__main__":

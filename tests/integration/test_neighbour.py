@@ -1,4 +1,4 @@
-"""A hostile neighbour: another user, who may create files beside the socket, hinders nobody."""
+"""A hostile user who may create files beside the socket cannot prevent servers from starting."""
 
 import errno
 import fcntl
@@ -14,57 +14,56 @@ import sys
 import time
 
 import harness
-from actor import OTHER, STRANGER, Actor, SocketCase, needs_root
-from test_context_preload import ETC
+from actor import OTHER_USER, STRANGER, Actor, SocketCase, needs_root
+from test_context_preload import RUN_WITH_PRIVATE_ETC
 
-LIBNEIGHBOUR = os.path.join(harness.BUILD, "tests", "context", ".libs", "libneighbour.so")
-OWNER = 61003  # of a directory in which root acts
+WRAPPER_LIBRARY = os.path.join(harness.BUILD, "tests", "context", ".libs", "libwrapper.so")
+DIRECTORY_USER = 61003  # the user to whom a directory belongs in which root makes calls
 WRITE_LOCK = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 0, 1, 0)
 CLAIM_LOCK = struct.pack("hhqqi4x", fcntl.F_RDLCK, os.SEEK_SET, 1, 1, 0)
 F_OFD_SETLK = 37
-ENTRIES = 1000  # of a directory that root removes
-# Seconds. To wait for a mutex that is believed takes three; the machine may be busy otherwise.
-PROMPT = 2
+ENTRIES = 1000  # files in a directory that root removes
 
 
-def put_mutex(fd):
+def lock_mutex(fd):
     fcntl.fcntl(fd, F_OFD_SETLK, WRITE_LOCK)
 
 
-def put_claim(fd):
+def lock_claim(fd):
     fcntl.fcntl(fd, F_OFD_SETLK, CLAIM_LOCK)
 
 
-class Neighbour:
-    """A process of another user, which does something and keeps what it opened."""
+class HostileProcess:
+    """A process, usually of another user, that calls a function and keeps its descriptors open."""
 
-    def __init__(self, case, act, uid=STRANGER, again=None):
-        """act() is done when this returns; again(), if given, over and over from then on."""
-        ready, told = os.pipe()
+    def __init__(self, case, act, uid=STRANGER, repeat=None):
+        """Returns when the process has called act(). It then calls repeat(), if given, in a
+        loop."""
+        ready, notify = os.pipe()
         self.pid = os.fork()
         if self.pid == 0:
             try:
-                self._live(told, act, uid, again)
+                self._run(notify, act, uid, repeat)
             finally:
                 os._exit(1)
-        os.close(told)
+        os.close(notify)
         case.addCleanup(self.kill)
-        with open(ready, "rb") as done:
-            case.assertEqual(done.read(1), b"!", "the neighbour could not do it")
+        with open(ready, "rb") as report:
+            case.assertEqual(report.read(1), b"!", "the hostile process's act() failed")
 
-    def _live(self, told, act, uid, again):
-        signal.signal(signal.SIGIO, signal.SIG_IGN)  # nobody gets his lease back
+    def _run(self, notify, act, uid, repeat):
+        signal.signal(signal.SIGIO, signal.SIG_IGN)  # sent when another process opens a leased file
         os.umask(0)
         if uid:
             os.setgroups([])
             os.setgid(uid)
             os.setuid(uid)
-        self.kept = act()
-        os.write(told, b"!")
-        os.close(told)
+        self.descriptors = act()
+        os.write(notify, b"!")
+        os.close(notify)
         while True:
-            if again:
-                again()
+            if repeat:
+                repeat()
             else:
                 time.sleep(60)
 
@@ -75,7 +74,15 @@ class Neighbour:
         self.pid = None
 
 
-# What may be planted at the name of a lock file; returned is what has to be kept open.
+def leases_on(path):
+    """The states of the leases on a file."""
+    inode = str(os.lstat(path).st_ino)
+    return {line[1] for line in harness.lock_table()
+            if line[0] == "LEASE" and line[4].endswith(":" + inode)}
+
+
+# Files that an attacker creates at the path of a lock file. Each function returns the descriptor
+# that must stay open, if any.
 
 def empty_file(name):
     return os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
@@ -88,18 +95,18 @@ def full_file(name):
 
 
 def forged_record(name, boot="00000000-0000-0000-0000-000000000000"):
-    """As if somebody on another host had the name; with the claim that goes with it."""
+    """A record that names an owner on another host, with a claim."""
     fd = empty_file(name)
     text = f"sockguard 1\nname held\npid 1\nuid 0\ncomm init\ntime 1795251844\nboot {boot}\n" \
            "socket 1\ncookie 1\nnetns 1\n"
     os.write(fd, text.encode().ljust(256))
-    put_claim(fd)
+    lock_claim(fd)
     return fd
 
 
 def locked_file(name):
     fd = empty_file(name)
-    put_mutex(fd)
+    lock_mutex(fd)
     return fd
 
 
@@ -158,101 +165,121 @@ def unreadable_file(name):
     return fd
 
 
-PLANTS = [empty_file, full_file, forged_record, locked_file, posix_locked_file, flocked_file,
-          leased_file, fifo, directory, dangling_symlink, symlink_to_itself, symlink_to_a_file,
-          hard_link, live_socket, unreadable_file]
+PLANTED_FILES = [
+    empty_file, full_file, forged_record, locked_file, posix_locked_file, flocked_file, leased_file,
+    fifo, directory, dangling_symlink, symlink_to_itself, symlink_to_a_file, hard_link, live_socket,
+    unreadable_file]
 
 
-class NeighbourCase(SocketCase):
-    """In a sticky directory of root's, unless a test says otherwise."""
+class HostileUserCase(SocketCase):
+    """The socket path is in a sticky directory of root, unless a subclass changes that."""
 
-    uid = 0  # whose servers these are
+    uid = 0  # the uid of the servers
     guard = True
 
     def setUp(self):
         super().setUp()
         os.chmod(self.dir, 0o1777)
 
-    def server(self, guard=None):
+    def start_actor(self, guard=None):
         actor = Actor(self, guard=self.guard if guard is None else guard)
         if self.uid:
-            actor.become(self.uid)
+            actor.change_user(self.uid)
         return actor
 
-    def promptly(self, act):
-        """act()'s result. Another's locks are not waited for: the time is what is asked for."""
-        began = time.monotonic()
+    def without_waiting(self, actor, act):
+        """Returns what act() returns. Fails if the actor waited in it for another user's mutex."""
+        before = harness.voluntary_switches(actor.pid)
         result = act()
-        self.assertLess(time.monotonic() - began, PROMPT)
+        self.assertLess(harness.voluntary_switches(actor.pid) - before, harness.MAX_SWITCHES)
         return result
 
-    def starts(self, actor, path=None):
-        """What most servers do; the socket's descriptor."""
-        path = path or self.path
-        self.assertIn(self.promptly(lambda: actor.unlink(path)), (0, errno.ENOENT))
-        return self.promptly(lambda: actor.serve(path))
+    def unlink_and_serve(self, actor):
+        """Unlinks, binds and listens like most servers, and returns the descriptor."""
+        self.assertIn(self.without_waiting(actor, lambda: actor.unlink(self.path)),
+                      (0, errno.ENOENT))
+        return self.without_waiting(actor, lambda: actor.serve(self.path))
 
-    def stale_of(self, uid, path=None):
-        self.stale(path)
+    def serve_and_drop_privileges(self, actor):
+        """Serves as root, gives the socket to a user, and becomes that user. Returns the
+        descriptor."""
+        fd = actor.serve(self.path)
+        os.chown(self.path, OTHER_USER, OTHER_USER)
+        actor.change_user(OTHER_USER)
+        return fd
+
+    def alternate_lock_files(self):
+        """The paths of the lock files at alternate names."""
+        return [os.path.join(self.dir, name) for name in self.names()
+                if name.startswith(os.path.basename(self.lock_file_path()) + ".")]
+
+    def make_stale_of_user(self, uid, path=None):
+        self.make_stale(path)
         os.chown(path or self.path, uid, uid)
 
 
-class Planted:
-    """
-    Whatever is at the lock file's name: servers start, the second is refused, and the claim keeps
-    the name for its owner when somebody unguarded removes it.
+class StartBesidePlantedFile:
+    """A hostile user's file is at the path of the lock file.
+
+    The first server starts, the second is refused, and the first one's claim reserves the path
+    after an unguarded process has removed it.
     """
 
-    def expect(self, plant):
-        Neighbour(self, lambda: plant(self.lock()))
-        before = self.names()
-        self.stale_of(self.uid)
-        owner, rival = self.server(), self.server()
-        fd = self.starts(owner)
+    def check(self, plant):
+        HostileProcess(self, lambda: plant(self.lock_file_path()))
+        names_before = self.names()
+        self.make_stale_of_user(self.uid)
+        owner, rival = self.start_actor(), self.start_actor()
+        fd = self.unlink_and_serve(owner)
         self.assertServes(owner, fd)
-        self.assertFate(lambda: self.promptly(lambda: rival.unlink(self.path)), owner, fd)
+        self.assertRefusedIfGuarded(
+            lambda: self.without_waiting(rival, lambda: rival.unlink(self.path)), owner, fd)
         if self.guard:
             os.unlink(self.path)
         rival_fd = rival.socket("stream")
-        taken = self.promptly(lambda: rival.bind(rival_fd, self.path))
-        self.assertEqual(taken, errno.EADDRINUSE if self.guard else 0)
+        error = self.without_waiting(rival, lambda: rival.bind(rival_fd, self.path))
+        self.assertEqual(error, errno.EADDRINUSE if self.guard else 0)
         if not self.guard:
             return
         owner.close(fd)
-        self.assertEqual(self.promptly(lambda: rival.bind(rival_fd, self.path)), 0)
-        self.assertEqual(self.promptly(lambda: rival.unlink(self.path)), 0)
-        self.assertEqual(self.names(), before)
+        self.assertEqual(self.without_waiting(rival, lambda: rival.bind(rival_fd, self.path)), 0)
+        self.assertEqual(self.without_waiting(rival, lambda: rival.unlink(self.path)), 0)
+        self.assertEqual(self.names(), names_before)
 
 
-class Crashed:
+class RestartBesidePlantedFile:
+    """A hostile user's file is at the path of the lock file.
+
+    The files of a killed server do not prevent a restart. When the next server has ended, only the
+    hostile user's file remains.
     """
-    What a killed server leaves hinders nobody, and when the next one ends only what the neighbour
-    planted is left.
-    """
 
-    def expect(self, plant):
-        Neighbour(self, lambda: plant(self.lock()))
-        before = self.names()
-        owner, heir = self.server(), self.server()
-        self.starts(owner)
+    def check(self, plant):
+        HostileProcess(self, lambda: plant(self.lock_file_path()))
+        names_before = self.names()
+        owner, successor = self.start_actor(), self.start_actor()
+        self.unlink_and_serve(owner)
         owner.kill()
-        fd = self.starts(heir)
-        self.assertServes(heir, fd)
-        self.assertEqual(heir.unlink(self.path), 0)
-        self.assertEqual(self.names(), before)
+        fd = self.unlink_and_serve(successor)
+        self.assertServes(successor, fd)
+        self.assertEqual(successor.unlink(self.path), 0)
+        self.assertEqual(self.names(), names_before)
 
 
 def _test_of(plant):
-    return needs_root(lambda self: self.expect(plant))
+    return needs_root(lambda self: self.check(plant))
 
 
-for _plant in PLANTS:
-    setattr(Planted, "test_" + _plant.__name__, _test_of(_plant))
-    setattr(Crashed, "test_" + _plant.__name__, _test_of(_plant))
+for _plant in PLANTED_FILES:
+    setattr(StartBesidePlantedFile, "test_" + _plant.__name__, _test_of(_plant))
+    setattr(RestartBesidePlantedFile, "test_" + _plant.__name__, _test_of(_plant))
 
 
-class Gate:
-    """Where libneighbour.so, behind the guard, holds a server up in the middle of its unlink."""
+class SuspendedUnlink:
+    """libwrapper.so, which is loaded after the guard, suspends a server's unlink.
+
+    At that moment, the guard holds the mutex, and libc has not made the system call yet.
+    """
 
     def __init__(self, case, uid):
         self.case, self.path = case, os.path.join(case.dir, "gate")
@@ -262,503 +289,637 @@ class Gate:
         self.reached = os.open(self.path + ".in", os.O_RDONLY | os.O_NONBLOCK)
         case.addCleanup(os.close, self.reached)
 
-    def actor(self, guard):
-        library = f"{harness.LIBRARY}:{LIBNEIGHBOUR}" if guard else LIBNEIGHBOUR
-        return Actor(self.case, env={"LD_PRELOAD": library, "NEIGHBOUR_WAITS": self.path})
+    def start_actor(self, guard):
+        library = f"{harness.LIBRARY}:{WRAPPER_LIBRARY}" if guard else WRAPPER_LIBRARY
+        return Actor(self.case, env={"LD_PRELOAD": library, "WRAPPER_WAITS": self.path})
 
-    def hold_up(self, actor, path):
-        actor.tell("unlink", path)
-        if not select.select([self.reached], [], [], harness.PATIENCE / 3)[0]:
-            self.case.fail(f"its unlink said {actor.heard()} instead; {actor.said()}")
+    def start_unlink(self, actor, path):
+        """Returns when the unlink is suspended."""
+        actor.send_command("unlink", path)
+        ready, _, _ = select.select([self.reached, actor._control], [], [], harness.TIMEOUT)
+        if self.reached not in ready:
+            self.case.fail(f"the unlink was not suspended: {actor.read_answer()}; {actor.stderr()}")
 
-    def let_go(self, actor):
-        """The unlink's result and errno."""
-        with open(self.path + ".out", "wb"):
-            pass
-        return actor.heard()[:2]
+    def resume(self, actor):
+        """Resumes the unlink, and returns its result and errno."""
+        # Without O_CREAT, which protected_fifos refuses in a sticky directory, see proc(5).
+        os.close(os.open(self.path + ".out", os.O_WRONLY))
+        return actor.read_answer()[:2]
 
 
-class Mutex:
+class CommonMutex:
+    """Even if another user creates the lock file, all servers use the same mutex.
+
+    The first server is suspended in the unlink of a stale path. The second must not bind the path
+    meanwhile, because the first would then unlink the second one's socket.
     """
-    A stranger's `touch` takes the mutex away from nobody. One server is held up in the middle of
-    its unlink of a stale name; another that starts meanwhile has to leave the name alone, or the
-    first removes its socket.
-    """
 
-    def before(self):
-        """What the neighbour does before the first has its mutex,"""
+    def attack_before_lock(self):
+        """What the attacker does before the first server locks the mutex."""
 
-    def meanwhile(self):
-        """and what while it has it."""
+    def attack_while_locked(self):
+        """What the attacker does while the first server holds the mutex."""
 
-    def held_up(self):
-        self.gate = Gate(self, self.uid)
-        first = self.gate.actor(self.guard)
+    def start_suspended(self):
+        self.suspension = SuspendedUnlink(self, self.uid)
+        first = self.suspension.start_actor(self.guard)
         if self.uid:
-            first.become(self.uid)
-        self.gate.hold_up(first, self.path)
+            first.change_user(self.uid)
+        self.suspension.start_unlink(first, self.path)
         return first
 
-    def expect(self):
-        self.stale_of(self.uid)
-        self.before()
-        second = self.server()
-        first = self.held_up()
-        self.meanwhile()
-        removed = second.unlink(self.path)
+    def check(self):
+        self.make_stale_of_user(self.uid)
+        self.attack_before_lock()
+        second = self.start_actor()
+        first = self.start_suspended()
+        self.attack_while_locked()
+        unlink_error = second.unlink(self.path)
         if self.guard:
-            self.assertEqual(removed, errno.EADDRINUSE)
-            self.assertEqual(self.gate.let_go(first), (0, 0))
-            fd = self.starts(second)
+            self.assertEqual(unlink_error, errno.EADDRINUSE)
+            self.assertEqual(self.suspension.resume(first), (0, 0))
+            fd = self.unlink_and_serve(second)
             self.assertServes(second, fd)
         else:
-            self.assertEqual(removed, 0)
+            self.assertEqual(unlink_error, 0)
             fd = second.serve(self.path)
-            self.assertStolen(lambda: self.gate.let_go(first)[1], second, fd)
+            self.assertStolen(lambda: self.suspension.resume(first)[1], second, fd)
 
-    def touch(self):
-        self.neighbour = Neighbour(self, lambda: empty_file(self.lock()))
+    def create_lock_file(self):
+        self.attacker = HostileProcess(self, lambda: empty_file(self.lock_file_path()))
 
-    def rm(self):
-        self.neighbour.kill()
-        os.unlink(self.lock())
-
-    @needs_root
-    def test_untouched(self):
-        self.expect()
+    def remove_lock_file(self):
+        self.attacker.kill()
+        os.unlink(self.lock_file_path())
 
     @needs_root
-    def test_touched(self):
-        self.before = self.touch
-        self.expect()
+    def test_no_attack(self):
+        self.check()
 
     @needs_root
-    def test_touched_and_removed(self):
-        """Who sees the plant and who sees it gone need the same mutex."""
-        self.before, self.meanwhile = self.touch, self.rm
-        self.expect()
+    def test_lock_file_created(self):
+        self.attack_before_lock = self.create_lock_file
+        self.check()
 
     @needs_root
-    def test_touched_for_a_crowd(self):
-        """Other lock files of strangers in between are passed over."""
-        def strew():
-            return [empty_file(self.lock())] + \
-                [locked_file(f"{self.lock()}.{word}") for word in ("0" * 12, "f" * 12, "0123456789ab", "x")]
-        self.before = lambda: Neighbour(self, strew)
-        self.expect()
+    def test_lock_file_created_and_removed(self):
+        """Only the first server finds the attacker's file, but both use the same mutex."""
+        self.attack_before_lock = self.create_lock_file
+        self.attack_while_locked = self.remove_lock_file
+        self.check()
 
     @needs_root
-    def test_link(self):
-        self.before = lambda: Neighbour(self, lambda: hard_link(self.lock()))
-        self.expect()
+    def test_lock_file_and_alternates_created(self):
+        """The guard ignores alternate lock files of other users."""
+        def create_decoys():
+            return [empty_file(self.lock_file_path())] + \
+                [locked_file(f"{self.lock_file_path()}.{word}")
+                 for word in ("0" * 12, "f" * 12, "0123456789ab", "x")]
+        self.attack_before_lock = lambda: HostileProcess(self, create_decoys)
+        self.check()
+
+    def try_to_empty_directory(self):
+        """A guarded program tries to remove the alternate lock file, but its mutex is held."""
+        for name in self.alternate_lock_files():
+            self.assertEqual(self.start_actor().unlink(name), errno.EADDRINUSE)
 
     @needs_root
-    def test_directory(self):
-        self.before = lambda: Neighbour(self, lambda: directory(self.lock()))
-        self.expect()
+    def test_lock_file_created_and_directory_emptied(self):
+        self.attack_before_lock = self.create_lock_file
+        self.attack_while_locked = self.try_to_empty_directory
+        self.check()
+
+    @needs_root
+    def test_lock_file_with_two_links(self):
+        self.attack_before_lock = lambda: HostileProcess(
+            self, lambda: hard_link(self.lock_file_path()))
+        self.check()
+
+    @needs_root
+    def test_directory_in_place_of_the_lock_file(self):
+        self.attack_before_lock = lambda: HostileProcess(
+            self, lambda: directory(self.lock_file_path()))
+        self.check()
 
 
-class Claim:
-    """Nor the claim, whatever comes and goes: it keeps a name that somebody unguarded removed."""
+class DirectoryEmptiedByRoot:
+    """root unlinks every file in the directory, while a stranger's file is at the lock file's
+    path."""
 
-    def expect(self, before=None, meanwhile=None, path=None):
-        path = path or self.path
-        owner, rival = self.server(), self.server()
-        neighbour = Neighbour(self, lambda: empty_file(self.lock(path))) if before else None
-        fd = self.moved(owner, path) if before == "moved" else owner.serve(path)
-        if meanwhile:
-            neighbour.kill()
-            os.unlink(self.lock(path))
-        os.unlink(path)
+    def check(self, plant, names_to_remove):
+        HostileProcess(self, lambda: plant(self.lock_file_path()))
+        owner, cleaner = self.start_actor(), self.start_actor()
+        fd = owner.serve(self.path)
+        for name in names_to_remove(self):
+            self.assertEqual(cleaner.unlink(name), 0)
+        owner.close(fd)
+        self.assertEqual(cleaner.unlink(self.path), 0)
+        self.assertEqual(self.names(), [])
+
+    @needs_root
+    def test_plain_lock_file_first(self):
+        self.check(empty_file, lambda self: [self.lock_file_path(), *self.alternate_lock_files()])
+
+    @needs_root
+    def test_plain_lock_file_without_a_socket(self):
+        HostileProcess(self, lambda: empty_file(self.lock_file_path()))
+        self.assertEqual(self.start_actor().unlink(self.lock_file_path()), 0)
+        self.assertEqual(self.names(), [])
+
+    @needs_root
+    def test_alternate_lock_file_first(self):
+        self.check(empty_file, lambda self: [*self.alternate_lock_files(), self.lock_file_path()])
+
+
+class ClaimedAbsentPath:
+    """Whatever another user creates, a claim reserves a path that an unguarded process removed."""
+
+    def check(self, plant=False, rename=False, remove_planted=False):
+        """plant: another user creates the lock file before the owner binds. rename: the owner binds
+        another path and renames it to this one. remove_planted: the planted file is removed
+        again."""
+        owner, rival = self.start_actor(), self.start_actor()
+        attacker = (HostileProcess(self, lambda: empty_file(self.lock_file_path())) if plant
+                    else None)
+        fd = self.bind_and_rename(owner) if rename else owner.serve(self.path)
+        if remove_planted:
+            attacker.kill()
+            os.unlink(self.lock_file_path())
+        os.unlink(self.path)
         rival_fd = rival.socket("stream")
-        self.assertEqual(rival.bind(rival_fd, path), errno.EADDRINUSE if self.guard else 0)
+        self.assertEqual(rival.bind(rival_fd, self.path), errno.EADDRINUSE if self.guard else 0)
         if self.guard:
             owner.close(fd)
-            self.assertEqual(rival.bind(rival_fd, path), 0)
-            self.assertEqual(rival.unlink(path), 0)
+            self.assertEqual(rival.bind(rival_fd, self.path), 0)
+            self.assertEqual(rival.unlink(self.path), 0)
             self.assertEqual([name for name in self.names()
                               if os.lstat(os.path.join(self.dir, name)).st_uid == self.uid], [])
 
-    def moved(self, owner, path):
-        """The owner binds another name and renames it to the path."""
-        fd = owner.serve(path + ".new")
-        self.assertEqual(owner.rename(path + ".new", path), 0)
+    def bind_and_rename(self, owner):
+        fd = owner.serve(self.path + ".new")
+        self.assertEqual(owner.rename(self.path + ".new", self.path), 0)
         return fd
 
     @needs_root
-    def test_untouched(self):
-        self.expect()
+    def test_no_attack(self):
+        self.check()
 
     @needs_root
-    def test_touched_before(self):
-        self.expect(before="bound")
+    def test_lock_file_created_before(self):
+        self.check(plant=True)
 
     @needs_root
-    def test_touched_before_and_removed_since(self):
-        self.expect(before="bound", meanwhile="removed")
+    def test_lock_file_created_before_and_removed_after(self):
+        self.check(plant=True, remove_planted=True)
 
     @needs_root
-    def test_renamed_to_a_touched_name(self):
-        self.expect(before="moved")
+    def test_lock_file_created_before_a_rename(self):
+        self.check(plant=True, rename=True)
 
     @needs_root
-    def test_renamed_to_a_touched_name_and_removed_since(self):
-        self.expect(before="moved", meanwhile="removed")
+    def test_lock_file_created_before_a_rename_and_removed_after(self):
+        self.check(plant=True, rename=True, remove_planted=True)
 
 
-def pairs(mixin, guards=(True, False), uids=((0, "RootS"), (OTHER, "UserS"))):
-    """The mixin's tests for servers of root's and of a user's, with the guard and without."""
+def define_classes(mixin, guards=(True, False), uids=((0, "OfRoot"), (OTHER_USER, "OfUser"))):
+    """Defines the mixin's tests for servers of root and of a user, with the guard and without."""
     for guard in guards:
-        for uid, whose in uids:
-            name = ("Guarded" if guard else "Unguarded") + mixin.__name__ + whose
-            globals()[name] = type(name, (mixin, NeighbourCase), {
+        for uid, suffix in uids:
+            name = ("Guarded" if guard else "Unguarded") + mixin.__name__ + suffix
+            globals()[name] = type(name, (mixin, HostileUserCase), {
                 "guard": guard, "uid": uid, "__module__": __name__})
 
 
-pairs(Planted)
-pairs(Crashed, guards=(True,))
-pairs(Mutex)
-pairs(Claim)
+define_classes(StartBesidePlantedFile)
+define_classes(RestartBesidePlantedFile, guards=(True,))
+define_classes(CommonMutex)
+define_classes(DirectoryEmptiedByRoot, uids=((0, "OfRoot"),))
+define_classes(ClaimedAbsentPath)
 
 
-class Dropped:
+class DroppedPrivileges:
+    """A server that gives the socket to a user and becomes that user keeps using the same mutex.
+
+    It closes its socket, and its unlink is suspended.
     """
-    A server that binds as root, gives the socket to a user and becomes that user: there too the
-    mutex is one. It closes its listener and is held up in the middle of its unlink.
-    """
 
-    def owner(self):
-        owner = self.gate.actor(self.guard)
-        fd = owner.serve(self.path)
-        os.chown(self.path, OTHER, OTHER)
-        owner.become(OTHER)
-        owner.close(fd)
+    def start_owner(self):
+        owner = self.suspension.start_actor(self.guard)
+        owner.close(self.serve_and_drop_privileges(owner))
         return owner
 
-    def expect(self):
-        self.gate = Gate(self, OTHER)
-        owner, rival = self.owner(), self.server()
-        self.gate.hold_up(owner, self.path)
-        removed = rival.unlink(self.path)
-        self.assertEqual(removed, errno.EADDRINUSE if self.guard else 0)
+    def check(self):
+        self.suspension = SuspendedUnlink(self, OTHER_USER)
+        owner, rival = self.start_owner(), self.start_actor()
+        self.suspension.start_unlink(owner, self.path)
+        unlink_error = rival.unlink(self.path)
+        self.assertEqual(unlink_error, errno.EADDRINUSE if self.guard else 0)
         fd = None if self.guard else rival.serve(self.path)
         if not self.guard:
-            os.chown(self.path, OTHER, OTHER)  # it is a second instance of that server
-        self.assertEqual(self.gate.let_go(owner), (0, 0))
+            os.chown(self.path, OTHER_USER, OTHER_USER)  # as a second instance of the server does
+        self.assertEqual(self.suspension.resume(owner), (0, 0))
         if self.guard:
-            self.assertServes(rival, self.starts(rival))
+            self.assertServes(rival, self.unlink_and_serve(rival))
         else:
-            self.assertFalse(self.answers(rival, fd))
+            self.assertFalse(self.serves(rival, fd))
 
     @needs_root
     def test_in_a_sticky_directory(self):
-        self.expect()
+        self.check()
 
     @needs_root
-    def test_in_the_user_s_directory(self):
+    def test_in_a_directory_of_the_user(self):
         os.chmod(self.dir, 0o755)
-        os.chown(self.dir, OTHER, OTHER)
-        self.expect()
+        os.chown(self.dir, OTHER_USER, OTHER_USER)
+        self.check()
 
     @needs_root
-    def test_in_a_sticky_directory_beside_a_touched_name(self):
-        Neighbour(self, lambda: empty_file(self.lock()))
-        self.expect()
+    def test_in_a_sticky_directory_with_a_planted_lock_file(self):
+        HostileProcess(self, lambda: empty_file(self.lock_file_path()))
+        self.check()
 
 
-pairs(Dropped, uids=((0, ""),))
+define_classes(DroppedPrivileges, uids=((0, ""),))
 
 
-class Leased(NeighbourCase):
-    """A lease is never met, so nobody waits for it."""
+class ForkedOwner:
+    """The owner and a process forked from it remove the path at the same time.
+
+    The child's unlink is suspended. Meanwhile the owner must not rename the path, because a rival
+    could then bind it, and the child would unlink the rival's socket.
+    """
+
+    drop_privileges = False
+
+    def check(self, remove_planted=False):
+        suspension = SuspendedUnlink(self, OTHER_USER)
+        owner, rival = suspension.start_actor(self.guard), self.start_actor()
+        if self.uid:
+            owner.change_user(self.uid)
+        if self.drop_privileges:
+            self.serve_and_drop_privileges(owner)
+        else:
+            owner.serve(self.path)
+        child = owner.fork()
+        suspension.start_unlink(child, self.path)
+        if remove_planted:
+            os.unlink(self.lock_file_path())
+        error = owner.rename(self.path, self.path + ".old")
+        if self.guard:
+            self.assertEqual(error, errno.EADDRINUSE)
+            self.assertEqual(suspension.resume(child), (0, 0))
+            fd = self.unlink_and_serve(rival)
+            self.assertRefused(lambda: owner.unlink(self.path), rival, fd)
+            return
+        self.assertEqual(error, 0)
+        fd = rival.serve(self.path)
+        if self.drop_privileges:
+            os.chown(self.path, OTHER_USER, OTHER_USER)  # as a second instance of the server does
+        self.assertEqual(suspension.resume(child), (0, 0))
+        self.assertFalse(self.serves(rival, fd))
 
     @needs_root
-    def test_ten_starts_of_ten(self):
-        Neighbour(self, lambda: leased_file(self.lock()))
-        self.stale_of(0)
+    def test_no_attack(self):
+        self.check()
+
+    @needs_root
+    def test_lock_file_created(self):
+        HostileProcess(self, lambda: empty_file(self.lock_file_path()))
+        self.check()
+
+
+define_classes(ForkedOwner)
+
+
+class GracefulRestart(HostileUserCase):
+    """A server without privileges unlinks its path, and still holds its socket when the next
+    instance starts. Another user has removed a file that was at the lock file's path at the bind."""
+
+    @needs_root
+    def test_next_instance_starts(self):
+        neighbour = HostileProcess(self, lambda: empty_file(self.lock_file_path()))
+        old = self.start_actor()
+        self.serve_and_drop_privileges(old)
+        neighbour.kill()
+        os.unlink(self.lock_file_path())
+        self.assertEqual(old.unlink(self.path), 0)
+        new = self.start_actor()
+        self.assertServes(new, self.unlink_and_serve(new))
+
+
+class ForkedOwnerWithoutPrivileges(ForkedOwner):
+    """The same, but they no longer run as the user of the lock file."""
+
+    drop_privileges = True
+
+    @needs_root
+    def test_lock_file_created_and_removed(self):
+        HostileProcess(self, lambda: empty_file(self.lock_file_path()))
+        self.check(remove_planted=True)
+
+    @needs_root
+    def test_in_a_directory_of_the_user(self):
+        os.chmod(self.dir, 0o755)
+        os.chown(self.dir, OTHER_USER, OTHER_USER)
+        self.check()
+
+
+define_classes(ForkedOwnerWithoutPrivileges, uids=((0, ""),))
+
+
+class LeasedLockFile(HostileUserCase):
+    """The guard does not open another user's file, so it does not break a lease, nor wait for
+    that."""
+
+    @needs_root
+    def test_ten_starts(self):
+        HostileProcess(self, lambda: leased_file(self.lock_file_path()))
+        self.make_stale_of_user(0)
         for _ in range(10):
-            server = self.server()
-            self.assertServes(server, self.starts(server))
+            server = self.start_actor()
+            self.assertServes(server, self.unlink_and_serve(server))
             server.kill()
 
     @needs_root
-    def test_none_is_broken(self):
-        """A file that does not count is not opened: its owner still has the lease in full."""
-        Neighbour(self, lambda: leased_file(self.lock()))
-        self.stale_of(0)
-        server, rival = self.server(), self.server()
-        fd = self.starts(server)
+    def test_the_guard_does_not_break_the_lease(self):
+        HostileProcess(self, lambda: leased_file(self.lock_file_path()))
+        self.make_stale_of_user(0)
+        server, rival = self.start_actor(), self.start_actor()
+        fd = self.unlink_and_serve(server)
         self.assertRefused(lambda: rival.unlink(self.path), server, fd)
-        self.assertEqual(self.leases(), ["ACTIVE"])
+        self.assertEqual(leases_on(self.lock_file_path()), {"ACTIVE"})
 
     @needs_root
-    def test_opened_it_would_be(self):
-        """The counterpart: to open the file is to ask for the lease back."""
-        Neighbour(self, lambda: leased_file(self.lock()))
+    def test_opening_the_file_breaks_the_lease(self):
+        """The counterpart of the previous test."""
+        HostileProcess(self, lambda: leased_file(self.lock_file_path()))
         with self.assertRaises(BlockingIOError):
-            os.open(self.lock(), os.O_RDWR | os.O_NONBLOCK)
-        self.assertEqual(self.leases(), ["BREAKING"])
-
-    def leases(self):
-        """The states of those on the lock file, as the kernel lists them."""
-        inode = str(os.lstat(self.lock()).st_ino)
-        with open("/proc/locks") as table:
-            words = [line.split() for line in table]
-        return [line[2] for line in words if line[1] == "LEASE" and line[5].endswith(":" + inode)]
+            os.open(self.lock_file_path(), os.O_RDWR | os.O_NONBLOCK)
+        self.assertEqual(leases_on(self.lock_file_path()), {"BREAKING"})
 
     @needs_root
-    def test_fresh_ones_for_ever(self):
-        """The kernel takes a lease away after 45 s, but there is always another."""
+    def test_endless_new_leases(self):
+        """The kernel removes a broken lease after 45 s, but the attacker replaces the file all the
+        time."""
         kept = []
 
         def renew():
             ready = os.path.join(self.dir, "ready")
             kept.append(leased_file(ready))
-            os.rename(ready, self.lock())
+            os.rename(ready, self.lock_file_path())
             for fd in kept[:-50]:
                 os.close(fd)
             del kept[:-50]
             time.sleep(0.001)
-        Neighbour(self, lambda: leased_file(self.lock()), again=renew)
+        HostileProcess(self, lambda: leased_file(self.lock_file_path()), repeat=renew)
         for _ in range(10):
-            self.stale_of(0)
-            server, rival = self.server(), self.server()
-            fd = self.starts(server)
-            self.assertRefused(lambda: self.promptly(lambda: rival.unlink(self.path)), server, fd)
+            self.make_stale_of_user(0)
+            server, rival = self.start_actor(), self.start_actor()
+            fd = self.unlink_and_serve(server)
+            self.assertRefused(
+                lambda: self.without_waiting(rival, lambda: rival.unlink(self.path)), server, fd)
             server.kill()
-            self.assertEqual(self.promptly(lambda: rival.unlink(self.path)), 0)
+            self.assertEqual(self.without_waiting(rival, lambda: rival.unlink(self.path)), 0)
 
 
-class OwnDirectory(NeighbourCase):
-    """In a user's own directory root does not wait for the user, nor believe him."""
-
-    plant_uid = OWNER
+class RootInUserDirectory(HostileUserCase):
+    """In a user's directory, root's calls neither wait for the user's locks nor trust records."""
 
     def setUp(self):
         super().setUp()
         os.chmod(self.dir, 0o755)
-        os.chown(self.dir, OWNER, OWNER)
+        os.chown(self.dir, DIRECTORY_USER, DIRECTORY_USER)
 
-    def root_unlinks(self, plant):
-        Neighbour(self, lambda: plant(self.lock()), self.plant_uid)
-        self.stale_of(OWNER)
-        return self.server().unlink(self.path)
+    def plant(self, plant):
+        HostileProcess(self, lambda: plant(self.lock_file_path()), DIRECTORY_USER)
+
+    def check_unlink_of_a_stale_path(self, plant):
+        self.plant(plant)
+        self.make_stale_of_user(DIRECTORY_USER)
+        caller = self.start_actor()
+        self.assertEqual(self.without_waiting(caller, lambda: caller.unlink(self.path)), 0)
+
+    def assert_lease_was_not_awaited(self):
+        """The lease still exists. The kernel removes it when a call has waited for it for 45 s."""
+        self.assertEqual(leases_on(self.lock_file_path()), {"BREAKING"})
 
     @needs_root
-    def test_stale_name_beside_a_locked_file(self):
-        self.assertEqual(self.promptly(lambda: self.root_unlinks(locked_file)), 0)
+    def test_unlink_of_a_stale_path_beside_a_locked_file(self):
+        self.check_unlink_of_a_stale_path(locked_file)
 
     @needs_root
-    def test_stale_name_beside_a_leased_file(self):
-        self.assertEqual(self.promptly(lambda: self.root_unlinks(leased_file)), 0)
+    def test_unlink_of_a_stale_path_beside_a_leased_file(self):
+        self.check_unlink_of_a_stale_path(leased_file)
+        self.assert_lease_was_not_awaited()
 
     @needs_root
-    def test_stale_name_beside_a_forged_record(self):
-        self.assertEqual(self.promptly(lambda: self.root_unlinks(forged_record)), 0)
+    def test_unlink_of_a_stale_path_beside_a_forged_record(self):
+        self.check_unlink_of_a_stale_path(forged_record)
 
     @needs_root
     def test_start_beside_a_locked_file(self):
-        Neighbour(self, lambda: locked_file(self.lock()), self.plant_uid)
-        owner, rival = self.server(), self.server()
-        fd = self.starts(owner)
-        self.assertRefused(lambda: self.promptly(lambda: rival.unlink(self.path)), owner, fd)
+        self.plant(locked_file)
+        owner, rival = self.start_actor(), self.start_actor()
+        fd = self.unlink_and_serve(owner)
+        self.assertRefused(lambda: self.without_waiting(rival, lambda: rival.unlink(self.path)),
+                           owner, fd)
 
     @needs_root
-    def test_start_over_a_stale_name_beside_a_leased_file(self):
-        Neighbour(self, lambda: leased_file(self.lock()), self.plant_uid)
-        self.stale_of(OWNER)
-        owner = self.server()
-        self.assertServes(owner, self.starts(owner))
+    def test_start_over_a_stale_path_beside_a_leased_file(self):
+        self.plant(leased_file)
+        self.make_stale_of_user(DIRECTORY_USER)
+        owner = self.start_actor()
+        self.assertServes(owner, self.unlink_and_serve(owner))
+        self.assert_lease_was_not_awaited()
 
     @needs_root
     def test_start_beside_a_forged_record(self):
-        Neighbour(self, lambda: forged_record(self.lock()), self.plant_uid)
-        owner = self.server()
-        self.assertServes(owner, self.starts(owner))
+        self.plant(forged_record)
+        owner = self.start_actor()
+        self.assertServes(owner, self.unlink_and_serve(owner))
 
     @needs_root
-    def test_live_socket_beside_a_locked_file(self):
-        """What is not believed takes no protection away: the owner is refused to root."""
+    def test_unlink_of_a_live_path_beside_a_locked_file(self):
+        """Root's call is refused although the lock file does not count."""
         owner = Actor(self, guard=True)
-        owner.become(OWNER)
+        owner.change_user(DIRECTORY_USER)
         fd = owner.serve(self.path)
-        Neighbour(self, lambda: put_mutex(os.open(self.lock(), os.O_RDWR)) or
-                  os.open(self.lock(), os.O_RDWR), self.plant_uid)
-        self.assertRefused(lambda: self.promptly(lambda: self.server().unlink(self.path)),
+        rival = self.start_actor()
+        HostileProcess(self, lambda: lock_mutex(os.open(self.lock_file_path(), os.O_RDWR)) or
+                       os.open(self.lock_file_path(), os.O_RDWR), DIRECTORY_USER)
+        self.assertRefused(lambda: self.without_waiting(rival, lambda: rival.unlink(self.path)),
                            owner, fd)
 
 
-class Believed(NeighbourCase):
-    """The counterpart of the above: the same of root's or of one's own does count."""
+class FilesThatCount(HostileUserCase):
+    """The counterpart: a lock file that belongs to root or to the caller's user counts."""
 
     @needs_root
-    def test_locked_file(self):
-        Neighbour(self, lambda: locked_file(self.lock()), 0)
-        self.stale_of(0)
-        self.assertEqual(self.server().unlink(self.path), errno.EADDRINUSE)
+    def test_locked_file_of_root(self):
+        HostileProcess(self, lambda: locked_file(self.lock_file_path()), 0)
+        self.make_stale_of_user(0)
+        self.assertEqual(self.start_actor().unlink(self.path), errno.EADDRINUSE)
         self.assertTrue(os.path.lexists(self.path))
 
     @needs_root
-    def test_leased_file(self):
-        Neighbour(self, lambda: leased_file(self.lock()), 0)
-        self.stale_of(0)
-        self.assertEqual(self.server().unlink(self.path), errno.EADDRINUSE)
+    def test_leased_file_of_root(self):
+        HostileProcess(self, lambda: leased_file(self.lock_file_path()), 0)
+        self.make_stale_of_user(0)
+        self.assertEqual(self.start_actor().unlink(self.path), errno.EADDRINUSE)
 
     @needs_root
-    def test_claim_on_an_absent_name(self):
-        Neighbour(self, lambda: forged_record(self.lock()), 0)
-        server = self.server()
+    def test_claim_of_root_on_an_absent_path(self):
+        HostileProcess(self, lambda: forged_record(self.lock_file_path()), 0)
+        server = self.start_actor()
         self.assertEqual(server.bind(server.socket("stream"), self.path), errno.EADDRINUSE)
 
     @needs_root
-    def test_ones_own_locked_file(self):
-        self.uid = OTHER
-        Neighbour(self, lambda: locked_file(self.lock()), OTHER)
-        self.stale_of(OTHER)
-        self.assertEqual(self.server().unlink(self.path), errno.EADDRINUSE)
+    def test_locked_file_of_the_callers_user(self):
+        self.uid = OTHER_USER
+        HostileProcess(self, lambda: locked_file(self.lock_file_path()), OTHER_USER)
+        self.make_stale_of_user(OTHER_USER)
+        self.assertEqual(self.start_actor().unlink(self.path), errno.EADDRINUSE)
 
 
-def many_descriptors():
-    resource.setrlimit(resource.RLIMIT_NOFILE, (2 * ENTRIES + 64, 2 * ENTRIES + 64))
-
-
-class RemovedByRoot(NeighbourCase):
-    """root's rm -rf of a user's directory, as userdel(8) has it, neither stalls nor leaves it."""
+class RemovedByRoot(HostileUserCase):
+    """rm -rf of a user's directory as root, as by userdel(8), does not fail, nor wait for the
+    user."""
 
     def setUp(self):
         super().setUp()
         self.home = os.path.join(self.dir, "home")
         os.mkdir(self.home, 0o755)
-        os.chown(self.home, OWNER, OWNER)
+        os.chown(self.home, DIRECTORY_USER, DIRECTORY_USER)
 
-    def fill(self, entry, count, uid=OWNER):
-        """What entry(name, number) makes, the descriptors kept."""
+    def create_entries(self, create_entry, count, uid=DIRECTORY_USER):
+        """Calls create_entry(path) this many times, and keeps the descriptors open."""
         def act():
-            return [entry(os.path.join(self.home, f"s{number}"), number)
+            return [create_entry(os.path.join(self.home, f"s{number}"))
                     for number in range(count)]
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         wanted = max(soft, 2 * ENTRIES + 64)
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, max(hard, wanted)))
         self.addCleanup(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
-        Neighbour(self, act, uid)
+        HostileProcess(self, act, uid)
 
-    def locked_beside_stale(self, name, _):
-        self.stale(name)
-        return locked_file(self.lock(name))
+    def stale_with_locked_file(self, path):
+        self.make_stale(path)
+        return locked_file(self.lock_file_path(path))
 
-    def locked_alone(self, name, _):
-        return locked_file(self.lock(name))
+    def locked_file_only(self, path):
+        return locked_file(self.lock_file_path(path))
 
-    def leased_beside_stale(self, name, _):
-        self.stale(name)
-        return leased_file(self.lock(name))
+    def stale_with_leased_file(self, path):
+        self.make_stale(path)
+        return leased_file(self.lock_file_path(path))
 
-    def forged_beside_stale(self, name, _):
-        self.stale(name)
-        return forged_record(self.lock(name))
+    def stale_with_forged_record(self, path):
+        self.make_stale(path)
+        return forged_record(self.lock_file_path(path))
 
-    def remove(self):
-        """rm -rf under the guard: its status, and the seconds it took."""
+    def run_rm(self):
+        """Runs rm -rf under the guard. Returns its exit status, and how often it waited."""
         process = self.start(["rm", "-rf", self.home], guard=True, stderr=subprocess.DEVNULL)
-        began = time.monotonic()
-        return process.wait(60), time.monotonic() - began
+        return self.wait_and_count_switches(process)
 
-    def expect(self, entry, count):
-        self.fill(entry, count)
-        status, took = self.remove()
+    def check_removed(self, create_entry, count):
+        self.create_entries(create_entry, count)
+        status, switches = self.run_rm()
         self.assertEqual(status, 0)
         self.assertFalse(os.path.exists(self.home))
-        self.assertLess(took, 45)
-        print(f"# {count} entries: {took:.1f} s", flush=True)
+        print(f"# {count} entries: {switches} voluntary context switches", flush=True)
+        self.assertLess(switches, 50 * count)  # 10 pauses for each lock file that does not count
 
     @needs_root
     def test_locked_lock_files_beside_stale_sockets(self):
-        self.expect(self.locked_beside_stale, ENTRIES)
+        self.check_removed(self.stale_with_locked_file, ENTRIES)
 
     @needs_root
     def test_locked_files_named_like_lock_files(self):
-        self.expect(self.locked_alone, ENTRIES)
+        self.check_removed(self.locked_file_only, ENTRIES)
 
     @needs_root
     def test_leased_lock_files_beside_stale_sockets(self):
-        self.expect(self.leased_beside_stale, 100)
+        self.check_removed(self.stale_with_leased_file, 100)
 
     @needs_root
     def test_forged_records_beside_stale_sockets(self):
-        self.expect(self.forged_beside_stale, 100)
+        self.check_removed(self.stale_with_forged_record, 100)
 
     @needs_root
-    def test_believed_locks_are_waited_for(self):
-        """The counterpart: two locks of root's own, and rm leaves what they are on."""
-        self.fill(self.locked_beside_stale, 2, uid=0)
-        status, _ = self.remove()
+    def test_locks_of_root_count(self):
+        """The counterpart: rm waits for two locks that root holds, and those entries remain."""
+        self.create_entries(self.stale_with_locked_file, 2, uid=0)
+        status, switches = self.run_rm()
         self.assertEqual(status, 1)
         self.assertTrue(os.path.exists(self.home))
+        self.assertGreater(switches, 2 * harness.MAX_SWITCHES)
 
     @needs_root
     def test_live_sockets_are_not_removed(self):
-        """What holds the name is the socket, not the lock: the user's servers stay protected."""
+        """The kernel's answer protects the user's server, although the lock files do not count."""
         owner = Actor(self, guard=True)
-        owner.become(OWNER)
+        owner.change_user(DIRECTORY_USER)
         path = os.path.join(self.home, "live")
         fd = owner.serve(path)
-        self.fill(self.locked_beside_stale, 3)
-        status, _ = self.remove()
+        self.create_entries(self.stale_with_locked_file, 3)
+        status, _ = self.run_rm()
         self.assertEqual(status, 1)
         self.assertServes(owner, fd, path)
         self.assertEqual([name for name in os.listdir(self.home) if name[0] == "s"], [])
 
 
-class Crowded(NeighbourCase):
-    """Thousands of files that look like lock files, in a directory that has to be listed."""
+class ManyDecoys(HostileUserCase):
+    """The directory contains thousands of files of another user that are named like alternate lock
+    files. The guard must read all these names."""
 
     DECOYS = 20_000
 
     @needs_root
     def test_start_among_decoys(self):
-        def strew():
+        def create_decoys():
             for number in range(self.DECOYS):
-                os.close(empty_file(f"{self.lock()}.{number:012x}"))
-            return empty_file(self.lock())
-        Neighbour(self, strew)
-        self.stale_of(0)
-        owner, rival = self.server(), self.server()
-        fd = self.starts(owner)
-        self.assertRefused(lambda: self.promptly(lambda: rival.unlink(self.path)), owner, fd)
-        self.assertEqual(self.promptly(lambda: owner.unlink(self.path)), 0)
+                os.close(empty_file(f"{self.lock_file_path()}.{number:012x}"))
+            return empty_file(self.lock_file_path())
+        HostileProcess(self, create_decoys)
+        self.make_stale_of_user(0)
+        owner, rival = self.start_actor(), self.start_actor()
+        fd = self.unlink_and_serve(owner)
+        self.assertRefused(lambda: self.without_waiting(rival, lambda: rival.unlink(self.path)),
+                           owner, fd)
+        self.assertEqual(self.without_waiting(owner, lambda: owner.unlink(self.path)), 0)
         found = [name for name in os.listdir(self.dir)
                  if os.lstat(os.path.join(self.dir, name)).st_uid != STRANGER]
         self.assertEqual(found, [])
 
 
-class Rival(NeighbourCase):
-    """
-    Not a protection of root's: where strangers may create names, a stranger may bind a socket's
-    name first, and then he is a rival like any other.
-    """
+class HostileRival(HostileUserCase):
+    """If another user binds the path first, root's server is refused like any other rival."""
 
-    def expect(self, guard):
-        Neighbour(self, lambda: live_socket(self.path))
-        return self.server(guard).unlink(self.path)
+    def check_unlink_as_root(self, guard, error):
+        HostileProcess(self, lambda: live_socket(self.path))
+        rival = self.start_actor(guard)
+        self.assertEqual(self.without_waiting(rival, lambda: rival.unlink(self.path)), error)
 
     @needs_root
     def test_guarded(self):
-        self.assertEqual(self.promptly(lambda: self.expect(True)), errno.EADDRINUSE)
+        self.check_unlink_as_root(True, errno.EADDRINUSE)
 
     @needs_root
     def test_unguarded(self):
-        self.assertEqual(self.expect(False), 0)
+        self.check_unlink_as_root(False, 0)
 
 
-# A server of root's, and a set-ID program that a user starts with settings of his own.
-SET_ID = """
+# Starts a server as root. Then a user runs a set-user-ID rm on its socket, with settings that would
+# disable the guard.
+RUN_SET_ID_PROGRAM = """
 install -m 4755 /bin/rm set-id-rm
 chmod 755 .. .
 python3 -c 'import socket, time
 listener = socket.socket(socket.AF_UNIX)
 listener.bind("s")
 listener.listen()
-time.sleep(60)' & server=$!
+time.sleep(1000)' & server=$!
 until [ -S s ]; do sleep 0.05; done
 setpriv --reuid 61001 --regid 61001 --clear-groups \
     env SOCKGUARD_DISABLE=1 SOCKGUARD_IGNORE='*' SOCKGUARD_LOG="$PWD/log" ./set-id-rm s
@@ -768,28 +929,28 @@ ls
 """
 
 
-class SetId(harness.Case):
-    """In a set-ID program, by /etc/ld.so.preload: the user's settings mean nothing."""
+class SetUserIdProgram(harness.Case):
+    """In a set-user-ID program, the guard from /etc/ld.so.preload ignores the user's settings."""
 
-    def inside(self, guard):
+    def run_in_namespace(self, guard):
         library = shutil.copy(harness.LIBRARY, os.path.join(self.dir, "libsockguard.so"))
         os.chmod(library, 0o755)
-        stage = os.path.join(self.dir, "stage")
-        os.mkdir(stage)
+        scratch = os.path.join(self.dir, "stage")
+        os.mkdir(scratch)
         return self.run_program(
-            ["unshare", "--mount", "--propagation", "private", "sh", "-c", ETC, "sh",
-             library if guard else "", SET_ID],
-            cwd=stage, stdin=subprocess.DEVNULL, env={"LC_ALL": "C", "HOME": stage})
+            ["unshare", "--mount", "--propagation", "private", "sh", "-c", RUN_WITH_PRIVATE_ETC,
+             "sh", library if guard else "", RUN_SET_ID_PROGRAM],
+            cwd=scratch, stdin=subprocess.DEVNULL, env={"LC_ALL": "C", "HOME": scratch})
 
     @needs_root
     def test_guarded(self):
-        done = self.inside(guard=True)
-        self.assertEqual(done.stdout, "1\ns\nset-id-rm\n", done.stderr)
-        self.assertIn("Address already in use", done.stderr)
+        ended = self.run_in_namespace(guard=True)
+        self.assertEqual(ended.stdout, "1\ns\nset-id-rm\n", ended.stderr)
+        self.assertIn("Address already in use", ended.stderr)
 
     @needs_root
     def test_unguarded(self):
-        self.assertEqual(self.inside(guard=False).stdout, "0\nset-id-rm\n")
+        self.assertEqual(self.run_in_namespace(guard=False).stdout, "0\nset-id-rm\n")
 
 
 if __name__ == "__main__":

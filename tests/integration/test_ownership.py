@@ -1,4 +1,4 @@
-"""A process does what it likes with sockets it owns, however it came by them."""
+"""A process that owns a socket path may make any call on it, however it became the owner."""
 
 import errno
 import os
@@ -6,11 +6,11 @@ import socket
 import sys
 
 import harness
-from actor import Actor, SocketCase, counterparts
+from actor import Actor, SocketCase, define_counterparts
 
 
 class Owners:
-    """Without the guard all this works as well: the guard must not be noticed."""
+    """Without the guard, all of these calls succeed. The guard must not change that."""
 
     def setUp(self):
         super().setUp()
@@ -19,91 +19,90 @@ class Owners:
         self.fd = self.binder.serve(self.path)
 
     def assertOwns(self, actor):
-        """Rename, link and unlink, and nothing is left."""
+        """The actor can rename, link and unlink the path, and leaves no file."""
         self.assertEqual(actor.rename(self.path, self.away), 0)
         self.assertEqual(actor.link(self.away, self.path), 0)
         self.assertEqual(actor.unlink(self.away), 0)
         self.assertEqual(actor.unlink(self.path), 0)
         self.assertEqual(self.names(), [])
 
-    def handed_over(self, fd, guard):
-        """A process that received this descriptor of the binder's in a message."""
+    def start_receiver(self, fd, guard):
+        """Starts an actor that receives this descriptor of the binder in a message."""
         receiver = Actor(self, guard=guard)
         near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with near, far:
-            self.binder.send_fd(self.binder.take(near), fd)
-            return receiver, receiver.receive_fd(receiver.take(far))
+            self.binder.send_fd(self.binder.import_fd(near), fd)
+            return receiver, receiver.receive_fd(receiver.import_fd(far))
 
     def test_binder(self):
         self.assertOwns(self.binder)
 
-    def test_binder_with_fork_alive(self):
+    def test_binder_whose_child_is_alive(self):
         child = self.binder.fork()
         self.assertOwns(self.binder)
         child.kill()
 
-    def test_binder_that_closed_it(self):
+    def test_binder_that_closed_the_socket(self):
         self.binder.close(self.fd)
         self.assertOwns(self.binder)
 
-    def test_binder_that_closed_it_while_a_worker_holds_it(self):
-        """As gunicorn and php-fpm go down."""
+    def test_binder_that_closed_the_socket_while_a_worker_holds_it(self):
+        """gunicorn and php-fpm stop like this."""
         self.binder.fork()
         self.binder.close(self.fd)
         self.assertOwns(self.binder)
 
-    def test_fork(self):
+    def test_child(self):
         self.assertOwns(self.binder.fork())
 
-    def test_fork_of_a_fork(self):
+    def test_grandchild(self):
         self.assertOwns(self.binder.fork().fork())
 
-    def test_fork_alone(self):
+    def test_child_of_a_killed_binder(self):
         child = self.binder.fork()
         self.binder.kill()
         self.assertOwns(child)
 
-    def test_fork_that_closed_it(self):
-        """While another worker holds it."""
+    def test_child_that_closed_the_socket(self):
+        """The binder still holds it."""
         worker = self.binder.fork()
         worker.close(self.fd)
         self.assertOwns(worker)
 
-    def test_fork_that_closed_it_with_the_binder_gone(self):
+    def test_child_that_closed_the_socket_of_a_killed_binder(self):
         worker, other = self.binder.fork(), self.binder.fork()
         worker.close(self.fd)
         self.binder.kill()
         self.assertServes(other, self.fd)
         self.assertOwns(worker)
 
-    def test_executed(self):
-        """A program that inherits the listener."""
+    def test_program_that_inherits_the_listener(self):
+        """The binder passes its listening socket to another program through exec."""
         self.assertEqual(self.binder.execute_again(self.fd), 0)
         self.assertServes(self.binder, self.fd)
         self.assertOwns(self.binder)
 
-    @harness.preload_only("a supervisor adopts nothing before it has to judge")
-    def test_executed_and_closed(self):
-        """Closed before the unlink, while a worker holds it."""
+    def test_program_that_closed_the_inherited_listener(self):
+        """It closes the socket before the unlink. A worker still holds the socket."""
         self.binder.fork()
         self.assertEqual(self.binder.execute_again(self.fd), 0)
         self.binder.close(self.fd)
         self.assertOwns(self.binder)
 
-    def test_executed_in_a_fork(self):
+    def test_child_that_executes_a_program(self):
         """An upgrade: the new program unlinks while the old one still serves."""
         child = self.binder.fork()
         self.assertEqual(child.execute_again(self.fd), 0)
         self.assertServes(child, self.fd)
         self.assertOwns(child)
 
-    def test_executed_twice(self):
+    def test_two_executed_programs(self):
         for _ in range(2):
             self.assertEqual(self.binder.execute_again(self.fd), 0)
         self.assertOwns(self.binder)
 
-    def test_bound_only_and_executed(self):
-        """Never listened: no listener to adopt, but a descriptor to look through."""
+    def test_program_that_inherits_a_socket_that_does_not_listen(self):
+        """The guard does not adopt it at startup, but finds the descriptor at the first call."""
         path = os.path.join(self.dir, "quiet.sock")
         fd = self.binder.socket("stream")
         self.binder.bind(fd, path)
@@ -111,56 +110,55 @@ class Owners:
         self.assertEqual(self.binder.unlink(path), 0)
         self.assertOwns(self.binder)
 
-    def test_received(self):
-        receiver, _ = self.handed_over(self.fd, self.guard)
+    def test_receiver(self):
+        receiver, _ = self.start_receiver(self.fd, self.guard)
         self.assertOwns(receiver)
 
-    def test_received_and_the_binder_gone(self):
-        receiver, fd = self.handed_over(self.fd, self.guard)
+    def test_receiver_of_a_killed_binder(self):
+        receiver, fd = self.start_receiver(self.fd, self.guard)
         self.binder.kill()
         self.assertServes(receiver, fd)
         self.assertOwns(receiver)
 
-    def test_received_from_an_unguarded_owner(self):
+    def test_receiver_of_an_unguarded_binder(self):
         self.binder.unlink(self.path)
         self.binder = Actor(self)
         self.fd = self.binder.serve(self.path)
-        receiver, _ = self.handed_over(self.fd, self.guard)
+        receiver, _ = self.start_receiver(self.fd, self.guard)
         self.assertOwns(receiver)
 
-    def test_binder_that_closed_everything(self):
-        """Daemons do, and the claim's descriptor goes too."""
+    def test_binder_that_closed_all_descriptors(self):
+        """Some daemons do this. It closes the descriptor of the claim, too."""
         self.binder.close_from(3)
         self.assertOwns(self.binder)
 
-    @harness.preload_only("a supervisor remembers nothing")
-    def test_binder_that_closed_everything_while_a_worker_holds_it(self):
+    def test_binder_that_closed_all_descriptors_while_a_worker_holds_the_socket(self):
         self.binder.fork()
         self.binder.close_from(3)
         self.assertOwns(self.binder)
 
-    def test_binder_that_closed_all_others(self):
+    def test_binder_that_closed_all_descriptors_but_the_socket(self):
         self.binder.dup2(self.fd, 3)
         self.binder.close_from(4)
         self.assertServes(self.binder, 3)
         self.assertOwns(self.binder)
 
-    def test_two_names_bound(self):
+    def test_binder_of_two_paths(self):
         other = os.path.join(self.dir, "other.sock")
         fd = self.binder.serve(other, "dgram")
         self.assertEqual(self.binder.unlink(other), 0)
         self.binder.close(fd)
         self.assertOwns(self.binder)
 
-    def test_bound_again_and_again(self):
+    def test_repeated_unlink_and_bind(self):
         for _ in range(20):
             self.assertEqual(self.binder.unlink(self.path), 0)
             self.fd = self.binder.serve(self.path)
         self.assertServes(self.binder, self.fd)
         self.assertOwns(self.binder)
 
-    def test_rename_over_its_own(self):
-        """A reload: a new socket replaces the old one in one step."""
+    def test_rename_over_an_own_path(self):
+        """A server that reloads replaces its old socket with a new one."""
         new = os.path.join(self.dir, "new.sock")
         fd = self.binder.serve(new)
         self.assertEqual(self.binder.rename(new, self.path), 0)
@@ -168,7 +166,7 @@ class Owners:
         self.assertOwns(self.binder)
 
     def test_temporary_directory(self):
-        """mkdir, bind, unlink, rmdir."""
+        """After mkdir, bind and unlink, rmdir succeeds: the guard has left no file."""
         directory = os.path.join(self.dir, "temporary")
         os.mkdir(directory)
         path = os.path.join(directory, "s")
@@ -178,72 +176,72 @@ class Owners:
         self.assertOwns(self.binder)
 
 
-class Strangers:
-    """Near is not enough."""
+class NotOwners:
+    """Processes that are related to a socket, but do not own its path."""
 
     def setUp(self):
         super().setUp()
         self.owner = Actor(self, guard=self.guard)
         self.fd = self.owner.serve(self.path)
 
-    def test_received_a_connection(self):
-        """An accepted connection reports the server's path, and is not the server."""
+    def test_receiver_of_a_connection(self):
+        """getsockname(2) of an accepted connection returns the server's path."""
         stranger = Actor(self, guard=self.guard)
         near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         client = socket.socket(socket.AF_UNIX)
         with near, far, client:
             client.connect(self.path)
-            self.owner.send_fd(self.owner.take(near), self.owner.accept(self.fd))
-            stranger.receive_fd(stranger.take(far))
-            self.assertFate(lambda: stranger.unlink(self.path), self.owner, self.fd)
+            self.owner.send_fd(self.owner.import_fd(near), self.owner.accept(self.fd))
+            stranger.receive_fd(stranger.import_fd(far))
+            self.assertRefusedIfGuarded(lambda: stranger.unlink(self.path), self.owner, self.fd)
 
-    def test_executed_with_a_connection(self):
-        """A CGI program."""
+    def test_program_that_inherits_a_connection(self):
+        """For example, a CGI program."""
         with socket.socket(socket.AF_UNIX) as client:
             client.connect(self.path)
             connection = self.owner.accept(self.fd)
             stranger = self.owner.fork()
             self.assertEqual(stranger.execute_again(connection), 0)
-            self.assertFate(lambda: stranger.unlink(self.path), self.owner, self.fd)
+            self.assertRefusedIfGuarded(lambda: stranger.unlink(self.path), self.owner, self.fd)
 
-    def test_executed_with_nothing(self):
-        """What a server starts is not the server."""
+    def test_program_that_inherits_no_socket(self):
+        """For example, a program that a server starts."""
         stranger = self.owner.fork()
         self.assertEqual(stranger.execute_again(), 0)
-        self.assertFate(lambda: stranger.unlink(self.path), self.owner, self.fd)
+        self.assertRefusedIfGuarded(lambda: stranger.unlink(self.path), self.owner, self.fd)
 
     def test_client(self):
-        """A connection made to a path is no claim to it."""
+        """A process that is connected to the path."""
         stranger = Actor(self, guard=self.guard)
         self.assertEqual(stranger.connect(stranger.socket("stream"), self.path), 0)
         self.owner.accept(self.fd)
-        self.assertFate(lambda: stranger.unlink(self.path), self.owner, self.fd)
+        self.assertRefusedIfGuarded(lambda: stranger.unlink(self.path), self.owner, self.fd)
 
     def test_former_owner(self):
-        """The name was its own once; a rival's socket has it now, perhaps with the same number."""
+        """A rival's socket has replaced the owner's, perhaps with the same inode number."""
         os.unlink(self.path)
         self.owner.close(self.fd)
         rival = Actor(self, guard=self.guard)
         fd = rival.serve(self.path)
-        self.assertFate(lambda: self.owner.unlink(self.path), rival, fd)
+        self.assertRefusedIfGuarded(lambda: self.owner.unlink(self.path), rival, fd)
 
-    def test_former_owner_again_and_again(self):
+    def test_repeatedly_a_former_owner(self):
         for _ in range(50):
             os.unlink(self.path)
             self.owner.close(self.fd)
             rival = Actor(self, guard=self.guard)
             fd = rival.serve(self.path)
-            self.assertFate(lambda: self.owner.unlink(self.path), rival, fd)
+            self.assertRefusedIfGuarded(lambda: self.owner.unlink(self.path), rival, fd)
             rival.kill()
             self.owner.unlink(self.path)
             self.fd = self.owner.serve(self.path)
 
 
 class Linkers:
-    """A process gives a foreign socket more names: those are its own to remove, and no others.
+    """A process that links another's socket to new paths may unlink those paths, but no others.
 
-    The owner has lost its claim, as daemons do that close every descriptor they do not know. So
-    nothing but the rules about names stands between the process and the socket's first name.
+    The owner has closed the descriptor of its claim, as some daemons do. So only the kernel's
+    answer, and what the guard knows about each link, protect the socket's first path.
     """
 
     def setUp(self):
@@ -256,24 +254,24 @@ class Linkers:
 
     def test_link(self):
         self.assertEqual(self.linker.link(self.path, self.x), 0)
-        self.assertFate(lambda: self.linker.unlink(self.path), self.owner, self.fd)
+        self.assertRefusedIfGuarded(lambda: self.linker.unlink(self.path), self.owner, self.fd)
 
     def test_link_of_a_link(self):
         self.assertEqual(self.linker.link(self.path, self.x), 0)
         self.assertEqual(self.linker.link(self.x, self.y), 0)
-        self.assertFate(lambda: self.linker.unlink(self.path), self.owner, self.fd)
+        self.assertRefusedIfGuarded(lambda: self.linker.unlink(self.path), self.owner, self.fd)
 
     def test_link_of_a_renamed_link(self):
         self.assertEqual(self.linker.link(self.path, self.x), 0)
         self.assertEqual(self.linker.rename(self.x, self.y), 0)
         self.assertEqual(self.linker.link(self.y, self.x), 0)
-        self.assertFate(lambda: self.linker.unlink(self.path), self.owner, self.fd)
+        self.assertRefusedIfGuarded(lambda: self.linker.unlink(self.path), self.owner, self.fd)
 
     def test_link_through_a_symlink(self):
         self.assertEqual(self.linker.link(self.path, self.x), 0)
         os.symlink(self.x, self.path + ".to")
         self.assertEqual(self.linker.linkat(-100, self.path + ".to", -100, self.y, 0x400), 0)
-        self.assertFate(lambda: self.linker.unlink(self.path), self.owner, self.fd)
+        self.assertRefusedIfGuarded(lambda: self.linker.unlink(self.path), self.owner, self.fd)
 
     def test_exchange_with_a_link(self):
         own = self.path + ".own"
@@ -282,24 +280,24 @@ class Linkers:
         if self.linker.renameat2(-100, self.x, -100, own, 2) == errno.ENOSYS:
             self.skipTest("this libc has no renameat2")
         self.assertEqual(self.linker.link(own, self.y), 0)
-        self.assertFate(lambda: self.linker.unlink(self.path), self.owner, self.fd)
+        self.assertRefusedIfGuarded(lambda: self.linker.unlink(self.path), self.owner, self.fd)
 
-    def test_rename_of_own_over_it(self):
+    def test_rename_of_an_own_socket_over_the_path(self):
         own = self.path + ".own"
         self.linker.serve(own)
         self.assertEqual(self.linker.link(self.path, self.x), 0)
         self.assertEqual(self.linker.link(self.x, self.y), 0)
-        self.assertFate(lambda: self.linker.rename(own, self.path), self.owner, self.fd)
+        self.assertRefusedIfGuarded(lambda: self.linker.rename(own, self.path), self.owner, self.fd)
 
-    def test_fork_of_the_linker(self):
+    def test_child_of_the_linker(self):
         self.assertEqual(self.linker.link(self.path, self.x), 0)
         child = self.linker.fork()
         self.assertEqual(child.link(self.x, self.y), 0)
-        self.assertFate(lambda: child.unlink(self.path), self.owner, self.fd)
+        self.assertRefusedIfGuarded(lambda: child.unlink(self.path), self.owner, self.fd)
 
 
-class Names(SocketCase):
-    """Names come and go while the guard keeps count."""
+class Links(SocketCase):
+    """The guard tracks which process owns a path that is linked, renamed or unlinked."""
 
     def setUp(self):
         super().setUp()
@@ -307,8 +305,8 @@ class Names(SocketCase):
         self.rival = Actor(self, guard=True)
         self.temporary = os.path.join(self.dir, "temporary.sock")
 
-    def test_bound_aside_and_linked(self):
-        """As supervisord starts: bind p.PID, link it to p, unlink p.PID."""
+    def test_bind_to_a_temporary_path_and_link(self):
+        """supervisord starts like this: bind p.PID, link it to p, unlink p.PID."""
         fd = self.owner.serve(self.temporary)
         self.assertEqual(self.owner.link(self.temporary, self.path), 0)
         self.assertEqual(self.owner.unlink(self.temporary), 0)
@@ -317,7 +315,7 @@ class Names(SocketCase):
         self.assertEqual(self.owner.unlink(self.path), 0)
         self.assertEqual(self.names(), [])
 
-    def test_link_claims_the_new_name(self):
+    def test_link_claims_the_new_path(self):
         fd = self.owner.serve(self.temporary)
         self.assertEqual(self.owner.link(self.temporary, self.path), 0)
         os.unlink(self.path)
@@ -325,14 +323,14 @@ class Names(SocketCase):
                          errno.EADDRINUSE)
         self.assertServes(self.owner, fd, self.temporary)
 
-    def test_second_name_given_by_a_rival(self):
-        """As haproxy starts: its .bak is its own to remove, the name it was made from is not."""
+    def test_link_made_by_a_rival(self):
+        """haproxy starts like this. It may unlink its PATH.bak, but not the PATH that it linked."""
         fd = self.owner.serve(self.path)
         backup = self.path + ".bak"
         self.assertEqual(self.rival.link(self.path, backup), 0)
         self.rival.serve(self.temporary)
         self.assertRefused(lambda: self.rival.rename(self.temporary, self.path), self.owner, fd)
-        self.assertEqual(self.rival.rename(backup, self.path), 0)  # one socket: nothing happens
+        self.assertEqual(self.rival.rename(backup, self.path), 0)  # no effect: one inode
         self.assertServes(self.owner, fd)
         self.assertEqual(self.rival.unlink(backup), 0)
         self.assertRefused(lambda: self.rival.unlink(self.path), self.owner, fd)
@@ -340,7 +338,7 @@ class Names(SocketCase):
         self.assertEqual(self.owner.unlink(self.path), 0)
         self.assertEqual(self.names(), [])
 
-    def test_second_name_is_nobody_elses(self):
+    def test_link_made_by_a_rival_is_refused_to_others(self):
         fd = self.owner.serve(self.path)
         backup = self.path + ".bak"
         self.assertEqual(self.rival.link(self.path, backup), 0)
@@ -360,7 +358,7 @@ class Names(SocketCase):
         self.assertEqual(self.owner.unlink(self.path), 0)
         self.assertEqual(self.names(), [])
 
-    def test_moved_claim_holds(self):
+    def test_moved_claim_reserves_the_new_path(self):
         fd = self.owner.serve(self.temporary)
         self.owner.rename(self.temporary, self.path)
         os.unlink(self.path)
@@ -368,8 +366,8 @@ class Names(SocketCase):
         self.assertEqual(outcome, errno.EADDRINUSE)
         self.owner.close(fd)
 
-    def test_rename_over_a_dead_name(self):
-        self.stale()
+    def test_rename_over_a_stale_path(self):
+        self.make_stale()
         fd = self.owner.serve(self.temporary)
         self.assertEqual(self.owner.rename(self.temporary, self.path), 0)
         self.assertRefused(lambda: self.rival.unlink(self.path), self.owner, fd)
@@ -402,9 +400,9 @@ class Names(SocketCase):
         self.assertEqual(os.listdir(os.path.dirname(new)), [])
 
 
-counterparts(globals(), Owners)
-counterparts(globals(), Strangers)
-counterparts(globals(), Linkers)
+define_counterparts(globals(), Owners)
+define_counterparts(globals(), NotOwners)
+define_counterparts(globals(), Linkers)
 
 if __name__ == "__main__":
     sys.exit(harness.main())

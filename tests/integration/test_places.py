@@ -1,265 +1,295 @@
-"""One kernel, many places: the file systems, views of them and containers a socket may live in.
+"""Sockets on different file systems, at several mounts of one directory, and in containers.
 
-A socket is the kernel's; what a process sees of its inode depends on where it looks. Numbers
-coincide between btrfs subvolumes, between overlays and, in 32 bits, on a large xfs; a stacked view
-shows another inode; a container has another boot id.
+sock_diag identifies a socket by its inode, but an inode number is not always unique. Unrelated
+sockets have equal numbers in two btrfs subvolumes, in two overlays, and (in the low 32 bits) on a
+large xfs. A stacked file system such as bindfs shows a socket under another inode. A container may
+have another boot ID.
 """
 
-import ctypes
 import errno
 import fcntl
 import json
 import os
 import resource
+import shutil
 import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import time
 import unittest
 import uuid
 
 import harness
-from actor import (MS_BIND, OTHER, STRANGER, TYPES, Actor, SocketCase, counterparts, needs_root)
+from actor import (MS_BIND, OTHER_USER, STRANGER, TYPES, Actor, define_counterparts,
+                   needs_root)
 
 WITHOUT_NET_ADMIN = ("setpriv", "--bounding-set", "-net_admin")
 F_OFD_SETLK = 37
-FLOCK = "hhqqi4x"  # struct flock of 64 bits
-LOW = 0xffffffff  # the bits of an inode number that sock_diag reports
+STRUCT_FLOCK = "hhqqi4x"  # struct flock, with 64-bit offsets
+LOW_32_BITS = 0xffffffff  # the bits of an inode number that sock_diag reports
 
 
-def kernel_has(kind):
-    """Whether the kernel has a file system of this kind, as a module perhaps."""
-    subprocess.run(["modprobe", "-q", kind], stderr=subprocess.DEVNULL, check=False)
+def kernel_has_file_system(kind):
+    """Whether the kernel supports this file system. Loads its module if there is one."""
+    if shutil.which("modprobe"):
+        subprocess.run(["modprobe", "-q", kind], stderr=subprocess.DEVNULL, check=False)
     with open("/proc/filesystems") as known:
         return any(line.split()[-1] == kind for line in known)
 
 
-def tool(*words):
-    subprocess.run(words, check=True, capture_output=True, timeout=harness.PATIENCE)
+def lock_table_names_files_in(directory):
+    """Whether /proc/locks names this directory's files by the device and number that stat reports.
+
+    On btrfs, it names another device.
+    """
+    with tempfile.TemporaryFile(dir=directory) as file:
+        found = os.fstat(file.fileno())
+        fcntl.flock(file, fcntl.LOCK_SH)
+        name = f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}:{found.st_ino}"
+        return any(name in line for line in harness.lock_table())
 
 
-def other_boot_id(case, actor):
-    """For an actor that has not asked for it yet, in mounts of its own."""
-    boot_id = case.file("boot_id", f"{uuid.uuid4()}\n")
-    actor.leave_mounts()
+def run_tool(*words):
+    """Runs a program, which must succeed."""
+    subprocess.run(words, check=True, capture_output=True, timeout=harness.TIMEOUT)
+
+
+def change_boot_id(case, actor):
+    """Gives the actor another boot ID, in its own mount namespace, before the guard reads it."""
+    boot_id = case.write_file("boot_id", f"{uuid.uuid4()}\n")
+    actor.unshare_mounts()
     actor.mount(boot_id, "/proc/sys/kernel/random/boot_id", "", MS_BIND)
     os.unlink(boot_id)
 
 
-class Stage:
-    """A mount namespace of the test's own, and actors in it."""
+class InMountNamespace:
+    """Starts actors in a private mount namespace, where self.mounter mounts file systems."""
 
     def setUp(self):
         super().setUp()
-        self.stage = Actor(self)
-        self.stage.leave_mounts()
-        self.mounted = self.directory("mounted")
+        self.mounter = Actor(self)
+        self.mounter.unshare_mounts()
+        self.mounted = self.make_directory("mounted")
 
-    def directory(self, *names, inside=False):
+    def make_directory(self, *names, inside=False):
         path = os.path.join(self.dir, *names)
-        os.makedirs(self.outside(path) if inside else path, exist_ok=True)
+        os.makedirs(self.seen_by_test(path) if inside else path, exist_ok=True)
         return path
 
-    def outside(self, path):
-        """Where the test finds what the actors find at this path."""
-        return f"/proc/{self.stage.pid}/root{path}"
+    def seen_by_test(self, path):
+        """The path by which the test, in its own mount namespace, reaches an actors' path."""
+        return f"/proc/{self.mounter.pid}/root{path}"
 
-    def enter(self):
-        return "nsenter", f"--mount=/proc/{self.stage.pid}/ns/mnt"
+    def enter_command(self):
+        return "nsenter", f"--mount=/proc/{self.mounter.pid}/ns/mnt"
 
-    def actor(self, through=(), guard=None, **popen):
+    def start_actor(self, through=(), guard=None, **popen):
         return Actor(self, guard=self.guard if guard is None else guard,
-                     through=(*self.enter(), *through), **popen)
+                     through=(*self.enter_command(), *through), **popen)
 
     def sockguard(self, *words):
-        """The command, which not every build has, among the actors."""
+        """Runs the command in the actors' namespace. Skips the test if the command is not built."""
         if not os.path.exists(harness.COMMAND):
             self.skipTest("the command is not built")
-        return self.run_program([*self.enter(), harness.COMMAND, *words])
+        return self.run_program([*self.enter_command(), harness.COMMAND, *words])
 
     def mount_image(self, kind, size, *mkfs):
-        """A new file system of this kind, in a sparse file."""
-        image = self.file("image")
+        """Creates a sparse file of this size, makes a file system in it, and mounts that."""
+        image = self.write_file("image")
         os.truncate(image, size)
-        tool(*mkfs, image)
+        run_tool(*mkfs, image)
         device = subprocess.run(["losetup", "--find", "--show", image], check=True,
                                 capture_output=True, text=True).stdout.strip()
         try:
-            self.stage.mount(device, self.mounted, kind)
+            self.mounter.mount(device, self.mounted, kind)
         finally:
-            tool("losetup", "--detach", device)  # once it is mounted no more
+            run_tool("losetup", "--detach", device)  # after it is unmounted
 
 
 @needs_root
-class Twins(Stage):
-    """Two directories where unrelated sockets get the same inode number, for sock_diag at least."""
+class EqualInodeNumbers(InMountNamespace):
+    """Two directories in which unrelated sockets get inode numbers that sock_diag reports as equal.
+
+    The guard must not take the socket at one path for the socket at the other.
+    """
 
     def setUp(self):
         super().setUp()
         make = {"btrfs": self.make_btrfs, "overlay": self.make_overlay, "xfs": self.make_xfs}
-        if not kernel_has(self.kind):
+        if not kernel_has_file_system(self.kind):
             raise unittest.SkipTest(f"this kernel has no {self.kind}")
-        self.here, self.there = make[self.kind]()
-        for path in self.here, self.there:
-            os.chmod(self.outside(path), 0o777)
-        self.path = os.path.join(self.here, "app.sock")
-        self.twin = os.path.join(self.there, "app.sock")
+        self.directory, self.other_directory = make[self.kind]()
+        for path in self.directory, self.other_directory:
+            os.chmod(self.seen_by_test(path), 0o777)
+        self.path = os.path.join(self.directory, "app.sock")
+        self.other_path = os.path.join(self.other_directory, "app.sock")
 
     def make_btrfs(self):
         self.mount_image("btrfs", 256 << 20, "mkfs.btrfs", "--quiet")
         subvolumes = [os.path.join(self.mounted, name) for name in ("app1", "app2")]
         for subvolume in subvolumes:
-            tool("btrfs", "subvolume", "create", self.outside(subvolume))
+            run_tool("btrfs", "subvolume", "create", self.seen_by_test(subvolume))
         return subvolumes
 
     def make_overlay(self):
-        """As containers have them, with uppers on file systems of their own."""
+        """Makes two overlays as in containers, with each upper directory on its own file system."""
         return [self.make_one_overlay(name) for name in ("app1", "app2")]
 
     def make_one_overlay(self, name):
-        lower = self.directory(name, "lower")
-        merged = self.directory(name, "merged")
-        layers = self.directory(name, "layers")
-        self.stage.mount("none", layers, "tmpfs")
-        upper, work = (self.directory(name, "layers", part, inside=True)
+        lower = self.make_directory(name, "lower")
+        merged = self.make_directory(name, "merged")
+        layers = self.make_directory(name, "layers")
+        self.mounter.mount("none", layers, "tmpfs")
+        upper, work = (self.make_directory(name, "layers", part, inside=True)
                        for part in ("upper", "work"))
-        self.stage.mount("none", merged, "overlay", 0,
-                         f"lowerdir={lower},upperdir={upper},workdir={work}")
+        self.mounter.mount("none", merged, "overlay", 0,
+                           f"lowerdir={lower},upperdir={upper},workdir={work}")
         return merged
 
     def make_xfs(self):
-        """Its numbers have more than 32 bits: those of its third group begin at 1 << 32."""
+        """Makes an xfs so large that the inode numbers of its third group start at 1 << 32.
+
+        Creates files until both directories are about to use numbers with the same low bits.
+        """
         self.mount_image("xfs", 1700 << 30, "mkfs.xfs", "-q", "-K", "-l", "size=64m",
                          "-d", "agcount=3")
-        # Each new directory of the root goes to the next group.
-        first, _, third = (self.directory("mounted", name, inside=True)
+        # Each new directory in the root is allocated in the next group.
+        first, _, third = (self.make_directory("mounted", name, inside=True)
                            for name in ("app1", "second", "app2"))
-        wanted = self.fill(first, 0)
+        wanted = self.create_filler(first, 0)
         for filler in range(1000):
-            if self.fill(third, filler) & LOW == wanted & LOW:
+            if self.create_filler(third, filler) & LOW_32_BITS == wanted & LOW_32_BITS:
                 return first, third
-        raise AssertionError(f"no number of {third} ends as {wanted} does")
+        raise AssertionError(f"no inode number in {third} has the low bits of {wanted}")
 
-    def fill(self, directory, filler):
-        path = self.outside(os.path.join(directory, f"filler{filler}"))
+    def create_filler(self, directory, filler):
+        """Creates a file and returns its inode number."""
+        path = self.seen_by_test(os.path.join(directory, f"filler{filler}"))
         with open(path, "w"):
             return os.stat(path).st_ino
 
-    def make_twins(self, owner, other):
-        """The owner's socket at path, the other's at twin."""
-        fds = owner.serve(self.path), other.serve(self.twin)
-        self.assertTwins()
+    def bind_sockets_with_equal_numbers(self, owner, other):
+        """The owner binds a socket to self.path, and the other process one to self.other_path."""
+        fds = owner.serve(self.path), other.serve(self.other_path)
+        self.assertEqualNumbers()
         return fds
 
-    def assertTwins(self):
-        one, other = (os.lstat(self.outside(path)) for path in (self.path, self.twin))
-        self.assertEqual(one.st_ino & LOW, other.st_ino & LOW)
+    def assertEqualNumbers(self):
+        one, other = (os.lstat(self.seen_by_test(path)) for path in (self.path, self.other_path))
+        self.assertEqual(one.st_ino & LOW_32_BITS, other.st_ino & LOW_32_BITS)
         self.assertNotEqual((one.st_dev, one.st_ino), (other.st_dev, other.st_ino))
 
-    def fate(self, act, owner, fd):
-        self.assertFate(act, owner, fd, self.outside(self.path))
+    def assert_refused_if_guarded(self, act, owner, fd):
+        self.assertRefusedIfGuarded(act, owner, fd, self.seen_by_test(self.path))
 
-    def test_rival_with_a_socket_of_that_number(self):
-        owner, rival = self.actor(), self.actor(through=WITHOUT_NET_ADMIN)
-        fd, _ = self.make_twins(owner, rival)
-        self.fate(lambda: rival.unlink(self.path), owner, fd)
+    def test_rival_with_a_socket_of_the_same_number(self):
+        owner, rival = self.start_actor(), self.start_actor(through=WITHOUT_NET_ADMIN)
+        fd, _ = self.bind_sockets_with_equal_numbers(owner, rival)
+        self.assert_refused_if_guarded(lambda: rival.unlink(self.path), owner, fd)
 
     def test_rival_that_renames_over_it(self):
-        owner, rival = self.actor(), self.actor(through=WITHOUT_NET_ADMIN)
-        fd, _ = self.make_twins(owner, rival)
-        away = os.path.join(self.here, "away.sock")
+        owner, rival = self.start_actor(), self.start_actor(through=WITHOUT_NET_ADMIN)
+        fd, _ = self.bind_sockets_with_equal_numbers(owner, rival)
+        away = os.path.join(self.directory, "away.sock")
         rival.serve(away)
-        before = self.identity(self.outside(self.path))
+        before = self.identity(self.seen_by_test(self.path))
         self.assertEqual(rival.rename(away, self.path), errno.EADDRINUSE if self.guard else 0)
-        self.assertEqual(self.identity(self.outside(self.path)) == before, self.guard)
-        self.assertEqual(self.answers(owner, fd, self.outside(self.path)), self.guard)
+        self.assertEqual(self.identity(self.seen_by_test(self.path)) == before, self.guard)
+        self.assertEqual(self.serves(owner, fd, self.seen_by_test(self.path)), self.guard)
 
     def test_rival_of_another_uid(self):
-        owner, rival = self.actor(umask=0), self.actor()
-        rival.become(STRANGER)
-        fd, _ = self.make_twins(owner, rival)
-        self.fate(lambda: rival.unlink(self.path), owner, fd)
+        owner, rival = self.start_actor(umask=0), self.start_actor()
+        rival.change_user(STRANGER)
+        fd, _ = self.bind_sockets_with_equal_numbers(owner, rival)
+        self.assert_refused_if_guarded(lambda: rival.unlink(self.path), owner, fd)
 
-    def test_rival_that_inherited_a_socket_of_that_number(self):
-        owner, rival = self.actor(), self.actor(through=WITHOUT_NET_ADMIN)
-        fd, inherited = self.make_twins(owner, rival)
+    def test_rival_that_inherited_a_socket_of_the_same_number(self):
+        owner, rival = self.start_actor(), self.start_actor(through=WITHOUT_NET_ADMIN)
+        fd, inherited = self.bind_sockets_with_equal_numbers(owner, rival)
         self.assertEqual(rival.execute_again(inherited), 0)
-        self.fate(lambda: rival.unlink(self.path), owner, fd)
+        self.assert_refused_if_guarded(lambda: rival.unlink(self.path), owner, fd)
 
-    def test_rival_that_received_a_socket_of_that_number(self):
-        owner, other = self.actor(), self.actor()
-        rival = self.actor(through=WITHOUT_NET_ADMIN)
-        fd, sent = self.make_twins(owner, other)
-        self.hand_over(other, sent, rival)
-        self.fate(lambda: rival.unlink(self.path), owner, fd)
+    def test_rival_that_received_a_socket_of_the_same_number(self):
+        owner, other = self.start_actor(), self.start_actor()
+        rival = self.start_actor(through=WITHOUT_NET_ADMIN)
+        fd, sent = self.bind_sockets_with_equal_numbers(owner, other)
+        self.send_descriptor(other, sent, rival)
+        self.assert_refused_if_guarded(lambda: rival.unlink(self.path), owner, fd)
 
     def test_owner_without_the_guard(self):
-        """No lock file tells whose it is."""
-        owner, rival = self.actor(guard=False), self.actor(guard=False)
-        robber = self.actor(through=WITHOUT_NET_ADMIN)
-        fd, sent = self.make_twins(owner, rival)
-        self.hand_over(rival, sent, robber)
-        self.fate(lambda: robber.unlink(self.path), owner, fd)
+        """There is no lock file, so no record names the owner."""
+        owner, other = self.start_actor(guard=False), self.start_actor(guard=False)
+        rival = self.start_actor(through=WITHOUT_NET_ADMIN)
+        fd, sent = self.bind_sockets_with_equal_numbers(owner, other)
+        self.send_descriptor(other, sent, rival)
+        self.assert_refused_if_guarded(lambda: rival.unlink(self.path), owner, fd)
 
-    def hand_over(self, giver, fd, taker):
+    def send_descriptor(self, sender, fd, receiver):
         ours, theirs = socket.socketpair()
         with ours, theirs:
-            over, received = giver.take(ours), taker.take(theirs)
-            self.assertEqual(giver.send_fd(over, fd), 0)
-            return taker.receive_fd(received)
+            over, received = sender.import_fd(ours), receiver.import_fd(theirs)
+            self.assertEqual(sender.send_fd(over, fd), 0)
+            return receiver.receive_fd(received)
 
-    def test_heir_without_the_guard_s_record(self):
-        """Who was handed a listener may remove its name, though another has its number."""
-        giver, other = self.actor(guard=False), self.actor(guard=False)
-        heir = self.actor(through=WITHOUT_NET_ADMIN)
-        fd, _ = self.make_twins(giver, other)
-        self.hand_over(giver, fd, heir)
-        self.assertEqual(heir.unlink(self.path), 0)
-        self.assertGone(self.outside(self.path))
-        self.assertEqual(heir.said(), "")
+    def test_receiver_of_the_socket_without_a_record(self):
+        """A process that received a listener may unlink its path.
+
+        It may do so although another socket's inode has the same number.
+        """
+        sender, other = self.start_actor(guard=False), self.start_actor(guard=False)
+        receiver = self.start_actor(through=WITHOUT_NET_ADMIN)
+        fd, _ = self.bind_sockets_with_equal_numbers(sender, other)
+        self.send_descriptor(sender, fd, receiver)
+        self.assertEqual(receiver.unlink(self.path), 0)
+        self.assertNotExists(self.seen_by_test(self.path))
+        self.assertEqual(receiver.stderr(), "")
 
     def test_status(self):
-        """Each path has its own owner, for the command as well."""
-        owner, other = self.actor(), self.actor()
-        self.make_twins(owner, other)
-        for path, process in (self.path, owner), (self.twin, other):
+        """The command too reports the owner of each path separately."""
+        owner, other = self.start_actor(), self.start_actor()
+        self.bind_sockets_with_equal_numbers(owner, other)
+        for path, process in (self.path, owner), (self.other_path, other):
             ended = self.sockguard("status", "--json", path)
             found = json.loads(ended.stdout)["sockets"][0]
             self.assertEqual([holder["pid"] for holder in found["holders"]], [process.pid])
 
-    def leave_stale(self, mode=0o755):
-        """A stale name of root's at path, and a live socket of that number at twin."""
-        late, other = self.actor(guard=False), self.actor(guard=False)
-        self.make_twins(late, other)
-        os.chmod(self.outside(self.path), mode)
-        late.kill()
+    def make_stale_beside_live(self, mode=0o755):
+        """Leaves a stale socket at self.path, and a live one of the same number at other_path."""
+        crashed, other = self.start_actor(guard=False), self.start_actor(guard=False)
+        self.bind_sockets_with_equal_numbers(crashed, other)
+        os.chmod(self.seen_by_test(self.path), mode)
+        crashed.kill()
 
-    def test_stale_beside_a_live_one_of_that_number(self):
-        """Another uid cannot connect to it to see that it is."""
-        self.leave_stale()
-        starter = self.actor()
-        starter.become(STRANGER)
+    def test_stale_beside_a_live_one_of_the_same_number(self):
+        """The starter's uid may not connect to the socket, but sock_diag shows that it is stale."""
+        self.make_stale_beside_live()
+        starter = self.start_actor()
+        starter.change_user(STRANGER)
         self.assertEqual(starter.unlink(self.path), 0)
-        self.assertServes(starter, starter.serve(self.path), self.outside(self.path))
-        self.assertEqual(starter.said(), "")
+        self.assertServes(starter, starter.serve(self.path), self.seen_by_test(self.path))
+        self.assertEqual(starter.stderr(), "")
 
-    def test_live_beside_a_live_one_of_that_number(self):
-        owner, other, starter = self.actor(), self.actor(), self.actor()
-        starter.become(STRANGER)
-        fd, _ = self.make_twins(owner, other)
-        self.fate(lambda: starter.unlink(self.path), owner, fd)
+    def test_live_beside_a_live_one_of_the_same_number(self):
+        owner, other, starter = self.start_actor(), self.start_actor(), self.start_actor()
+        starter.change_user(STRANGER)
+        fd, _ = self.bind_sockets_with_equal_numbers(owner, other)
+        self.assert_refused_if_guarded(lambda: starter.unlink(self.path), owner, fd)
 
-    def test_live_beside_a_stale_one_of_that_number(self):
-        owner, other, starter = self.actor(), self.actor(), self.actor()
-        starter.become(STRANGER)
-        fd, _ = self.make_twins(owner, other)
+    def test_live_beside_a_stale_one_of_the_same_number(self):
+        owner, other, starter = self.start_actor(), self.start_actor(), self.start_actor()
+        starter.change_user(STRANGER)
+        fd, _ = self.bind_sockets_with_equal_numbers(owner, other)
         other.kill()
-        self.fate(lambda: starter.unlink(self.path), owner, fd)
+        self.assert_refused_if_guarded(lambda: starter.unlink(self.path), owner, fd)
 
 
-class Workers:
-    """Connections that a listener accepted, and workers hold: they have its name and its inode."""
+class AcceptedConnections:
+    """A process holds accepted connections, for which sock_diag reports the listener's inode.
+
+    They must not count as sockets that are bound to the path.
+    """
 
     def setUp(self):
         super().setUp()
@@ -267,7 +297,7 @@ class Workers:
         os.chmod(self.dir, 0o777)
 
     def serve(self, kind):
-        """A connection, in a worker of the owner's; it closes the listener itself if told to."""
+        """Accepts a connection; returns the listener, the connection, and the client."""
         fd = self.owner.serve(self.path, kind)
         os.chmod(self.path, 0o755)
         client = socket.socket(socket.AF_UNIX, TYPES[kind])
@@ -278,12 +308,12 @@ class Workers:
 
     def starter(self):
         starter = Actor(self, guard=self.guard)
-        starter.become(STRANGER)
+        starter.change_user(STRANGER)
         return starter
 
     @needs_root
     def test_listener_closed(self):
-        """Another uid, which may not connect, learns that nobody listens any more."""
+        """Another uid may not connect, but sock_diag shows that no process listens any more."""
         for kind in ("stream", "seqpacket"):
             fd, accepted, _ = self.serve(kind)
             self.owner.close(fd)
@@ -291,25 +321,26 @@ class Workers:
             self.assertEqual(starter.unlink(self.path), 0)
             self.assertServes(starter, starter.serve(self.path, kind), kind=kind)
             self.assertEqual(starter.unlink(self.path), 0)
-            self.assertEqual(starter.said(), "")
+            self.assertEqual(starter.stderr(), "")
             self.owner.close(accepted)
 
     @needs_root
-    def test_client_gone(self):
-        """The worker is not done with what it received."""
+    def test_listener_and_client_closed(self):
+        """Only the accepted connection remains."""
         fd, _, client = self.serve("stream")
         client.close()
         self.owner.close(fd)
         starter = self.starter()
         self.assertEqual(starter.unlink(self.path), 0)
-        self.assertEqual(starter.said(), "")
+        self.assertEqual(starter.stderr(), "")
 
     @needs_root
     def test_listener_open(self):
         for kind in ("stream", "seqpacket"):
             fd, _, _ = self.serve(kind)
             starter = self.starter()
-            self.assertFate(lambda: starter.unlink(self.path), self.owner, fd, kind=kind)
+            self.assertRefusedIfGuarded(lambda: starter.unlink(self.path),
+                                        self.owner, fd, kind=kind)
             self.owner.close(fd)
             if self.guard:
                 self.assertEqual(self.owner.unlink(self.path), 0)
@@ -324,7 +355,7 @@ class Workers:
 
     @needs_root
     def test_datagram_socket_with_a_peer(self):
-        """Connected, it stays what is bound to the name."""
+        """A connected datagram socket is still bound to its path."""
         fd = self.owner.serve(self.path, "dgram")
         os.chmod(self.path, 0o755)
         peer = os.path.join(self.dir, "peer.sock")
@@ -335,36 +366,201 @@ class Workers:
 
 
 @needs_root
-class OtherBootIds:
-    """Containers on this kernel, where /proc tells a boot id of their own."""
+class OtherUserInAnotherNetwork:
+    """The rival has another uid and network namespace, and may not connect to the socket."""
 
     def setUp(self):
         super().setUp()
-        self.inside = {"nspawn": self.in_nspawn, "mount": self.in_a_mount}[self.kind]
+        if not lock_table_names_files_in(self.dir):
+            self.skipTest("/proc/locks does not name the files of this file system")
+        os.chmod(self.dir, 0o777)
+        self.owner, self.rival = Actor(self, guard=self.guard), Actor(self, guard=self.guard)
+        self.owner.change_user(OTHER_USER)
+        self.rival.unshare_network()
+        self.rival.change_user(STRANGER)
+        self.fd = self.owner.serve(self.path)
 
-    def outside(self):
+    @needs_root
+    def test_unlink(self):
+        self.assertRefusedIfGuarded(lambda: self.rival.unlink(self.path), self.owner, self.fd)
+        if self.guard:
+            self.assertIn("in use by another user's process in another network namespace",
+                          self.rival.stderr())
+            self.assertEqual(self.owner.unlink(self.path), 0)
+            self.assertEqual((self.names(), self.owner.stderr()), ([], ""))
+
+    @needs_root
+    def test_rename_over_the_socket(self):
+        own = self.path + ".new"
+        self.rival.serve(own)
+        self.assertRefusedIfGuarded(lambda: self.rival.rename(own, self.path), self.owner, self.fd)
+
+    @needs_root
+    def test_bind_with_reuseaddr(self):
+        fd = self.rival.socket("stream")
+        self.rival.set_reuseaddr(fd)
+        self.assertEqual(self.rival.bind(fd, self.path), errno.EADDRINUSE)
+        self.assertServes(self.owner, self.fd)
+
+    @needs_root
+    def test_owner_killed(self):
+        self.owner.kill()
+        self.assertEqual(self.rival.unlink(self.path), 0)
+        self.assertServes(self.rival, self.rival.serve(self.path))
+        self.assertEqual(self.rival.stderr(), "")
+
+    @needs_root
+    def test_owner_killed_while_a_fork_serves(self):
+        fork = self.owner.fork()
+        self.owner.kill()
+        self.assertRefusedIfGuarded(lambda: self.rival.unlink(self.path), fork, self.fd)
+
+    @needs_root
+    @harness.preload_only("a supervised process has no claim after exec")
+    def test_program_executed_by_the_owner(self):
+        """The new program adopts the socket, and claims the path for the same network namespace."""
+        self.owner.execute_again(self.fd)
+        self.assertRefusedIfGuarded(lambda: self.rival.unlink(self.path), self.owner, self.fd)
+
+    @needs_root
+    @harness.supervised_only
+    def test_known_limit_program_executed_by_the_owner(self):
+        self.owner.execute_again(self.fd)
+        self.assertStolen(lambda: self.rival.unlink(self.path), self.owner, self.fd)
+
+    @needs_root
+    def test_owner_that_entered_the_rivals_namespace(self):
+        """The namespace in which the owner created the socket counts, not its current one."""
+        owner = Actor(self, guard=self.guard)
+        path = self.path + ".moved"
+        fd = owner.serve(path)
+        owner.unshare_network()
+        os.chmod(path, 0o755)
+        self.assertRefusedIfGuarded(lambda: self.rival.unlink(path), owner, fd, path)
+
+    @needs_root
+    def test_socket_closed_while_the_claim_is_held(self):
+        """The kernel's answer decides in the owner's network namespace, and for users who may
+        connect. For any other user, the claim counts: a known limit."""
+        near = Actor(self, guard=self.guard)
+        near.change_user(STRANGER)
+        for path in (self.path + suffix for suffix in ("1", "2", "3")):
+            self.owner.close(self.owner.serve(path))
+        self.assertEqual(near.unlink(self.path + "1"), 0)
+        os.chmod(self.path + "2", 0o777)
+        self.assertEqual(self.rival.unlink(self.path + "2"), 0)
+        self.assertEqual(self.rival.unlink(self.path + "3"),
+                         errno.EADDRINUSE if self.guard else 0)
+
+    @needs_root
+    def test_command(self):
+        """status reports that the socket is live. clean leaves it, and removes a stale one."""
+        if not os.path.exists(harness.COMMAND):
+            self.skipTest("the command is not built")
+        os.chown(self.dir, STRANGER, STRANGER)
+        stale = self.path + ".stale"
+        crashed = Actor(self, guard=self.guard)
+        crashed.change_user(OTHER_USER)
+        crashed.serve(stale)
+        crashed.kill()
+        command = ("unshare", "--net", "setpriv", f"--reuid={STRANGER}", f"--regid={STRANGER}",
+                   "--clear-groups", harness.COMMAND)
+        self.assertIn("live" if self.guard else "stale",
+                      self.run_program([*command, "status", self.path]).stdout)
+        self.run_program([*command, "clean", self.path, stale])
+        self.assertNotExists(stale)
+        self.assertEqual(os.path.lexists(self.path), self.guard)
+
+
+class PlantedLocks:
+    """A stranger holds locks that may make a stale socket look live. The caller may not connect to
+    the socket, and is in another network namespace."""
+
+    def setUp(self):
+        super().setUp()
+        if not lock_table_names_files_in(self.dir):
+            self.skipTest("/proc/locks does not name the files of this file system")
+        self.shared = os.path.join(self.dir, "shared")
+        os.mkdir(self.shared)
+        self.stale = os.path.join(self.shared, "s")
+        self.make_stale(self.stale)
+        os.chown(self.stale, OTHER_USER, OTHER_USER)
+        os.chmod(self.stale, 0o755)
+
+    def start_caller(self):
+        caller = Actor(self, guard=self.guard)
+        caller.unshare_network()
+        caller.change_user(STRANGER)
+        return caller
+
+    def lock(self, path):
+        """Creates another user's file, and locks it like a claim of another network namespace."""
+        fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        self.addCleanup(os.close, fd)
+        os.fchown(fd, OTHER_USER, OTHER_USER)
+        fcntl.fcntl(fd, F_OFD_SETLK, struct.pack(STRUCT_FLOCK, fcntl.F_RDLCK, 0, 1, 1 << 20, 0))
+        inode = f":{os.fstat(fd).st_ino}"
+        self.assertTrue(any(line[-3].endswith(inode) and line[-2:] == ("1", str(1 << 20))
+                            for line in harness.lock_table()))
+
+    @needs_root
+    def test_lock_file_in_a_sticky_directory(self):
+        """Any user can create a lock file there, so the lock does not count."""
+        os.chmod(self.shared, 0o1777)
+        os.chown(self.shared, STRANGER, STRANGER)
+        self.lock(self.lock_file_path(self.stale))
+        self.assertEqual(self.start_caller().unlink(self.stale), 0)
+
+    @needs_root
+    def test_lock_file_in_another_directory(self):
+        """A user who can create a lock file there could bind a live socket there as well."""
+        os.chmod(self.shared, 0o777)
+        self.lock(self.lock_file_path(self.stale))
+        self.assertEqual(self.start_caller().unlink(self.stale),
+                         errno.EADDRINUSE if self.guard else 0)
+
+    @needs_root
+    def test_locks_on_other_files(self):
+        os.chmod(self.shared, 0o777)
+        open(self.lock_file_path(self.stale), "w").close()
+        os.chmod(self.lock_file_path(self.stale), 0o600)
+        self.lock(os.path.join(self.shared, "other"))
+        self.lock(os.path.join(self.dir, ".s.sockguard"))
+        self.assertEqual(self.start_caller().unlink(self.stale), 0)
+
+
+@needs_root
+class OtherBootIds:
+    """Containers on this kernel, in which /proc shows another boot ID."""
+
+    def setUp(self):
+        super().setUp()
+        self.start_inside = {"nspawn": self.start_in_nspawn,
+                             "mount": self.start_with_another_boot_id}[self.kind]
+
+    def start_outside(self):
         return Actor(self, guard=self.guard)
 
-    def in_nspawn(self):
+    def start_in_nspawn(self):
         guard = ("--setenv=LD_PRELOAD=" + harness.LIBRARY,) if self.guard else ()
         return Actor(self, through=(
             "systemd-nspawn", "--quiet", "--volatile=yes", "--directory=/", "--register=no",
             "--keep-unit", "--console=pipe", f"--machine=sg{os.getpid()}-{time.monotonic_ns()}",
             "--bind=" + self.dir, "--bind-ro=" + harness.BUILD, *guard))
 
-    def in_a_mount(self):
-        """What the container managers do."""
+    def start_with_another_boot_id(self):
+        """Starts an actor with another boot ID mounted over its own, as container managers do."""
         actor = Actor(self, guard=self.guard)
-        other_boot_id(self, actor)
+        change_boot_id(self, actor)
         return actor
 
-    def crash(self, stage):
-        """An owner's end; a fork without the socket holds its claim on."""
-        owner = stage.fork()
+    def crash_owner(self, parent):
+        """Ends an owner, a child of this actor. Returns a fork of it that holds only the claim."""
+        owner = parent.fork()
         fd = owner.serve(self.path)
         fork = owner.fork()
         fork.close(fd)
-        owner.tell("exit", 0)  # kill() does not know its pid out here
+        owner.send_command("exit", 0)  # kill() needs its pid in the test's PID namespace
         harness.wait_until(self.is_stale, "the end of the owner")
         return fork
 
@@ -372,42 +568,42 @@ class OtherBootIds:
         with socket.socket(socket.AF_UNIX) as client:
             return client.connect_ex(self.path) == errno.ECONNREFUSED
 
-    def start_after_a_crash(self, before, after):
-        fork = self.crash(before())
-        starter = after()
+    def check_start_after_a_crash(self, start_owners_parent, start_starter):
+        fork = self.crash_owner(start_owners_parent())
+        starter = start_starter()
         self.assertEqual(starter.unlink(self.path), 0)
         self.assertServes(starter, starter.serve(self.path))
-        self.assertNotIn("sockguard", starter.said())
-        fork.umask(0o22)  # it lived through all this
+        self.assertNotIn("sockguard", starter.stderr())
+        fork.umask(0o22)  # fails if the fork has died
 
     def test_start_outside_after_a_crash_inside(self):
-        self.start_after_a_crash(self.inside, self.outside)
+        self.check_start_after_a_crash(self.start_inside, self.start_outside)
 
     def test_start_inside_after_a_crash_outside(self):
-        self.start_after_a_crash(self.outside, self.inside)
+        self.check_start_after_a_crash(self.start_outside, self.start_inside)
 
     def test_bind_outside_after_a_crash_inside(self):
-        """The name was removed by somebody unguarded; the claim's socket is gone."""
-        fork = self.crash(self.inside())
+        """The path is absent, and the claim is still held, but its socket is closed."""
+        fork = self.crash_owner(self.start_inside())
         os.unlink(self.path)
-        starter = self.outside()
+        starter = self.start_outside()
         self.assertServes(starter, starter.serve(self.path))
-        self.assertNotIn("sockguard", starter.said())
-        fork.umask(0o22)
+        self.assertNotIn("sockguard", starter.stderr())
+        fork.umask(0o22)  # fails if the fork has died
 
-    def fate(self, owner, rival):
+    def check_rival(self, owner, rival):
         fd = owner.serve(self.path)
-        self.assertFate(lambda: rival.unlink(self.path), owner, fd)
+        self.assertRefusedIfGuarded(lambda: rival.unlink(self.path), owner, fd)
 
     def test_owner_inside(self):
-        self.fate(self.inside(), self.outside())
+        self.check_rival(self.start_inside(), self.start_outside())
 
     def test_owner_outside(self):
-        self.fate(self.outside(), self.inside())
+        self.check_rival(self.start_outside(), self.start_inside())
 
-    def test_absent_name_of_an_owner_inside(self):
-        """Its claim keeps it from others."""
-        owner, rival = self.inside(), self.outside()
+    def test_bind_outside_of_a_path_removed_from_an_owner_inside(self):
+        """The owner's claim protects the absent path."""
+        owner, rival = self.start_inside(), self.start_outside()
         owner.serve(self.path)
         os.unlink(self.path)
         self.assertEqual(rival.bind(rival.socket("stream"), self.path),
@@ -415,296 +611,310 @@ class OtherBootIds:
 
 
 @needs_root
-class Views(Stage):
-    """bindfs shows the files of a directory under inodes of its own.
+class Bindfs(InMountNamespace):
+    """bindfs shows the files of the real directory in the view, under inodes of its own.
 
-    Nobody gets from one to a socket that was bound to the other.
+    A socket that was bound through one of the two paths cannot be reached through the other.
     """
 
     def setUp(self):
         super().setUp()
-        if not kernel_has("fuse") or not os.path.exists("/dev/fuse"):
+        if not kernel_has_file_system("fuse") or not os.path.exists("/dev/fuse"):
             raise unittest.SkipTest("this kernel has no FUSE")
-        self.real, self.view = self.directory("real"), self.directory("view")
-        self.show(self.view)
-        self.below = os.path.join(self.real, "app.sock")
-        self.above = os.path.join(self.view, "app.sock")
+        self.real, self.view = self.make_directory("real"), self.make_directory("view")
+        self.mount_bindfs(self.view)
+        self.real_path = os.path.join(self.real, "app.sock")
+        self.view_path = os.path.join(self.view, "app.sock")
 
-    def show(self, view, *options):
-        self.start([*self.enter(), "bindfs", "-f", *options, self.real, view,
+    def mount_bindfs(self, view, *options):
+        self.start([*self.enter_command(), "bindfs", "-f", *options, self.real, view,
                     "-o", "attr_timeout=0,entry_timeout=0,negative_timeout=0"])
-        harness.wait_until(lambda: os.path.ismount(self.outside(view)), "bindfs")
+        harness.wait_until(lambda: os.path.ismount(self.seen_by_test(view)), "bindfs")
 
-    def fate(self, act, owner, fd, path):
-        """Judged by the path its owner bound; the two views lead to two inodes."""
+    def assert_refused_if_guarded(self, act, owner, fd, path):
+        """act() is refused if guarded, and otherwise steals the path that the owner bound."""
         self.assertEqual(act(), errno.EADDRINUSE if self.guard else 0)
-        self.assertEqual(self.answers(owner, fd, self.outside(path)), self.guard)
+        self.assertEqual(self.serves(owner, fd, self.seen_by_test(path)), self.guard)
 
-    def each_way(self):
-        return (self.below, self.above), (self.above, self.below)
+    def both_directions(self):
+        return (self.real_path, self.view_path), (self.view_path, self.real_path)
 
-    def test_both_above(self):
-        owner, rival = self.actor(), self.actor()
-        fd = owner.serve(self.above)
-        self.fate(lambda: rival.unlink(self.above), owner, fd, self.above)
+    def test_both_at_the_view_path(self):
+        owner, rival = self.start_actor(), self.start_actor()
+        fd = owner.serve(self.view_path)
+        self.assert_refused_if_guarded(lambda: rival.unlink(self.view_path),
+                                       owner, fd, self.view_path)
 
     def test_unlink(self):
-        for bound, seen in self.each_way():
-            owner, rival = self.actor(), self.actor()
+        for bound, seen in self.both_directions():
+            owner, rival = self.start_actor(), self.start_actor()
             fd = owner.serve(bound)
-            self.fate(lambda: rival.unlink(seen), owner, fd, bound)
+            self.assert_refused_if_guarded(lambda: rival.unlink(seen), owner, fd, bound)
             owner.unlink(bound)
 
     def test_rename_over(self):
-        for bound, seen in self.each_way():
-            owner, rival = self.actor(), self.actor()
+        for bound, seen in self.both_directions():
+            owner, rival = self.start_actor(), self.start_actor()
             fd = owner.serve(bound)
             away = os.path.join(os.path.dirname(seen), "away.sock")
             rival.serve(away)
-            self.fate(lambda: rival.rename(away, seen), owner, fd, bound)
-            for path in self.above, os.path.join(self.view, "away.sock"):
-                if os.path.lexists(self.outside(path)):
-                    os.unlink(self.outside(path))
+            self.assert_refused_if_guarded(lambda: rival.rename(away, seen), owner, fd, bound)
+            for path in self.view_path, os.path.join(self.view, "away.sock"):
+                if os.path.lexists(self.seen_by_test(path)):
+                    os.unlink(self.seen_by_test(path))
 
     def test_bind_with_reuse(self):
-        """The one call that replaces a stale name by itself."""
-        for bound, seen in self.each_way():
-            owner, rival = self.actor(), self.actor()
+        """With SO_REUSEADDR, the guard replaces a stale socket, but not this one, which is live."""
+        for bound, seen in self.both_directions():
+            owner, rival = self.start_actor(), self.start_actor()
             fd = owner.serve(bound)
             mine = rival.socket("stream")
-            rival.reuse(mine)
+            rival.set_reuseaddr(mine)
             if self.guard:
-                self.fate(lambda: rival.bind(mine, seen), owner, fd, bound)
+                self.assert_refused_if_guarded(lambda: rival.bind(mine, seen), owner, fd, bound)
             else:
-                self.fate(lambda: rival.unlink(seen), owner, fd, bound)
+                self.assert_refused_if_guarded(lambda: rival.unlink(seen), owner, fd, bound)
                 self.assertEqual(rival.bind(mine, seen), 0)
-            os.unlink(self.outside(seen))
+            os.unlink(self.seen_by_test(seen))
 
     def test_stale(self):
-        """The start after a crash works through the view too, and the other way round."""
-        for bound, seen in self.each_way():
-            owner, starter = self.actor(), self.actor()
+        """After a crash, the next start through the other path works at once."""
+        for bound, seen in self.both_directions():
+            owner, starter = self.start_actor(), self.start_actor()
             fd = owner.serve(bound)
             fork = owner.fork()
-            fork.close(fd)  # holds the claim on
+            fork.close(fd)  # the fork still holds the claim
             owner.kill()
             self.assertEqual(starter.unlink(seen), 0)
-            self.assertServes(starter, starter.serve(seen), self.outside(seen))
+            self.assertServes(starter, starter.serve(seen), self.seen_by_test(seen))
             self.assertEqual(starter.unlink(seen), 0)
-            self.assertEqual(starter.said(), "")
+            self.assertEqual(starter.stderr(), "")
             fork.kill()
 
     def test_clean(self):
-        """The command is no worse than a start. Where nothing tells of an owner, the name goes."""
-        for bound, seen in self.each_way():
-            owner = self.actor()
+        """Only a lock file shows that the socket is live. Without one, `clean` removes the path."""
+        for bound, seen in self.both_directions():
+            owner = self.start_actor()
             fd = owner.serve(bound)
             ended = self.sockguard("clean", seen)
             self.assertEqual(ended.returncode, 3 if self.guard else 0, ended.stdout)
-            self.assertEqual(self.answers(owner, fd, self.outside(bound)), self.guard)
+            self.assertEqual(self.serves(owner, fd, self.seen_by_test(bound)), self.guard)
             owner.unlink(bound)
 
-    def test_own_name_through_the_other_view(self):
-        """What its owner removes there is its own all the same."""
-        for bound, seen in self.each_way():
-            owner = self.actor()
+    def test_own_path_through_the_other_view(self):
+        """The owner may unlink its socket through the other path too."""
+        for bound, seen in self.both_directions():
+            owner = self.start_actor()
             owner.serve(bound)
             self.assertEqual(owner.unlink(seen), 0)
-            self.assertGone(self.outside(bound))
-            self.assertEqual(owner.said(), "")
+            self.assertNotExists(self.seen_by_test(bound))
+            self.assertEqual(owner.stderr(), "")
             owner.kill()
 
-    def test_number_used_again(self):
-        """A view pins no file for a socket: the next one has its number while it lives."""
-        owner, other = self.actor(), self.actor(guard=False)
-        old = owner.serve(self.above)
-        number = os.lstat(self.outside(self.above)).st_ino
-        for _ in range(1000):  # whoever else creates files may be faster
-            other.unlink(self.above)
-            fd = other.serve(self.above)
-            if os.lstat(self.outside(self.above)).st_ino == number:
-                break
-            other.close(fd)
-        else:
-            self.skipTest("the file system below did not use the number again")
-        self.fate(lambda: owner.unlink(self.above), other, fd, self.above)
+    def test_reused_inode_number(self):
+        """bindfs may give a new file the inode number of a live socket whose path was removed.
+
+        The former owner must not unlink the new socket.
+        """
+        if not kernel_has_file_system("ext4"):
+            raise unittest.SkipTest("this kernel has no ext4")
+        # On a file system that no other process uses, the next file gets the number of the last.
+        self.mount_image("ext4", 16 << 20, "mkfs.ext4", "-q")
+        self.real, view = self.mounted, self.make_directory("view of ext4")
+        self.mount_bindfs(view)
+        self.view_path = os.path.join(view, "app.sock")
+        owner, other = self.start_actor(), self.start_actor(guard=False)
+        old = owner.serve(self.view_path)
+        number = os.lstat(self.seen_by_test(self.view_path)).st_ino
+        other.unlink(self.view_path)
+        fd = other.serve(self.view_path)
+        self.assertEqual(os.lstat(self.seen_by_test(self.view_path)).st_ino, number)
+        self.assert_refused_if_guarded(lambda: owner.unlink(self.view_path),
+                                       other, fd, self.view_path)
         owner.close(old)
 
     def test_claim_of_another_host(self):
-        """A view that passes locks on, as a network file system does: the claim is all there is."""
-        network = self.directory("network")
-        self.show(network, "--multithreaded", "--enable-lock-forwarding")
-        owner, rival = self.actor(), self.actor()
-        other_boot_id(self, owner)
-        owner.leave_network()
-        fd = owner.serve(self.below)
-        self.fate(lambda: rival.unlink(os.path.join(network, "app.sock")), owner, fd, self.below)
+        """If bindfs forwards locks, as network file systems do, the claim shows the live owner."""
+        network = self.make_directory("network")
+        self.mount_bindfs(network, "--multithreaded", "--enable-lock-forwarding")
+        owner, rival = self.start_actor(), self.start_actor()
+        change_boot_id(self, owner)
+        owner.unshare_network()
+        fd = owner.serve(self.real_path)
+        path = os.path.join(network, "app.sock")
+        self.assert_refused_if_guarded(lambda: rival.unlink(path), owner, fd, self.real_path)
 
-    def test_copy(self):
-        """A directory that was copied while its server ran has the record, and not the socket."""
-        owner, starter = self.actor(), self.actor()
-        owner.serve(self.below)
-        self.stage.mount("none", self.mounted, "tmpfs")
+    def test_copied_directory(self):
+        """A copy of a running server's directory contains the record, but its socket is stale."""
+        owner, starter = self.start_actor(), self.start_actor()
+        owner.serve(self.real_path)
+        self.mounter.mount("none", self.mounted, "tmpfs")
         for copy in os.path.join(self.dir, "copy"), os.path.join(self.mounted, "copy"):
-            tool("cp", "-a", self.outside(self.real), self.outside(copy))
+            run_tool("cp", "-a", self.seen_by_test(self.real), self.seen_by_test(copy))
             path = os.path.join(copy, "app.sock")
             self.assertEqual(starter.unlink(path), 0)
-            self.assertServes(starter, starter.serve(path), self.outside(path))
-        self.assertEqual(starter.said(), "")
+            self.assertServes(starter, starter.serve(path), self.seen_by_test(path))
+        self.assertEqual(starter.stderr(), "")
 
 
 class ManyDescriptors:
-    """As many as the limit allows: each may be the one that matters."""
+    """A process with as many descriptors as its limit allows. The guard must check each of them."""
 
     def setUp(self):
         super().setUp()
         self.limit = min(resource.getrlimit(resource.RLIMIT_NOFILE)[1], 1 << 20)
         self.owner = Actor(self, guard=self.guard)
 
-    def open_many(self):
+    def open_many_descriptors(self):
         resource.setrlimit(resource.RLIMIT_NOFILE, (self.limit, self.limit))
         null = os.open("/dev/null", os.O_RDONLY)
         for number in range(100, self.limit - 100):
             os.dup2(null, number)
 
-    def crowded(self):
-        return Actor(self, guard=self.guard, preexec_fn=self.open_many, close_fds=False)
+    def start_with_many_descriptors(self):
+        return Actor(self, guard=self.guard, preexec_fn=self.open_many_descriptors, close_fds=False)
 
     def test_rival(self):
-        rival = self.crowded()
+        rival = self.start_with_many_descriptors()
         fd = self.owner.serve(self.path)
-        self.assertFate(lambda: rival.unlink(self.path), self.owner, fd)
+        self.assertRefusedIfGuarded(lambda: rival.unlink(self.path), self.owner, fd)
 
-    def test_heir(self):
-        """What it was handed has the highest number of all."""
-        heir = self.crowded()
+    def test_receiver_of_the_socket(self):
+        """The received socket has the highest descriptor number."""
+        receiver = self.start_with_many_descriptors()
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(self.path)
             listener.listen()
-            fd = heir.take(listener)
-            heir.dup2(fd, self.limit - 1)
-            heir.close(fd)
-        self.assertServes(heir, self.limit - 1)
-        self.assertEqual(heir.unlink(self.path), 0)
-        self.assertEqual((self.names(), heir.said()), ([], ""))
+            fd = receiver.import_fd(listener)
+            receiver.dup2(fd, self.limit - 1)
+            receiver.close(fd)
+        self.assertServes(receiver, self.limit - 1)
+        self.assertEqual(receiver.unlink(self.path), 0)
+        self.assertEqual((self.names(), receiver.stderr()), ([], ""))
 
     def test_owner(self):
-        owner = self.crowded()
+        owner = self.start_with_many_descriptors()
         before = len(owner.descriptors())
         for _ in range(3):
             fd = owner.serve(self.path)
             self.assertServes(owner, fd)
             self.assertEqual(owner.unlink(self.path), 0)
             owner.close(fd)
-        self.assertEqual((len(owner.descriptors()), self.names(), owner.said()), (before, [], ""))
+        self.assertEqual((len(owner.descriptors()), self.names(), owner.stderr()), (before, [], ""))
 
 
 @needs_root
-class Quota(Stage):
-    """A subvolume of btrfs with room for one name more, or for none: a lock file takes room too."""
+class BtrfsQuota(InMountNamespace):
+    """A btrfs subvolume whose quota allows a few more files, or none. Lock files count too."""
 
     def setUp(self):
         super().setUp()
-        if not kernel_has("btrfs"):
+        if not kernel_has_file_system("btrfs"):
             raise unittest.SkipTest("this kernel has no btrfs")
         self.mount_image("btrfs", 256 << 20, "mkfs.btrfs", "--quiet")
-        tool("btrfs", "quota", "enable", self.outside(self.mounted))
+        run_tool("btrfs", "quota", "enable", self.seen_by_test(self.mounted))
 
-    def subvolume(self, name, files):
-        """With so many files of a limited room, or as many as get in; how many there are."""
+    def make_subvolume_with_quota(self, name, files):
+        """Makes a subvolume with a quota of 1 MB, and this many files in it, or as many as fit.
+
+        Returns the number of files.
+        """
         path = os.path.join(self.mounted, name)
-        tool("btrfs", "subvolume", "create", self.outside(path))
-        tool("btrfs", "qgroup", "limit", "1M", self.outside(path))
+        run_tool("btrfs", "subvolume", "create", self.seen_by_test(path))
+        run_tool("btrfs", "qgroup", "limit", "1M", self.seen_by_test(path))
         self.path = os.path.join(path, "app.sock")
         for number in range(files):
             try:
-                with open(os.path.join(self.outside(path), f"file{number}"), "wb") as file:
+                with open(os.path.join(self.seen_by_test(path), f"file{number}"), "wb") as file:
                     file.write(bytes(8192))
             except OSError as error:
                 self.assertEqual(error.errno, errno.EDQUOT)
                 return number
         return files
 
-    def left(self):
-        directory = self.outside(os.path.dirname(self.path))
+    def names_without_fillers(self):
+        directory = self.seen_by_test(os.path.dirname(self.path))
         return [name for name in os.listdir(directory) if not name.startswith("file")]
 
-    def test_full(self):
-        self.subvolume("full", 1000)
-        user = self.actor()
+    def test_quota_for_no_file(self):
+        self.make_subvolume_with_quota("full", 1000)
+        user = self.start_actor()
         self.assertEqual(user.bind(user.socket("stream"), self.path), errno.EDQUOT)
-        self.assertEqual((self.left(), user.said()), ([], ""))
+        self.assertEqual((self.names_without_fillers(), user.stderr()), ([], ""))
 
-    def test_almost_full(self):
-        full = self.subvolume("full", 1000)
+    def test_quota_for_few_files(self):
+        full = self.make_subvolume_with_quota("full", 1000)
         for files in range(full - 1, full - 5, -1):
-            self.assertEqual(self.subvolume(f"with{files}", files), files)
-            owner, rival = self.actor(), self.actor()
+            self.assertEqual(self.make_subvolume_with_quota(f"with{files}", files), files)
+            owner, rival = self.start_actor(), self.start_actor()
             fd = owner.serve(self.path)
-            self.assertFate(lambda: rival.unlink(self.path), owner, fd, self.outside(self.path))
+            self.assertRefusedIfGuarded(lambda: rival.unlink(self.path),
+                                        owner, fd, self.seen_by_test(self.path))
             if self.guard:
                 self.assertEqual(owner.unlink(self.path), 0)
-            self.assertEqual((self.left(), owner.said()), ([], ""))
+            self.assertEqual((self.names_without_fillers(), owner.stderr()), ([], ""))
 
 
 @needs_root
-class IdMapped(Stage):
-    """A mount that shows every file as another user's, as containers with user namespaces have."""
+class IdMapped(InMountNamespace):
+    """An ID-mapped mount, which shows each file with another uid, as in containers."""
 
     def setUp(self):
         super().setUp()
-        self.view = self.directory("view")
-        self.real = self.directory("real")
+        self.view = self.make_directory("view")
+        self.real = self.make_directory("real")
         os.chown(self.real, STRANGER, STRANGER)
         holder = Actor(self)
-        holder.leave("user")
+        holder.unshare("user")
         for kind in "uid", "gid":
             with open(f"/proc/{holder.pid}/{kind}_map", "w") as table:
-                # On the disk root and STRANGER, through the view OTHER.
-                table.write(f"0 0 1\n{STRANGER} {OTHER} 1\n")
-        self.mount_mapped(f"/proc/{holder.pid}/ns/user")
-        self.below = os.path.join(self.real, "app.sock")
-        self.above = os.path.join(self.view, "app.sock")
+                # root and STRANGER on the disk; the view shows STRANGER as OTHER_USER.
+                table.write(f"0 0 1\n{STRANGER} {OTHER_USER} 1\n")
+        self.mount_id_mapped(f"/proc/{holder.pid}/ns/user")
+        self.real_path = os.path.join(self.real, "app.sock")
+        self.view_path = os.path.join(self.view, "app.sock")
 
-    def mount_mapped(self, namespace):
-        tool(*self.enter(), harness.PYTHON, "-c", MOUNT_MAPPED, self.real, self.view, namespace)
-        self.assertEqual(os.stat(self.outside(self.view)).st_uid, OTHER)
+    def mount_id_mapped(self, namespace):
+        run_tool(*self.enter_command(), harness.PYTHON, "-c", MOUNT_ID_MAPPED, self.real, self.view,
+                 namespace)
+        self.assertEqual(os.stat(self.seen_by_test(self.view)).st_uid, OTHER_USER)
 
-    def user(self, path):
-        user = self.actor()
-        user.become(STRANGER if path == self.below else OTHER)
+    def start_user(self, path):
+        user = self.start_actor()
+        user.change_user(STRANGER if path == self.real_path else OTHER_USER)
         return user
 
-    def test_each_way(self):
-        """One inode, one user on the disk, two uids."""
-        for bound, seen in (self.below, self.above), (self.above, self.below):
-            owner, rival = self.user(bound), self.user(seen)
+    def test_rival_with_another_uid(self):
+        """At the path that a process uses, the file has the uid of that process."""
+        for bound, seen in (self.real_path, self.view_path), (self.view_path, self.real_path):
+            owner, rival = self.start_user(bound), self.start_user(seen)
             fd = owner.serve(bound)
-            self.assertFate(lambda: rival.unlink(seen), owner, fd, self.outside(bound))
+            self.assertRefusedIfGuarded(lambda: rival.unlink(seen),
+                                        owner, fd, self.seen_by_test(bound))
             if self.guard:
                 self.assertEqual(owner.unlink(bound), 0)
             self.assertEqual(os.listdir(self.real), [])
 
     def test_stale(self):
-        for bound, seen in (self.below, self.above), (self.above, self.below):
-            owner, starter = self.user(bound), self.user(seen)
+        for bound, seen in (self.real_path, self.view_path), (self.view_path, self.real_path):
+            owner, starter = self.start_user(bound), self.start_user(seen)
             owner.serve(bound)
             owner.kill()
             self.assertEqual(starter.unlink(seen), 0)
-            self.assertServes(starter, starter.serve(seen), self.outside(seen))
+            self.assertServes(starter, starter.serve(seen), self.seen_by_test(seen))
             self.assertEqual(starter.unlink(seen), 0)
-            self.assertEqual((os.listdir(self.real), starter.said()), ([], ""))
+            self.assertEqual((os.listdir(self.real), starter.stderr()), ([], ""))
 
-    def test_sticky(self):
-        """A lock file there counts if it is the caller's own or the directory owner's."""
+    def test_sticky_directory(self):
+        """In a sticky directory, only the caller's own lock files count."""
         os.chown(self.real, 0, 0)
         os.chmod(self.real, 0o1777)
-        self.test_each_way()
+        self.test_rival_with_another_uid()
         self.test_stale()
 
 
-# open_tree(2), mount_setattr(2) and move_mount(2), which libc and mount(8) here do not know.
-MOUNT_MAPPED = """
+# open_tree(2), mount_setattr(2) and move_mount(2), which libc and mount(8) may not have.
+MOUNT_ID_MAPPED = """
 import ctypes, os, struct, sys
 libc = ctypes.CDLL(None, use_errno=True)
 def call(*words):
@@ -722,18 +932,18 @@ call(429, tree, b"", -100, view.encode(), 0x4)
 
 @needs_root
 class UserNamespace:
-    """Whoever has no number there has 65534: root, and every stranger."""
+    """User namespaces in which root and every stranger are unmapped, and so have uid 65534."""
 
-    def unmapped(self, uid):
-        """A namespace that knows no number at all, the user's own neither."""
+    def start_unmapped(self, uid):
+        """Starts an actor in a user namespace that maps no uid, not even the actor's own."""
         actor = Actor(self, guard=self.guard)
-        actor.become(uid)
-        actor.leave("user")
+        actor.change_user(uid)
+        actor.unshare("user")
         return actor
 
-    def confined(self, uid):
-        """As a sandbox confines a user's program: a namespace that knows his own number alone."""
-        actor = self.unmapped(uid)
+    def start_with_only_own_uid_mapped(self, uid):
+        """Starts an actor in a user namespace that maps only its own uid, as sandboxes do."""
+        actor = self.start_unmapped(uid)
         for kind in "uid", "gid":
             if kind == "gid":
                 with open(f"/proc/{actor.pid}/setgroups", "w") as groups:
@@ -742,47 +952,53 @@ class UserNamespace:
                 table.write(f"{uid} {uid} 1\n")
         return actor
 
-    def plant(self, user):
-        """A stranger's file, with mutex and claim locked, beside a path in a directory of root's."""
+    def check_with_planted_lock_file(self, start_as):
+        """A stranger's lock file, with mutex and claim locked, obstructs no process.
+
+        The directory belongs to root. start_as(uid) starts the owner and the rival.
+        """
         os.chmod(self.dir, 0o1777)
-        with open(self.lock(), "w") as planted:
-            os.chown(self.lock(), OTHER, OTHER)
-            os.chmod(self.lock(), 0o666)
+        with open(self.lock_file_path(), "w") as planted:
+            os.chown(self.lock_file_path(), OTHER_USER, OTHER_USER)
+            os.chmod(self.lock_file_path(), 0o666)
             fcntl.fcntl(planted, F_OFD_SETLK,
-                        struct.pack(FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 2, 0))
-            owner, rival = user(STRANGER), user(STRANGER)
+                        struct.pack(STRUCT_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 2, 0))
+            owner, rival = start_as(STRANGER), start_as(STRANGER)
             fd = owner.serve(self.path)
-            self.assertFate(lambda: rival.unlink(self.path), owner, fd)
+            self.assertRefusedIfGuarded(lambda: rival.unlink(self.path), owner, fd)
             if self.guard:
                 self.assertEqual(owner.unlink(self.path), 0)
-            self.assertEqual(owner.said(), "")
+            self.assertEqual(owner.stderr(), "")
 
     def test_planted_by_a_stranger(self):
-        """For all one sees there the directory is the stranger's."""
-        self.plant(self.confined)
+        """To the owner and the rival, root's directory seems to belong to the stranger."""
+        self.check_with_planted_lock_file(self.start_with_only_own_uid_mapped)
 
-    def test_planted_by_a_stranger_who_looks_like_oneself(self):
-        self.plant(self.unmapped)
+    def test_planted_where_the_stranger_has_the_caller_s_uid(self):
+        self.check_with_planted_lock_file(self.start_unmapped)
 
     def test_start_after_a_crash(self):
         os.chmod(self.dir, 0o1777)
-        owner, starter = self.confined(STRANGER), self.confined(STRANGER)
+        owner = self.start_with_only_own_uid_mapped(STRANGER)
+        starter = self.start_with_only_own_uid_mapped(STRANGER)
         owner.serve(self.path)
         owner.kill()
         self.assertEqual(starter.unlink(self.path), 0)
         self.assertServes(starter, starter.serve(self.path))
         self.assertEqual(starter.unlink(self.path), 0)
-        self.assertEqual((self.names(), starter.said()), ([], ""))
+        self.assertEqual((self.names(), starter.stderr()), ([], ""))
 
 
-counterparts(globals(), Workers)
-counterparts(globals(), ManyDescriptors)
-counterparts(globals(), Quota)
-counterparts(globals(), IdMapped)
-counterparts(globals(), UserNamespace)
-counterparts(globals(), OtherBootIds, kind=("nspawn", "mount"))
-counterparts(globals(), Views)
-counterparts(globals(), Twins, kind=("btrfs", "overlay", "xfs"))
+define_counterparts(globals(), AcceptedConnections)
+define_counterparts(globals(), OtherUserInAnotherNetwork)
+define_counterparts(globals(), PlantedLocks)
+define_counterparts(globals(), ManyDescriptors)
+define_counterparts(globals(), BtrfsQuota)
+define_counterparts(globals(), IdMapped)
+define_counterparts(globals(), UserNamespace)
+define_counterparts(globals(), OtherBootIds, kind=("nspawn", "mount"))
+define_counterparts(globals(), Bindfs)
+define_counterparts(globals(), EqualInodeNumbers, kind=("btrfs", "overlay", "xfs"))
 
 if __name__ == "__main__":
     sys.exit(harness.main())

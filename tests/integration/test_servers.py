@@ -1,4 +1,4 @@
-"""A quick part of the compatibility matrix: some servers, and units of systemd."""
+"""Some servers and systemd units of the compatibility matrix, tests/matrix."""
 
 import concurrent.futures
 import os
@@ -14,7 +14,7 @@ import matrix  # noqa: E402
 import units  # noqa: E402
 
 SERVERS = ("redis-server", "memcached", "nginx", "haproxy", "haproxy -Ws", "php-fpm", "unicorn",
-           "supervisord", "socat UNIX-RECV", "ssh-agent")
+           "supervisord", "socat UNIX-RECV", "ssh-agent", "busybox syslogd", "Go test program")
 UNITS = ("started twice, under two names", "killed with -9, with Restart=on-failure",
          "ExecStartPre=/bin/rm -f on the socket path, while the first serves",
          "ExecStartPre=/bin/rm -f on the socket path, after kill -9",
@@ -24,12 +24,12 @@ JOBS = 3
 
 
 class Servers(unittest.TestCase):
-    """Each fares no worse under the guard than without it, and loses no socket path."""
+    """Each server works under the guard at least as well as without, and loses no socket path."""
 
-    def _passes(self, name):
-        one, = matrix.chosen([name])
-        if matrix.about(one) is None:
-            self.skipTest(f"{', '.join(one.packages)}: not installed")
+    def _check_row(self, name):
+        server, = matrix.chosen([name])
+        if matrix.installed_version(server) is None:
+            self.skipTest(f"{', '.join(server.packages)}: not installed")
         row = _rows.result_of(name)
         for before, after in zip(row.unguarded, row.guarded):
             print(f"# {before.text}" + f" -> {after.text}" * (before.text != after.text))
@@ -41,17 +41,18 @@ class Servers(unittest.TestCase):
 def _add_tests():
     for name in [*SERVERS, *("systemd: " + unit for unit in UNITS)]:
         def test(self, name=name):
-            self._passes(name)
+            self._check_row(name)
         test.__doc__ = f"{name}: no worse under the guard, and no theft"
         label = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
         setattr(Servers, "test_" + label, test)
 
 
 class _Rows:
-    """Measures what is installed, a few at a time, from the first question on."""
+    """The rows of the matrix for SERVERS and UNITS. The first call of result_of() starts all of
+    them, a few at a time."""
 
     def __init__(self):
-        self._futures = None
+        self._futures = None  # a future, and the row's number in its result or None, for each name
 
     def _begin(self):
         library = matrix.public_copy(harness.LIBRARY)
@@ -61,11 +62,11 @@ class _Rows:
         self._futures = {"systemd: " + unit: (under_systemd, number)
                          for number, unit in enumerate(UNITS)}
         for name in SERVERS:
-            one, = matrix.chosen([name])
-            self._futures[name] = (pool.submit(matrix.measure, one, library, False), None)
+            server, = matrix.chosen([name])
+            self._futures[name] = (pool.submit(matrix.measure, server, library, False), None)
 
     def result_of(self, name):
-        """The row of that name, when it is there."""
+        """Returns the row of this name, when it has been measured."""
         if self._futures is None:
             self._begin()
         future, number = self._futures[name]

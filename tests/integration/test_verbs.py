@@ -1,4 +1,4 @@
-"""Every way to take a name away is refused while its socket lives, and none when it is dead."""
+"""Calls that remove a socket path are refused if the socket is live, and allowed if it is stale."""
 
 import errno
 import os
@@ -6,14 +6,14 @@ import subprocess
 import sys
 
 import harness
-from actor import RENAME_EXCHANGE, RENAME_NOREPLACE, Actor, SocketCase, counterparts
+from actor import RENAME_EXCHANGE, RENAME_NOREPLACE, Actor, SocketCase, define_counterparts
 
 AT_FDCWD = -100
-NOWHERE = 999  # a descriptor nobody has; an absolute path does not need it
+CLOSED_FD = 999  # not open; the kernel ignores it if the path is absolute
 
 
-class Verbs:
-    """One method a way: self.take() does it and tells the errno."""
+class RemovingCalls:
+    """One test for each call that removes a path. check(call) makes it and checks the result."""
 
     def setUp(self):
         super().setUp()
@@ -21,24 +21,24 @@ class Verbs:
         self.away = os.path.join(self.dir, "away")
 
     def program(self, *argv):
-        """Runs a program that removes or renames; its errno as far as it tells."""
-        if harness.FOREIGN:
-            self.skipTest("no coreutils for the libc or architecture of this library")
-        done = self.run_program(argv, guard=self.guard, stdin=subprocess.DEVNULL)
-        if done.returncode == 0:
+        """Runs a program that unlinks or renames. Returns 0, EADDRINUSE, or its message."""
+        if harness.FOREIGN_ACTOR:
+            self.skipTest("no coreutils for the library's libc or architecture")
+        ended = self.run_program(argv, guard=self.guard, stdin=subprocess.DEVNULL)
+        if ended.returncode == 0:
             return 0
-        return errno.EADDRINUSE if "Address already in use" in done.stderr else done.stderr
+        return errno.EADDRINUSE if "Address already in use" in ended.stderr else ended.stderr
 
-    def intruder(self):
-        return self.file("intruder", "not a socket")
+    def regular_file(self):
+        return self.write_file("file", "not a socket")
 
-    def directory(self):
+    def directory_fd(self):
         return self.rival.open_directory(self.dir)
 
     def test_unlink(self):
         self.check(lambda: self.rival.unlink(self.path))
 
-    def test_unlink_relative(self):
+    def test_unlink_of_a_relative_path(self):
         self.rival.chdir(self.dir)
         self.check(lambda: self.rival.unlink("app.sock"))
 
@@ -46,22 +46,22 @@ class Verbs:
         os.symlink(self.dir, os.path.join(self.dir, "linked"))
         self.check(lambda: self.rival.unlink(os.path.join(self.dir, "linked", "app.sock")))
 
-    def test_unlink_with_dots(self):
+    def test_unlink_of_a_path_with_dots(self):
         os.mkdir(os.path.join(self.dir, "sub"))
         self.check(lambda: self.rival.unlink(os.path.join(self.dir, "sub", "..", ".", "app.sock")))
 
-    def test_unlinkat_here(self):
+    def test_unlinkat_the_working_directory(self):
         self.rival.chdir(self.dir)
         self.check(lambda: self.rival.unlinkat(AT_FDCWD, "app.sock"))
 
-    def test_unlinkat_here_absolute(self):
+    def test_unlinkat_the_working_directory_with_an_absolute_path(self):
         self.check(lambda: self.rival.unlinkat(AT_FDCWD, self.path))
 
-    def test_unlinkat_directory(self):
-        self.check(lambda: self.rival.unlinkat(self.directory(), "app.sock"))
+    def test_unlinkat_a_directory(self):
+        self.check(lambda: self.rival.unlinkat(self.directory_fd(), "app.sock"))
 
-    def test_unlinkat_directory_absolute(self):
-        self.check(lambda: self.rival.unlinkat(NOWHERE, self.path))
+    def test_unlinkat_a_closed_descriptor_with_an_absolute_path(self):
+        self.check(lambda: self.rival.unlinkat(CLOSED_FD, self.path))
 
     def test_remove(self):
         self.check(lambda: self.rival.remove(self.path))
@@ -69,36 +69,37 @@ class Verbs:
     def test_rename_away(self):
         self.check(lambda: self.rival.rename(self.path, self.away))
 
-    def test_rename_over(self):
-        self.check(lambda: self.rival.rename(self.intruder(), self.path))
+    def test_rename_of_a_file_over_the_path(self):
+        self.check(lambda: self.rival.rename(self.regular_file(), self.path))
 
-    def test_rename_over_by_a_symlink(self):
+    def test_rename_of_a_symlink_over_the_path(self):
         os.symlink("/nowhere", self.away)
         self.check(lambda: self.rival.rename(self.away, self.path))
 
-    def test_rename_over_by_a_socket(self):
+    def test_rename_of_a_socket_over_the_path(self):
         self.rival.serve(self.away)
         self.check(lambda: self.rival.rename(self.away, self.path), replaced=True)
 
     def test_renameat_away(self):
-        self.check(lambda: self.rival.renameat(self.directory(), "app.sock", AT_FDCWD, self.away))
+        here = self.directory_fd()
+        self.check(lambda: self.rival.renameat(here, "app.sock", AT_FDCWD, self.away))
 
-    def test_renameat_over(self):
-        self.intruder()
-        here = self.directory()
-        self.check(lambda: self.rival.renameat(here, "intruder", here, "app.sock"))
+    def test_renameat_of_a_file_over_the_path(self):
+        self.regular_file()
+        here = self.directory_fd()
+        self.check(lambda: self.rival.renameat(here, "file", here, "app.sock"))
 
     def test_renameat2_away(self):
         self.check(lambda: self.renameat2(self.path, self.away, RENAME_NOREPLACE))
 
-    def test_renameat2_over(self):
-        self.check(lambda: self.renameat2(self.intruder(), self.path, 0))
+    def test_renameat2_of_a_file_over_the_path(self):
+        self.check(lambda: self.renameat2(self.regular_file(), self.path, 0))
 
     def test_renameat2_exchange_first(self):
-        self.check(lambda: self.renameat2(self.path, self.intruder(), RENAME_EXCHANGE))
+        self.check(lambda: self.renameat2(self.path, self.regular_file(), RENAME_EXCHANGE))
 
     def test_renameat2_exchange_second(self):
-        self.check(lambda: self.renameat2(self.intruder(), self.path, RENAME_EXCHANGE))
+        self.check(lambda: self.renameat2(self.regular_file(), self.path, RENAME_EXCHANGE))
 
     def renameat2(self, old, new, flags):
         outcome = self.rival.renameat2(AT_FDCWD, old, AT_FDCWD, new, flags)
@@ -119,10 +120,10 @@ class Verbs:
         self.check(lambda: self.program("mv", self.path, self.away))
 
     def test_program_mv_over(self):
-        self.check(lambda: self.program("mv", "-f", self.intruder(), self.path))
+        self.check(lambda: self.program("mv", "-f", self.regular_file(), self.path))
 
     def test_program_ln_force(self):
-        self.check(lambda: self.program("ln", "-f", self.intruder(), self.path))
+        self.check(lambda: self.program("ln", "-f", self.regular_file(), self.path))
 
     def test_python_os_remove(self):
         self.check(lambda: self.program(harness.PYTHON, "-c",
@@ -134,23 +135,23 @@ class Verbs:
 
     def test_python_os_replace(self):
         self.check(lambda: self.program(
-            harness.PYTHON, "-c", f"import os; os.replace({self.intruder()!r}, {self.path!r})"))
+            harness.PYTHON, "-c", f"import os; os.replace({self.regular_file()!r}, {self.path!r})"))
 
 
-class Live(Verbs):
-    def check(self, take, replaced=False):
+class OnLivePath(RemovingCalls):
+    def check(self, call, replaced=False):
         owner = Actor(self, guard=self.guard)
         fd = owner.serve(self.path)
-        self.assertFate(take, owner, fd)
+        self.assertRefusedIfGuarded(call, owner, fd)
 
 
-class Dead(Verbs):
-    def check(self, take, replaced=False):
+class OnStalePath(RemovingCalls):
+    def check(self, call, replaced=False):
         owner = Actor(self, guard=self.guard)
         owner.serve(self.path)
         owner.kill()
         before = self.identity()
-        self.assertEqual(take(), 0)
+        self.assertEqual(call(), 0)
         if os.path.lexists(self.path):
             self.assertNotEqual(self.identity(), before)
         if replaced:
@@ -158,8 +159,8 @@ class Dead(Verbs):
         self.assertEqual([name for name in self.names() if name.endswith(".sockguard")], [])
 
 
-class LeaveAlone(SocketCase):
-    """What takes no name away from anybody needs no leave."""
+class Allowed(SocketCase):
+    """Calls that leave the path of the live socket in place are allowed, or fail in the kernel."""
 
     def setUp(self):
         super().setUp()
@@ -171,25 +172,25 @@ class LeaveAlone(SocketCase):
         self.assertEqual(self.rival.rename(self.path, self.path), 0)
         self.assertServes(self.owner, self.fd)
 
-    def test_rename_onto_a_name_of_the_same_socket(self):
+    def test_rename_onto_another_link_to_the_same_socket(self):
         other = os.path.join(self.dir, "other")
         os.link(self.path, other)
         self.assertEqual(self.rival.rename(other, self.path), 0)
         self.assertServes(self.owner, self.fd)
         self.assertServes(self.owner, self.fd, other)
 
-    def test_noreplace_over_a_live_name(self):
-        """The kernel would have said EEXIST; either answer leaves the name where it is."""
-        outcome = self.rival.renameat2(AT_FDCWD, self.file("x"), AT_FDCWD, self.path,
+    def test_renameat2_noreplace_over_a_live_path(self):
+        """The kernel would return EEXIST. With either error, the path remains."""
+        outcome = self.rival.renameat2(AT_FDCWD, self.write_file("x"), AT_FDCWD, self.path,
                                        RENAME_NOREPLACE)
         self.assertIn(outcome, (errno.EEXIST, errno.EADDRINUSE, errno.ENOSYS))
         self.assertServes(self.owner, self.fd)
 
-    def test_link_over_a_live_name(self):
-        self.assertEqual(self.rival.link(self.file("x"), self.path), errno.EEXIST)
+    def test_link_over_a_live_path(self):
+        self.assertEqual(self.rival.link(self.write_file("x"), self.path), errno.EEXIST)
         self.assertServes(self.owner, self.fd)
 
-    def test_own_name_beside_it(self):
+    def test_unlink_of_an_own_path_in_the_same_directory(self):
         other = os.path.join(self.dir, "other.sock")
         self.rival.serve(other)
         self.assertEqual(self.rival.unlink(other), 0)
@@ -198,8 +199,8 @@ class LeaveAlone(SocketCase):
         self.assertEqual(self.names(), [])
 
 
-counterparts(globals(), Live)
-counterparts(globals(), Dead)
+define_counterparts(globals(), OnLivePath)
+define_counterparts(globals(), OnStalePath)
 
 if __name__ == "__main__":
     sys.exit(harness.main())

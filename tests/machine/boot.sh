@@ -1,14 +1,14 @@
 #!/bin/sh
-# Boots a Debian root, as process 1 of namespaces of its own.
-#
-# Its /dev has nodes of its own: systemd changes the owner and mode of some, and a bound /dev/null would
-# be everybody's.
+# Boots a Debian root, whose /sbin/init becomes process 1 of its own namespaces.
 #
 # usage: unshare --mount boot.sh ROOT CGROUP
 #
-# CGROUP is an empty directory. The root gets a cgroup, a network (loopback only), /dev, /run and /tmp
-# of its own. It can change neither the clock nor the kernel's settings. Ends when the root is shut
-# down.
+# CGROUP is an empty directory. The machine gets a cgroup, a network (loopback only), /dev, /run and
+# /tmp of its own. It can change neither the clock nor the kernel's settings. The script ends when the
+# machine is shut down.
+#
+# /dev has its own device nodes, because systemd changes the user and mode of some of them. If
+# /dev/null were a bind mount, that would affect the whole host.
 set -e
 root=$1 cgroup=$2
 mount --make-rprivate /
@@ -59,7 +59,7 @@ unshare --pid --cgroup --mount --ipc --uts --net --fork --kill-child sh -ec '
 	rmdir run/outside
 	exec setpriv --bounding-set -sys_time,-sys_module \
 		env -i container=machine PATH=/usr/sbin:/usr/bin:/sbin:/bin /sbin/init
-' inner "$root" || : # a shutdown ends process 1 by a signal
+' inner "$root" || : # at a shutdown, a signal ends process 1
 
 echo $$ >"$cgroup/cgroup.procs"
 find "$own" -depth -type d -exec rmdir {} \;

@@ -1,10 +1,10 @@
-"""Two machines of one Debian root, one with the library in /etc/ld.so.preload: no difference.
+"""Compares two machines made from one Debian root, one with the library in /etc/ld.so.preload.
 
 usage: machine.py [--quick] [--document FILE] --library FILE ROOT GUARDED_ROOT
 
-Both are booted with systemd as process 1, and taken through the same steps at the same time. A step
-passes if both machines show the same, and if nothing is wrong with either. Prints PASS or FAIL for
-each, with the difference; the exit status is 1 when a step failed.
+Both boot with systemd as process 1, and go through the same steps at the same time. A step passes
+if its results are the same on both machines, and no fault is found on either. Prints PASS or FAIL
+for each step, with the differences. The exit status is 1 if a step failed.
 """
 
 import argparse
@@ -26,40 +26,43 @@ sys.path[:0] = [os.path.join(HERE, ".."), os.path.join(HERE, "..", "matrix")]
 
 import keeper  # noqa: E402
 import kernel  # noqa: E402
-from lockname import socket_of  # noqa: E402
+from lockname import socket_path_of  # noqa: E402
 
-PATIENCE = 180.0  # seconds until what must happen is given up: never a measurement
+EVENT_TIMEOUT = 180.0  # seconds to wait for an event, such as the end of the boot. Only for hangs.
+COMMAND_TIMEOUT = 3 * EVENT_TIMEOUT  # seconds for a command in a machine, such as apt-get install
 SUFFIX = ".sockguard"
 LOGIN = "visitor"
 PROBE = "/run/probe.sock"
 UNIT_KINDS = "--type=service,socket"
 QUICK = ("redis-server", "haproxy", "chrony", "supervisor", "uuid-runtime", "systemd-userdbd")
-ALL = QUICK + ("rsyslog", "nginx-light", "php-fpm", "memcached", "acpid", "dovecot-core", "postgresql",
+ALL = QUICK + ("rsyslog", "nginx-light", "php-fpm", "memcached", "acpid", "dovecot-core",
+               "postgresql",
                "mariadb-server", "pcscd", "rpcbind", "cups-daemon", "avahi-daemon", "tor",
                "openssh-server", "systemd-resolved")
-# Files that differ from one machine to its twin, or from one purge to the next, by nature.
-UNSTEADY = re.compile(r"/var/(log|cache|tmp|lib/(apt|private|systemd))/|/etc/ld\.so\.|"
+# Files that differ between two equal machines, or from one purge to the next.
+CHANGING_FILES = re.compile(r"/var/(log|cache|tmp|lib/(apt|private|systemd))/|/etc/ld\.so\.|"
                       r"/lib/[^/]*/libsockguard\.so$|/ssl/certs/|/dpkg/")
 
+# seen: what both machines must have in common; None: the name says what is expected on each.
 Step = collections.namedtuple("Step", "name seen wrong", defaults=(None,))
 
 
-class Stuck(Exception):
-    """What must happen has not happened."""
+class NoProgress(Exception):
+    """The machine did not boot, or an expected event did not happen in time."""
 
 
 def wait_until(condition, what):
     """Polls until condition() is true and returns its value."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + EVENT_TIMEOUT
     while not (value := condition()):
         if time.monotonic() > deadline:
-            raise Stuck("waited in vain for " + what)
+            raise NoProgress("timed out waiting for " + what)
         time.sleep(0.1)
     return value
 
 
 class Machine:
-    """A root that was booted."""
+    """A booted root."""
 
     def __init__(self, root, guarded):
         self.root, self.guarded = os.path.abspath(root), guarded
@@ -73,33 +76,33 @@ class Machine:
              json.dumps(order)], stdin=subprocess.PIPE)
 
     def close(self):
-        """Ends it, and all that runs in it, at once."""
+        """Kills the machine with all its processes."""
         self._keeper.stdin.close()
         self._keeper.wait()
         shutil.rmtree(self.dir, ignore_errors=True)
 
     def run(self, *argv):
-        """Runs a command inside; returns its exit status and what it has printed."""
+        """Runs a command inside. Returns its exit status and its output."""
         done = subprocess.run(
             ["nsenter", "--target", str(self.init), "--mount", "--pid", "--net", "--uts", "--ipc",
              "--cgroup", "--root", "--wd=/", "env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin",
              "HOME=/root", "LC_ALL=C.UTF-8", "DEBIAN_FRONTEND=noninteractive", *argv],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            timeout=3 * PATIENCE, text=True, errors="replace", check=False)
+            timeout=COMMAND_TIMEOUT, text=True, errors="replace", check=False)
         with open(self.root + ".log", "a", encoding="utf-8") as log:
             log.write(f"$ {' '.join(argv)}\n{done.stdout}status {done.returncode}\n")
         return done.returncode, done.stdout
 
-    def told(self, *argv):
-        """What a command prints, and its exit status where it failed."""
+    def output_of(self, *argv):
+        """Returns the output of a command, followed by its exit status if it failed."""
         status, output = self.run(*argv)
         return output + (f"status {status}\n" if status else "")
 
     def boot(self):
-        """Waits until systemd is up; returns what it says of itself."""
+        """Waits until systemd has booted. Returns the state that it reports."""
         def init():
             if self._keeper.poll() is not None:
-                raise Stuck(f"it has not booted, see {self.root}.log")
+                raise NoProgress(f"the machine did not boot; see {self.root}.log")
             return next((pid for pid in keeper.descendants(self._keeper.pid)
                          if kernel.comm(pid) == "systemd"), None)
         self.init = wait_until(init, "systemd")
@@ -108,51 +111,55 @@ class Machine:
         return state[0] + "\n"
 
     def settle(self):
-        """Waits until no unit is on its way into another state."""
+        """Waits until no unit is changing its state."""
         def quiet():
             jobs = self.run("systemctl", "list-jobs", "--no-legend")[1]
             moving = self.run("systemctl", "list-units", "--no-legend", UNIT_KINDS,
                               "--state=activating,deactivating,reloading")[1]
             return not (jobs + moving).strip().replace("No jobs running.", "")
         for _ in range(2):
-            wait_until(quiet, "the units to settle")
+            wait_until(quiet, "stable units")
 
     def units(self):
-        """Each loaded service and socket, and its state."""
+        """Returns the state of each loaded service and socket."""
         self.settle()
-        listed = self.run("systemctl", "list-units", "--all", "--plain", "--no-legend", UNIT_KINDS)[1]
+        listed = self.run("systemctl", "list-units", "--all", "--plain", "--no-legend",
+                          UNIT_KINDS)[1]
         found = [line.split()[:4] for line in listed.splitlines()]
         return {name: f"{load} {active} {sub}" for name, load, active, sub in found
                 if not name.startswith(("run-", "user"))}
 
     def state(self, unit):
-        """How a unit is, and how its main process has ended. Where systemd sends the signal while
-        the process is about to end, as it is told to by ExecStop=, either may win."""
+        """Returns a unit's state, and how its main process ended. If ExecStop= makes the process
+        exit while systemd sends its signal, either may happen first."""
         self.settle()
-        told = self.told("systemctl", "show", unit, "--property="
+        shown = self.output_of("systemctl", "show", unit, "--property="
                          "ActiveState,SubState,Result,ExecMainCode,ExecMainStatus,NRestarts")
-        if "Result=success" in told:
-            told = told.replace("ExecMainCode=2\nExecMainStatus=15", "ExecMainCode=1\nExecMainStatus=0")
-        return told
+        if "Result=success" in shown:
+            shown = shown.replace("ExecMainCode=2\nExecMainStatus=15",
+                                  "ExecMainCode=1\nExecMainStatus=0")
+        return shown
 
     def newly_failed(self):
-        """The units that have failed since this was asked last."""
+        """Returns the units that have failed since the last call."""
         failed = {name for name, state in self.units().items() if " failed " in state}
         new, self._failed = failed - self._failed, failed
         return "".join(f"failed: {name}\n" for name in sorted(new))
 
     def processes(self):
-        """Its processes, but kernel threads and those that we have put there."""
+        """Returns process 1 and its descendants, without those that the test started."""
         return [self.init] + keeper.descendants(self.init)
 
     def unguarded(self):
-        """The processes without the library in them; those that are just being replaced left out."""
+        """Returns the names of the processes without the library. A process without any mapped file
+        is in the middle of an exec and does not count."""
         found = {pid: kernel.mapped(pid) for pid in self.processes()}
         return sorted(kernel.comm(pid) or "" for pid, files in found.items()
                       if files and not any("libsockguard" in name for name in files))
 
     def descriptors(self):
-        """What process 1 has open, when it has the fewest: clients come and go."""
+        """Returns the descriptors of process 1 at the moment when it has the fewest, because
+        clients come and go."""
         fewest = None
         for _ in range(30):
             names = []
@@ -167,69 +174,72 @@ class Machine:
         return fewest
 
     def files(self, *options):
-        """What find finds in the machine's volatile directories, or elsewhere."""
+        """Returns the files that find prints with these arguments."""
         return self.run("find", *options)[1].splitlines()
 
     def sockets(self):
-        """The names of sockets, and what is wrong with their lock files."""
+        """Returns the paths of all sockets, and the faults of their lock files."""
         volatile = ("/run", "/tmp", "/var", "-xdev")
         names = self.files(*volatile, "-type", "s")
         locks = self.files(*volatile, "-name", "*" + SUFFIX)
-        wrong = [lock for lock in locks if socket_of(lock) not in names or not self.guarded]
+        wrong = [lock for lock in locks if socket_path_of(lock) not in names or not self.guarded]
         seen = sorted(re.sub(r"\d{2,}|systemd-private-\w+", "N", name) for name in names)
         return "\n".join(seen) + "\n", \
             f"lock files without a socket: {' '.join(wrong)}" if wrong else None
 
     def tree(self):
-        """The files of the root, those left out that differ anyway."""
+        """Returns the files of the root, without those that always differ."""
         return "".join(sorted(name + "\n" for name in self.files("/", "-xdev")
-                              if not UNSTEADY.search(name)))
+                              if not CHANGING_FILES.search(name)))
 
     def journal(self):
-        """The journal's messages, also after the machine is down."""
+        """Returns the messages in the journal, even after the machine has shut down."""
         done = subprocess.run(["journalctl", "--directory", self.root + "/var/log/journal",
                                "--output=cat", "--no-pager"], stdout=subprocess.PIPE, text=True,
                               errors="replace", check=False)
         return done.stdout.splitlines()
 
 
-def told_by_guard(lines):
-    """The guard's own lines among these."""
+def guard_lines(lines):
+    """Returns the lines that the guard logged."""
     return [line for line in lines if re.search(r"\bsockguard: ", line)]
 
 
-# What a machine goes through. Each part yields steps; the other machine's must show the same.
+# The steps of a machine. Each function yields steps, whose results must be the same on both
+# machines.
 
 def booting(machine):
-    """Process 1 starts, and every service has the library in it, or none has."""
+    """Process 1 starts. The library is in every process of one machine, and in none of the
+    other."""
     yield Step("boot", machine.boot() + machine.newly_failed())
     without = machine.unguarded()
     wrong = None
     if machine.guarded and without:
         wrong = "without the library: " + " ".join(without)
     elif not machine.guarded and len(without) < len(machine.processes()):
-        wrong = "the library is in the machine that is to be without it"
-    yield Step("the library is where it is expected", "", wrong)
-    yield Step("units after the boot", units_told(machine))
+        wrong = "the library is in processes of the machine without the guard"
+    yield Step("the library is in all processes of the guarded machine, and in none of the other",
+               None, wrong)
+    yield Step("units after the boot", unit_list(machine))
 
 
-def units_told(machine):
+def unit_list(machine):
     return "".join(f"{name} {state}\n" for name, state in sorted(machine.units().items()))
 
 
 def installing(machine, packages):
-    """Packages are installed, whose services start then."""
+    """Packages are installed, and their services start."""
     for package in packages:
         status, output = machine.run("apt-get", "-qq", "-y", "--no-install-recommends",
                                      "--no-download", "install", package)
         yield Step(f"apt-get install {package}", f"status {status}\n{machine.newly_failed()}",
-                   "\n".join(told_by_guard(output.splitlines())) or None)
-    yield Step("units after all are installed", units_told(machine))
+                   "\n".join(guard_lines(output.splitlines())) or None)
+    yield Step("units after all are installed", unit_list(machine))
     yield Step("sockets after all are installed", *machine.sockets())
 
 
 def active(machine, kind):
-    """Units that run, of a kind, but those by which we look into the machine."""
+    """The active units of a kind, except those through which the test accesses the machine."""
     return sorted(name for name, state in machine.units().items() if name.endswith(kind) and
                   state.startswith("loaded active") and not name.startswith("dbus."))
 
@@ -237,88 +247,91 @@ def active(machine, kind):
 def restarting(machine):
     """Every service is restarted."""
     for unit in active(machine, ".service"):
-        yield Step(f"systemctl restart {unit}", machine.told("systemctl", "restart", unit) +
+        yield Step(f"systemctl restart {unit}", machine.output_of("systemctl", "restart", unit) +
                    machine.state(unit))
 
 
-def executing_again(machine, times=10):
-    """Process 1 is replaced by itself, again and again."""
+def reexecuting(machine, times=10):
+    """Process 1 re-executes itself several times."""
     before = machine.descriptors()
-    seen = "".join(machine.told("systemctl", "daemon-reexec") for _ in range(times))
+    seen = "".join(machine.output_of("systemctl", "daemon-reexec") for _ in range(times))
     after = machine.descriptors()
     more = collections.Counter(after) - collections.Counter(before)
-    yield Step(f"systemctl daemon-reexec, {times} times", seen + units_told(machine),
+    yield Step(f"systemctl daemon-reexec, {times} times", seen + unit_list(machine),
                f"{len(before)} descriptors in process 1 before, {len(after)} after: {dict(more)}"
                if len(after) > len(before) else None)
     without = machine.unguarded() if machine.guarded else None
-    yield Step("the library is in process 1 still", "",
+    yield Step("the library is still in process 1 of the guarded machine", None,
                f"without it: {' '.join(without)}" if without else None)
-    yield Step("sockets after that", *machine.sockets())
+    yield Step("sockets after daemon-reexec", *machine.sockets())
 
 
 def logging_in(machine):
-    """Users are looked up, and one logs in."""
+    """Users are looked up, and one of them logs in."""
     for command in (f"su - {LOGIN} -c id", f"login -f {LOGIN}", f"getent passwd {LOGIN}",
                     "getent passwd nobody-of-that-name", "userdbctl services",
                     "userdbctl --no-pager user", f"su {LOGIN} -c 'userdbctl services'"):
-        output = machine.told("sh", "-c", command)
+        output = machine.output_of("sh", "-c", command)
         yield Step(command, re.sub(r"Last login.*\n", "", output))
 
 
 def stopping(machine, before):
-    """The services of the packages are stopped and started, and then their sockets too."""
+    """The services of the packages are stopped and started; then all services and sockets are
+    stopped."""
     for unit in (name for name in active(machine, ".service") if name not in before):
-        told = machine.told("systemctl", "stop", unit) + machine.state(unit)
-        yield Step(f"systemctl stop {unit}", told)
-        yield Step(f"systemctl start {unit}", machine.told("systemctl", "start", unit) +
+        shown = machine.output_of("systemctl", "stop", unit) + machine.state(unit)
+        yield Step(f"systemctl stop {unit}", shown)
+        yield Step(f"systemctl start {unit}", machine.output_of("systemctl", "start", unit) +
                    machine.state(unit))
-    yield Step("sockets after each has started again", *machine.sockets())
+    yield Step("sockets after each service was started again", *machine.sockets())
     for unit in active(machine, ".service") + active(machine, ".socket"):
         if unit not in before:
             machine.run("systemctl", "stop", unit)
-    yield Step("units after all are stopped", units_told(machine))
+    yield Step("units after all are stopped", unit_list(machine))
     yield Step("sockets after all are stopped", *machine.sockets())
 
 
 def purging(machine, packages):
-    """Everything goes again."""
+    """All packages are purged."""
     for package in packages:
         status, output = machine.run("apt-get", "-qq", "-y", "--autoremove", "purge", package)
         yield Step(f"apt-get purge {package}", f"status {status}\n{machine.newly_failed()}",
-                   "\n".join(told_by_guard(output.splitlines())) or None)
+                   "\n".join(guard_lines(output.splitlines())) or None)
     yield Step("sockets after all are purged", *machine.sockets())
     yield Step("files after all are purged", machine.tree())
 
 
 def stealing(machine):
-    """The counterpart: what the guard refuses is refused, and is in the journal."""
+    """The counterpart: the guard refuses a theft, and the journal contains its message."""
     status, _ = machine.run("systemd-run", "--wait", "--quiet", "--unit=thief", "rm", PROBE)
     gone = machine.run("test", "-S", PROBE)[0] != 0
-    lines = told_by_guard(machine.run("journalctl", "--unit=thief", "--output=cat")[1].splitlines())
-    fits = (gone, status, bool(lines)) == ((False, 1, True) if machine.guarded else (True, 0, False))
-    yield Step("rm of a socket of process 1: succeeds; under the guard it is refused, and the journal "
-               "tells", "", None if fits else f"gone: {gone}, status {status}, told: {lines}")
+    lines = guard_lines(machine.run("journalctl", "--unit=thief", "--output=cat")[1].splitlines())
+    fits = (gone, status, bool(lines)) == ((False, 1, True) if machine.guarded
+                                           else (True, 0, False))
+    yield Step("rm of a socket of process 1: succeeds without the guard; is refused with it, and "
+               "the journal contains the message", None,
+               None if fits else f"gone: {gone}, status {status}, logged: {lines}")
 
 
 def shutting_down(machine):
-    """The machine ends by itself, and what the guard has said in all its life is looked through."""
+    """The machine shuts down, and all lines that the guard has logged are checked."""
     machine.run("systemctl", "poweroff")
     wait_until(lambda: kernel.comm(machine.init) is None, "the end of process 1")
     yield Step("systemctl poweroff", "")
     journal = machine.journal()
-    lines = [line for line in told_by_guard(journal) if PROBE not in line]
-    yield Step("no line of the guard in the journal, from boot to end", "",
+    lines = [line for line in guard_lines(journal) if PROBE not in line]
+    yield Step("no other line of the guard in the journal, from boot to shutdown", None,
                "\n".join(lines) or (None if len(journal) > 50 else "the journal was not read"))
 
 
-def story(machine, quick):
-    """All steps of a machine, in order."""
+def all_steps(machine, quick):
+    """Yields all steps of a machine, in order."""
     packages = QUICK if quick else ALL
     yield from booting(machine)
     before = machine.units()
     yield from installing(machine, packages)
     yield from restarting(machine)
-    yield from executing_again(machine)
+    yield from reexecuting(machine)
     yield from logging_in(machine)
     yield from stopping(machine, before)
     yield from purging(machine, packages)
@@ -329,12 +342,12 @@ def story(machine, quick):
 def next_step(steps):
     try:
         return next(steps, None)
-    except (Stuck, OSError, subprocess.SubprocessError) as failure:
-        return Step("stuck", "", f"{type(failure).__name__}: {failure}")
+    except (NoProgress, OSError, subprocess.SubprocessError) as failure:
+        return Step("no progress", "", f"{type(failure).__name__}: {failure}")
 
 
 def judge(plain, guarded):
-    """What is wrong with a pair of steps, as lines; empty if nothing is."""
+    """Returns the faults of a pair of steps, as lines; empty if there are none."""
     if plain is None or guarded is None or plain.name != guarded.name:
         names = [step.name if step else "the end" for step in (plain, guarded)]
         return [f"without the guard: {names[0]}; with it: {names[1]}"] + \
@@ -342,58 +355,63 @@ def judge(plain, guarded):
     found = [f"{which} the guard: {step.wrong}" for which, step in
              (("without", plain), ("with", guarded)) if step.wrong]
     return found + list(difflib.unified_diff(
-        plain.seen.splitlines(), guarded.seen.splitlines(), "without the guard", "with it",
-        lineterm="", n=0))
+        (plain.seen or "").splitlines(), (guarded.seen or "").splitlines(), "without the guard",
+        "with it", lineterm="", n=0))
 
 
 def compare(machines, quick):
-    """Takes both machines through their steps; returns the name of each, and whether it passed."""
+    """Runs the steps on both machines. Returns each step's name, whether it passed, and whether
+    the results were compared."""
     results = []
-    stories = [story(machine, quick) for machine in machines]
+    generators = [all_steps(machine, quick) for machine in machines]
     with concurrent.futures.ThreadPoolExecutor(len(machines)) as pool:
-        while any(steps := list(pool.map(next_step, stories))):
+        while any(steps := list(pool.map(next_step, generators))):
             wrong = judge(*steps)
             name = next(step.name for step in steps if step)
-            results.append((name, not wrong))
+            results.append((name, not wrong, any(step and step.seen is not None for step in steps)))
             print("FAIL" if wrong else "PASS", name, sep=": ", flush=True)
             for line in "\n".join(wrong).splitlines():
                 print("  " + line, flush=True)
             if None in steps or len({step.name for step in steps}) > 1:
-                break  # from here on they cannot be compared
+                break  # the following steps cannot be compared
     return results
 
 
 ABOUT = """
 ## Whole machines
 
-Two machines of one Debian root, one as it is, the other with the library in its `/etc/ld.so.preload`,
-each with systemd as process 1 of namespaces of its own, go through the same steps (`scripts/machine`).
-Compared are exit statuses, the units that have failed, the state of each unit and how its main process
-has ended, the sockets, what is listed of users, and at the end the files that are left.
+`scripts/machine` boots two machines from the same Debian root. One has the library in its
+`/etc/ld.so.preload`. In each, systemd is process 1 of its own namespaces. The script performs the same steps
+on both. It compares exit statuses, failed units, the state of each unit and the result of its main process,
+sockets, user listings, and at the end the remaining files. *The same*: the results on the two machines were
+the same. *As expected*: each machine had the result that the row states.
 
 | step | with the guard |
 | --- | --- |
 """
-VERBS = ("apt-get install", "systemctl restart", "systemctl stop", "systemctl start", "apt-get purge")
+VERBS = ("apt-get install", "systemctl restart", "systemctl stop", "systemctl start",
+         "apt-get purge")
 
 
 def document(path, results):
-    """Writes down what was seen, a line for each kind of step."""
+    """Writes the results into the document, a line for each kind of step."""
     kinds = {}
-    for name, passed in results:
+    for name, passed, compared in results:
         verb = next((verb for verb in VERBS if name.startswith(verb + " ")), None)
-        kinds.setdefault(verb or name, []).append((name.removeprefix(f"{verb} "), passed))
+        kinds.setdefault(verb or name, []).append((name.removeprefix(f"{verb} "), passed, compared))
     with open(path, "w", encoding="utf-8") as file:
         file.write(ABOUT)
         for kind, steps in kinds.items():
-            of = ": " + ", ".join(name for name, _ in steps) if kind in VERBS else ""
-            differs = [name for name, passed in steps if not passed]
-            file.write(f"| {kind}{of} | {'differs: ' + ', '.join(differs) if differs else 'the same'} |\n")
+            names = ": " + ", ".join(name for name, *_ in steps) if kind in VERBS else ""
+            differs = [name for name, passed, _ in steps if not passed]
+            result = "differs: " + ", ".join(differs) if differs else \
+                "the same" if any(compared for *_, compared in steps) else "as expected"
+            file.write(f"| {kind}{names} | {result} |\n")
 
 
 
 def preload(root, library):
-    """Puts the library into a root, for every program in it."""
+    """Installs the library in a root, for every program in it."""
     directory, = glob.glob(os.path.join(root, "usr/lib/*-linux-gnu"))
     shutil.copy(library, os.path.join(directory, "libsockguard.so"))
     with open(os.path.join(root, "etc/ld.so.preload"), "w", encoding="ascii") as file:
@@ -421,7 +439,7 @@ def main():
             machine.close()
     if options.document:
         document(options.document, results)
-    passed = sum(passed for _, passed in results)
+    passed = sum(passed for _, passed, _ in results)
     failed = len(results) - passed
     print(f"{passed} passed, {failed} failed, 0 skipped")
     return 1 if failed else 0

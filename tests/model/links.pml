@@ -1,38 +1,38 @@
 /*
  * Several names of one socket, for Spin: links of src/core/guard.c, and what the table of
- * src/core/owned.c proves about them. tests/model/run checks it; sockguard.pml has the mutex and the
- * claim of a single name.
+ * src/core/owned.c proves about them. tests/model/run checks it. sockguard.pml models the mutex and
+ * the claim of a single name.
  *
- * A call holds the mutexes of its names, so its look and the act after it are one block. The mutex is
- * the name's here; that its lock file is one, sockguard.pml shows.
+ * A call holds the mutexes of its names, so its lookup and the action after it are one block. Here a
+ * mutex belongs to a name, because sockguard.pml shows that the lock file beside a name implements it.
  *
- * What there is
- *   One socket, and three names that may lead to it: p, x and y, each with its lock file or none.
- *   The owner, a guarded process that bound the socket at p and keeps it open.
- *   The second, another guarded process, without a descriptor of the socket. It calls unlink(a),
+ * Actors
+ *   One socket, and three names that may lead to it: p, x and y, each with a lock file or none.
+ *   The owner: a guarded process that bound the socket to p and keeps it open. It makes no calls.
+ *   The second process: a guarded process that has no descriptor for the socket. It calls unlink(a),
  *     link(a, b) and rename(a, b) on the three names in any order.
- *   Claims: a program may close the descriptor of any of its claims at any instant. An owner that
- *     closes all but its listener has none left.
- *   The world, unguarded: rm of a name at any instant.
+ *   Both programs may close the descriptor of a claim at any instant, even of the last one.
+ *   Unguarded processes: rm of a name at any instant.
  *
- * An entry of a process's table is a lock file, what became of the claim on it, the cookie of the
- * record, and whether the socket is foreign. The inode is the same in all of them. An entry that
- * finds no room is forgotten.
+ * An entry of a process's table consists of a lock file, the state of the claim on it, the cookie in
+ * the record, and whether the socket is foreign, which is another process's. The inode is the same in
+ * all entries. If the table is full, a name is not recorded.
  *
- * What is checked
- *   No unlink and no rename by the second process takes the name that the owner bound. If an
- *   unguarded rm has removed p, and the second process links the socket to p, that is its own name.
+ * Properties
+ *   The second process never unlinks or renames the name that the owner bound. If an unguarded rm has
+ *   removed p, and the second process links p to the socket, then p belongs to the second process.
  *
- * Left out: calls by the owner, bind, names of other sockets (so rename never replaces a name), a socket that is closed,
- * forks, exec, lock files that cannot be created or are not trusted, and borrowed mutexes.
+ * Left out: calls by the owner, bind, names of other sockets (so rename never replaces a name), a
+ * socket that is closed, forks, exec, lock files that cannot be created or are not trusted, and
+ * borrowed mutexes.
  *
  * Switches
- *   DEATHS   the second process may be killed amid a call, and starts anew
+ *   DEATHS   the second process may be killed during a call, and is started again
  *   RM_LOCK  the unguarded rm of a lock file while no call holds its mutex
  * Mutations, each of which has a counterexample
- *   WITHOUT_NAME_ONLY  a link made from a claimed name of a foreign socket makes that socket one's own
- *   WITHOUT_FOREIGN    so does every link
- *   WITHOUT_CLAIM      a name given to a foreign socket is proved by the inode once its claim is lost
+ *   WITHOUT_NAME_ONLY  a process that links a name from one that it owns also owns the socket
+ *   WITHOUT_FOREIGN    a process that links a name from any name of the socket also owns the socket
+ *   WITHOUT_CLAIM      after its claim is lost, a process still owns the names that it linked
  */
 
 #define OWNER  0
@@ -43,99 +43,111 @@
 #define Y 2
 #define NOWHERE 3 /* unlink has one name */
 
-#define FILES 7 /* an assertion tells should they not suffice */
+#define FILES 7 /* an assertion fails if they do not suffice */
 #define ENTRIES 2 /* of each process's table */
 #define NONE 0
 
 /* ---- the file system ---- */
 
-bool there[4];       /* the name leads to the socket */
-byte lockfile[4];    /* beside it */
-bool mutex[4];       /* of the name */
+bool leads_to_socket[4]; /* the name exists */
+byte lockfile_at[4];     /* the lock file beside it */
+bool mutex_held[4];      /* the mutex of the name */
 byte record[FILES + 1];
 #define NO_RECORD 0
 #define UNKNOWN   1 /* with cookie 0: its writer does not own the socket */
 #define SOCKET    2 /* with the socket's cookie */
-bool left[FILES + 1]; /* the record says so */
+bool record_leaving[FILES + 1]; /* the record says that the owner is removing the name */
 
 /* ---- the tables, the owner's entries first ---- */
 
-byte state[2 * ENTRIES];
-#define FREE    0
-#define CLAIM   1 /* the descriptor is a claim on the file, removed or not */
-#define LOST    2 /* it is not, or there never was one */
-#define GIVEN_UP 3 /* VOID in owned.c: the file was removed */
-byte file[2 * ENTRIES];
-bool foreign[2 * ENTRIES];
-byte cookie[2 * ENTRIES]; /* UNKNOWN or SOCKET */
+byte entry_state[2 * ENTRIES];
+#define UNUSED       0
+#define CLAIMED      1 /* the descriptor is a claim on the file, removed or not */
+#define CLAIM_LOST   2 /* the program closed the descriptor, or there never was one */
+#define CLAIM_CLOSED 3 /* as in owned.c: the guard closed it, because the file was removed */
+byte entry_file[2 * ENTRIES];
+bool entry_foreign[2 * ENTRIES];
+byte entry_cookie[2 * ENTRIES]; /* UNKNOWN or SOCKET */
 
 /* ---- for the property only ---- */
 
-bool owners[4]; /* the name is the one that the owner bound */
+bool is_bound_path[4]; /* it is the name that the owner bound */
 
 byte tmp; /* within an atomic block only, 0 between */
 byte it;
 
-#define claims(e, f) (state[e] == CLAIM && file[e] == (f))
+#define claims(e, f) (entry_state[e] == CLAIMED && entry_file[e] == (f))
 #define claims_of(i, f) (claims((i) * ENTRIES, f) || claims((i) * ENTRIES + 1, f))
-#define is_full(i) (state[(i) * ENTRIES] != FREE && state[(i) * ENTRIES + 1] != FREE)
-#define proved(i, n, what) (proves((i) * ENTRIES, n, what) || proves((i) * ENTRIES + 1, n, what))
+#define table_is_full(i) (entry_state[(i) * ENTRIES] != UNUSED && \
+	entry_state[(i) * ENTRIES + 1] != UNUSED)
 
-/* lockfile_claimed. No lock file is claimed by nobody. */
+/* lockfile_is_claimed. NONE is no lock file, so no process claims it. */
 #define is_claimed(f) ((f) != NONE && (claims_of(OWNER, f) || claims_of(SECOND, f)))
-#define is_named(f) (lockfile[P] == (f) || lockfile[X] == (f) || lockfile[Y] == (f))
+#define is_named(f) (lockfile_at[P] == (f) || lockfile_at[X] == (f) || lockfile_at[Y] == (f))
 
-/* owned.c, claimed_for_us */
-#define claimed_for_us(e, f) (!is_claimed(f) || cookie[e] == UNKNOWN || record[f] == NO_RECORD || \
-	record[f] == cookie[e])
+/* owned.c, claim_may_be_ours */
+#define claim_may_be_ours(e, f) (!is_claimed(f) || entry_cookie[e] == UNKNOWN || \
+	record[f] == NO_RECORD || record[f] == entry_cookie[e])
 
-/* owned.c, proves: at least the name, or the socket as well */
-#define NAME true
-#define ALL  false
+/* owned.c, owned_by_entry: OWNED_SOCKET, or OWNED_PATH for a name of a foreign socket. */
+#define claim_is_beside(e, n) (claims(e, lockfile_at[n]) && lockfile_at[n] != NONE)
 #ifdef WITHOUT_CLAIM
-#define by_inode(e) true
+#define inode_may_prove(e) true
 #else
-#define by_inode(e) (!foreign[e])
+#define inode_may_prove(e) (!entry_foreign[e])
 #endif
-#define proves(e, n, what) ( \
-	(state[e] == LOST && by_inode(e) && claimed_for_us(e, lockfile[n])) || \
-	(claims(e, lockfile[n]) && lockfile[n] != NONE && (what || !foreign[e])) || \
-	((state[e] == GIVEN_UP || (state[e] == CLAIM && file[e] != lockfile[n])) && !foreign[e] && \
-		!is_claimed(lockfile[n])))
+#define entry_proves_without_claim(e, n) ( \
+	(entry_state[e] == CLAIM_LOST && inode_may_prove(e) && \
+		claim_may_be_ours(e, lockfile_at[n])) || \
+	((entry_state[e] == CLAIM_CLOSED || \
+		(entry_state[e] == CLAIMED && entry_file[e] != lockfile_at[n])) && \
+		!entry_foreign[e] && !is_claimed(lockfile_at[n])))
+#define entry_proves_path(e, n) (claim_is_beside(e, n) || entry_proves_without_claim(e, n))
+#define entry_proves_socket(e, n) ((claim_is_beside(e, n) && !entry_foreign[e]) || \
+	entry_proves_without_claim(e, n))
 
-/* judge.c, judge_absent_claimed: the socket that a record names is there */
-#define absent_claimed(i, n) (is_claimed(lockfile[n]) && !claims_of(i, lockfile[n]) && \
-	(record[lockfile[n]] == NO_RECORD || !left[lockfile[n]]))
+/* owned.c, owned_check: the process owns the name n; or the socket, and so every name of it. */
+#define owns_path(i, n) (entry_proves_path((i) * ENTRIES, n) || \
+	entry_proves_path((i) * ENTRIES + 1, n))
+#define owns_socket(i, n) (entry_proves_socket((i) * ENTRIES, n) || \
+	entry_proves_socket((i) * ENTRIES + 1, n))
+
+/* judge.c, judge_absent_is_claimed: the socket in a record always exists here. */
+#define judge_absent_is_claimed(i, n) (is_claimed(lockfile_at[n]) && \
+	!claims_of(i, lockfile_at[n]) && \
+	(record[lockfile_at[n]] == NO_RECORD || !record_leaving[lockfile_at[n]]))
 
 /* ---- what happens ---- */
 
-/* The same state of affairs must not come in many guises. */
+/* Clears variables that can no longer matter, so that equivalent states are stored once. */
 inline forget_file(f)
 {
 	if
-	:: (f) != NONE && !is_named(f) && !is_claimed(f) -> record[f] = NO_RECORD; left[f] = false
+	:: (f) != NONE && !is_named(f) && !is_claimed(f) ->
+		record[f] = NO_RECORD;
+		record_leaving[f] = false
 	:: else
 	fi
 }
 
 inline clear_entry(e)
 {
-	tmp = file[e];
-	state[e] = FREE;
-	file[e] = NONE;
-	foreign[e] = false;
-	cookie[e] = 0;
+	tmp = entry_file[e];
+	entry_state[e] = UNUSED;
+	entry_file[e] = NONE;
+	entry_foreign[e] = false;
+	entry_cookie[e] = 0;
 	forget_file(tmp);
 	tmp = NONE
 }
 
-/* owned.c, sweep, and that a claim is closed by the program: its file's number means nothing then */
+/* owned.c, close_void_claims; or the program closes the claim. Then the entry needs no file. */
 inline change_claim(e, s)
 {
 	d_step {
-		tmp = file[e];
-		state[e] = s;
-		file[e] = NONE;
+		tmp = entry_file[e];
+		entry_state[e] = s;
+		entry_file[e] = NONE;
 		forget_file(tmp);
 		tmp = NONE
 	}
@@ -150,7 +162,7 @@ inline new_lockfile(n)
 		:: else -> break
 		od;
 		assert(it <= FILES);
-		lockfile[n] = it;
+		lockfile_at[n] = it;
 		it = 0
 	}
 }
@@ -158,53 +170,54 @@ inline new_lockfile(n)
 inline remove_lockfile(n)
 {
 	d_step {
-		tmp = lockfile[n];
-		lockfile[n] = NONE;
+		tmp = lockfile_at[n];
+		lockfile_at[n] = NONE;
 		forget_file(tmp);
 		tmp = NONE
 	}
 }
 
-/* lockfile.c, lockfile_note_left */
-inline note_left(n, value)
+/* lockfile.c, lockfile_mark_leaving */
+inline mark_leaving(n, value)
 {
 	if
-	:: lockfile[n] != NONE && record[lockfile[n]] != NO_RECORD -> left[lockfile[n]] = value
+	:: lockfile_at[n] != NONE && record[lockfile_at[n]] != NO_RECORD ->
+		record_leaving[lockfile_at[n]] = value
 	:: else
 	fi
 }
 
-/* owned.c, owned_note. A claim on no file is LOST. */
-inline note(i, f, is_foreign, of_socket)
+/* owned.c, owned_add. Without a lock file there is no claim. */
+inline add_entry(i, f, is_foreign, of_socket)
 {
 	d_step {
 		if
-		:: is_full(i) -> forget_file(f)
+		:: table_is_full(i) -> forget_file(f)
 		:: else ->
 			it = (i) * ENTRIES;
 			do
-			:: state[it] != FREE -> it++
+			:: entry_state[it] != UNUSED -> it++
 			:: else -> break
 			od;
-			state[it] = ((f) != NONE -> CLAIM : LOST);
-			file[it] = f;
-			foreign[it] = is_foreign;
-			cookie[it] = of_socket;
+			entry_state[it] = ((f) != NONE -> CLAIMED : CLAIM_LOST);
+			entry_file[it] = f;
+			entry_foreign[it] = is_foreign;
+			entry_cookie[it] = of_socket;
 			it = 0
 		fi
 	}
 }
 
-/* owned.c, owned_forget: the entries whose claim is lost or void, and those of this lock file */
-inline forget(i, f)
+/* owned.c, owned_remove: the entries whose claim is lost or void, and those of this lock file */
+inline remove_entries(i, f)
 {
 	d_step {
 		it = (i) * ENTRIES;
 		do
 		:: it < (i) * ENTRIES + ENTRIES ->
 			if
-			:: state[it] != FREE && (state[it] != CLAIM || file[it] == (f) ||
-				!is_named(file[it])) -> clear_entry(it)
+			:: entry_state[it] != UNUSED && (entry_state[it] != CLAIMED || entry_file[it] == (f) ||
+				!is_named(entry_file[it])) -> clear_entry(it)
 			:: else
 			fi;
 			it++
@@ -223,25 +236,25 @@ inline pick_name(n)
 	fi
 }
 
-inline take_mutexes(a, b)
+inline acquire_mutexes(a, b)
 {
-	mutex[a] = true;
-	if :: lockfile[a] == NONE -> new_lockfile(a) :: else fi;
+	mutex_held[a] = true;
+	if :: lockfile_at[a] == NONE -> new_lockfile(a) :: else fi;
 	if
 	:: b != NOWHERE ->
-		mutex[b] = true;
-		if :: lockfile[b] == NONE -> new_lockfile(b) :: else fi
+		mutex_held[b] = true;
+		if :: lockfile_at[b] == NONE -> new_lockfile(b) :: else fi
 	:: else
 	fi
 }
 
-/* lockfile.c, lockfile_leave: a file that nobody claims goes */
-inline leave(n)
+/* lockfile.c, lockfile_release: unlinks an unclaimed file */
+inline release_mutex(n)
 {
 	if
 	:: n != NOWHERE ->
-		if :: !is_claimed(lockfile[n]) -> remove_lockfile(n) :: else fi;
-		mutex[n] = false
+		if :: !is_claimed(lockfile_at[n]) -> remove_lockfile(n) :: else fi;
+		mutex_held[n] = false
 	:: else
 	fi
 }
@@ -252,6 +265,10 @@ inline leave(n)
 #define OR_DIE
 #endif
 
+/* A link or rename of an existing name to an absent one, whose mutexes are free. */
+#define may_use_both(from, to) (leads_to_socket[from] && !leads_to_socket[to] && (from) != (to) && \
+	!mutex_held[from] && !mutex_held[to])
+
 proctype guarded(byte i)
 {
 	byte a = NOWHERE, b = NOWHERE;
@@ -261,67 +278,67 @@ end_idle:
 	atomic {
 		pick_name(a);
 		if
-		:: !mutex[a] && there[a] -> take_mutexes(a, NOWHERE); goto unlink
-		:: there[P] && a != P && !mutex[a] && !mutex[P] && !there[a] -> b = a; a = P; goto two_names
-		:: there[X] && a != X && !mutex[a] && !mutex[X] && !there[a] -> b = a; a = X; goto two_names
-		:: there[Y] && a != Y && !mutex[a] && !mutex[Y] && !there[a] -> b = a; a = Y; goto two_names
+		:: !mutex_held[a] && leads_to_socket[a] -> acquire_mutexes(a, NOWHERE); goto unlink
+		:: may_use_both(P, a) -> b = a; a = P; goto two_names
+		:: may_use_both(X, a) -> b = a; a = X; goto two_names
+		:: may_use_both(Y, a) -> b = a; a = Y; goto two_names
 		:: else -> a = NOWHERE; goto end_idle
 		fi;
 two_names:
-		take_mutexes(a, b);
+		acquire_mutexes(a, b);
 		if
-		:: absent_claimed(i, b) -> goto leave_names
-		:: !absent_claimed(i, b) -> goto link
-		:: !absent_claimed(i, b) && proved(i, a, NAME) -> goto rename
-		:: else -> goto leave_names
+		:: judge_absent_is_claimed(i, b) -> goto release
+		:: !judge_absent_is_claimed(i, b) -> goto link
+		:: !judge_absent_is_claimed(i, b) && owns_path(i, a) -> goto rename
+		:: else -> goto release
 		fi;
 
-		/* ---- unlink: judge, lockfile_note_left, unlinkat ---- */
+		/* ---- unlink: judge, lockfile_mark_leaving, unlinkat ---- */
 
 unlink:
 		if
-		:: !proved(i, a, NAME) -> goto leave_names
-		:: proved(i, a, NAME)
+		:: !owns_path(i, a) -> goto release
+		:: owns_path(i, a)
 		fi;
-		note_left(a, true);
-		assert(!owners[a]);
-		there[a] = false;
-		owners[a] = false
+		mark_leaving(a, true);
+		assert(!is_bound_path[a]);
+		leads_to_socket[a] = false;
+		is_bound_path[a] = false
 	}
 	if
-	:: atomic { /* lockfile_remove, owned_forget */
-		was = lockfile[a];
+	:: atomic { /* lockfile_unlink, owned_remove */
+		was = lockfile_at[a];
 		remove_lockfile(a);
-		forget(i, was);
+		remove_entries(i, was);
 		was = NONE;
-		goto leave_names
+		goto release
 	}
 	OR_DIE
 	fi;
 
-	/* ---- rename to an absent name: judge, lockfile_note_left, renameat2 ---- */
+	/* ---- rename to an absent name: judge, lockfile_mark_leaving, renameat2 ---- */
 
 rename:
 	atomic {
-		note_left(a, true);
-		note_left(b, true);
-		assert(!owners[a]);
-		there[b] = true;
-		there[a] = false;
-		owners[b] = owners[a];
-		owners[a] = false
+		mark_leaving(a, true);
+		mark_leaving(b, true);
+		assert(!is_bound_path[a]);
+		leads_to_socket[b] = true;
+		leads_to_socket[a] = false;
+		is_bound_path[b] = is_bound_path[a];
+		is_bound_path[a] = false
 	}
 	if
-	:: atomic { /* settle_renamed */
+	:: atomic { /* move_lockfiles */
 		remove_lockfile(b);
 		if
-		:: is_claimed(lockfile[a]) ->
-			lockfile[b] = lockfile[a];
-			lockfile[a] = NONE;
-			note_left(b, false)
+		:: is_claimed(lockfile_at[a]) ->
+			lockfile_at[b] = lockfile_at[a];
+			lockfile_at[a] = NONE;
+			mark_leaving(b, false)
 		:: else -> remove_lockfile(a)
 		fi;
-		goto leave_names
+		goto release
 	}
 	OR_DIE
 	fi;
@@ -330,50 +347,50 @@ rename:
 
 link:
 	atomic {
-		there[b] = true;
-		owners[b] = false
+		leads_to_socket[b] = true;
+		is_bound_path[b] = false
 	}
 	if
-	:: atomic { /* note_linked */
+	:: atomic { /* claim_linked */
 		if
-		:: !there[b] -> goto leave_names
+		:: !leads_to_socket[b] -> goto release
 		:: else
 		fi;
 #ifdef WITHOUT_FOREIGN
 		tmp = true;
 #elif defined(WITHOUT_NAME_ONLY)
-		tmp = proved(i, a, NAME);
+		tmp = owns_path(i, a);
 #else
-		tmp = proved(i, a, ALL);
+		tmp = owns_socket(i, a);
 #endif
 		if
-		:: tmp && record[lockfile[a]] != NO_RECORD ->
-			record[lockfile[b]] = record[lockfile[a]];
-			left[lockfile[b]] = left[lockfile[a]]
+		:: tmp && record[lockfile_at[a]] != NO_RECORD ->
+			record[lockfile_at[b]] = record[lockfile_at[a]];
+			record_leaving[lockfile_at[b]] = record_leaving[lockfile_at[a]]
 		:: else ->
-			record[lockfile[b]] = UNKNOWN;
-			left[lockfile[b]] = false
+			record[lockfile_at[b]] = UNKNOWN;
+			record_leaving[lockfile_at[b]] = false
 		fi;
-		note(i, lockfile[b], !tmp, record[lockfile[b]]);
+		add_entry(i, lockfile_at[b], !tmp, record[lockfile_at[b]]);
 		tmp = NONE;
-		goto leave_names
+		goto release
 	}
 	OR_DIE
 	fi;
 
-leave_names:
+release:
 	atomic {
-		leave(a);
-		leave(b);
+		release_mutex(a);
+		release_mutex(b);
 		a = NOWHERE;
 		b = NOWHERE;
 		goto end_idle
 	}
 
-dead: /* and its claims with it; a new one begins */
+dead: /* its claims end; a new process begins */
 	atomic {
-		mutex[a] = false;
-		mutex[b] = false;
+		mutex_held[a] = false;
+		mutex_held[b] = false;
 		a = NOWHERE;
 		b = NOWHERE;
 		it = SECOND * ENTRIES;
@@ -386,43 +403,46 @@ dead: /* and its claims with it; a new one begins */
 	}
 }
 
-#define LOSES_CLAIM(e) :: atomic { state[e] == CLAIM -> change_claim(e, LOST) }
-#define SWEEPS(e) :: atomic { state[e] == CLAIM && !is_named(file[e]) -> change_claim(e, GIVEN_UP) }
+#define PROGRAM_CLOSES_CLAIM(e) :: atomic { \
+	entry_state[e] == CLAIMED -> change_claim(e, CLAIM_LOST) }
+#define VOID_CLAIM_IS_CLOSED(e) :: atomic { \
+	entry_state[e] == CLAIMED && !is_named(entry_file[e]) -> change_claim(e, CLAIM_CLOSED) }
 #ifdef RM_LOCK
-#define LOCKFILE_IS_REMOVED(n) :: atomic { !mutex[n] && lockfile[n] != NONE -> remove_lockfile(n) }
+#define LOCKFILE_MAY_BE_REMOVED(n) :: atomic { \
+	!mutex_held[n] && lockfile_at[n] != NONE -> remove_lockfile(n) }
 #else
-#define LOCKFILE_IS_REMOVED(n)
+#define LOCKFILE_MAY_BE_REMOVED(n)
 #endif
-#define IS_REMOVED(n) \
-	:: atomic { there[n] -> there[n] = false; owners[n] = false } \
-	LOCKFILE_IS_REMOVED(n)
+#define NAME_MAY_BE_REMOVED(n) \
+	:: atomic { leads_to_socket[n] -> leads_to_socket[n] = false; is_bound_path[n] = false } \
+	LOCKFILE_MAY_BE_REMOVED(n)
 
-proctype world()
+proctype environment()
 {
-end_world:
+end_environment:
 	do
-	LOSES_CLAIM(0)
-	LOSES_CLAIM(1)
-	LOSES_CLAIM(2)
-	LOSES_CLAIM(3)
-	SWEEPS(0)
-	SWEEPS(1)
-	SWEEPS(2)
-	SWEEPS(3)
-	IS_REMOVED(P)
-	IS_REMOVED(X)
-	IS_REMOVED(Y)
+	PROGRAM_CLOSES_CLAIM(0)
+	PROGRAM_CLOSES_CLAIM(1)
+	PROGRAM_CLOSES_CLAIM(2)
+	PROGRAM_CLOSES_CLAIM(3)
+	VOID_CLAIM_IS_CLOSED(0)
+	VOID_CLAIM_IS_CLOSED(1)
+	VOID_CLAIM_IS_CLOSED(2)
+	VOID_CLAIM_IS_CLOSED(3)
+	NAME_MAY_BE_REMOVED(P)
+	NAME_MAY_BE_REMOVED(X)
+	NAME_MAY_BE_REMOVED(Y)
 	od
 }
 
 init {
 	atomic {
-		there[P] = true; /* bind by the owner */
-		owners[P] = true;
+		leads_to_socket[P] = true; /* bind by the owner */
+		is_bound_path[P] = true;
 		new_lockfile(P);
-		record[lockfile[P]] = SOCKET;
-		note(OWNER, lockfile[P], false, SOCKET);
+		record[lockfile_at[P]] = SOCKET;
+		add_entry(OWNER, lockfile_at[P], false, SOCKET);
 		run guarded(SECOND);
-		run world()
+		run environment()
 	}
 }

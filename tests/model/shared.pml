@@ -1,89 +1,89 @@
 /*
- * The lock files of one socket path in a directory where strangers may create names, for Spin: the
- * mutex of src/core/lockfile.c there. tests/model/run checks it; sockguard.pml has what is done
- * under the mutex, and directories where no stranger gets in the way.
+ * The lock files of one socket path in a directory in which other users may create names, for Spin:
+ * the mutex of src/core/lockfile.c there. tests/model/run checks it. sockguard.pml models the steps
+ * under the mutex, and directories in which other users cannot create names.
  *
- * Each labelled block is a system call of the code. Before each of them the process may be
- * killed, and between any two others may come in. A comparison under a lock is one block with the
- * call after it: while the protocol is sound, nobody changes what was compared.
+ * Each labelled block is a system call of the code. The process may be killed before each block, and
+ * other processes may run between any two blocks. A comparison under a lock is one block with the
+ * call after it: if the protocol is sound, no process changes what was compared.
  *
- * What there is
- *   PROCS guarded processes of one user, each of which takes the mutex of the path again and again.
- *     While it has it, it may claim the file (bind), remove it claimed or not (unlink, a stale name),
- *     or do neither. A claim ends at any time. One claim for a process; it may outlive the process,
- *     as those of forks do.
- *   Index 0: the name .NAME.sockguard. It leads nowhere, to a file of ours, or to a stranger's.
- *   Alternates: names with a random part, which are never used again. An alternate's name is the
- *     number of its file: no file is made with a number that somebody has read in a listing.
- *   A stranger: creates a file at index 0 when that is free, and removes it, at any instant. Files
- *     of his at other names do not matter: who looks at one sees whose it is.
+ * Actors and files
+ *   PROCS guarded processes of one user, each of which acquires the mutex of the path repeatedly. A
+ *     process that holds it may claim the file (bind), unlink it, claimed or not (unlink, a stale
+ *     path), or do neither. A claim may end at any time. A process has at most one claim, which may
+ *     outlive it, as if a fork held it.
+ *   The plain name, .NAME.sockguard: it leads to a file of this user, to a stranger's, or nowhere.
+ *   Alternate names have a random part and are never used again. An alternate name is the number of
+ *     its file: no file is created with a number that a process has read in a listing.
+ *   A stranger: creates a file at the plain name if it is free, and removes it, at any instant. Files
+ *     of that user at other names do not matter: a process that opens one checks its uid.
  *
- * A listing takes a while: the names that are there from its beginning to its end are in it; those
- * created or removed meanwhile may be or not. Whose the files are is looked at meanwhile, too.
+ * A listing takes time. It contains the names that exist from its beginning to its end, and may
+ * contain those created or unlinked during it. The uids of the files are checked during it too.
  *
- * What is checked
- *   Safety: one process has the mutex at most. No two claimed files have a name at once.
- *   Progress: from every state in which no process is at work, one alone gets the mutex, whatever
- *     the stranger does meanwhile. It never starts over, and lists the directory once more for each
- *     file that was left. After it, every file that has a name is claimed.
+ * Properties
+ *   Safety: at most one process has the mutex. No two claimed files have names at the same time.
+ *   Progress: in every state in which no call is under way, a single process acquires the mutex,
+ *     whatever the stranger does meanwhile. It never starts over, and lists the directory once more
+ *     for each file that a crash has left. After that, every file that has a name is claimed.
  *
- * Left out: forks that hold a mutex (sockguard.pml), renames, and calls that fail for want of
- * something. To wait for the mutex is to start over. If two processes keep getting in each other's
- * way, chance decides which of them gets the mutex; this is not checked.
+ * Left out: forks that hold a mutex (sockguard.pml), renames, and calls that fail because of limits.
+ * A process that waits for the mutex starts over. If two processes keep making each other start over,
+ * chance decides which of them acquires the mutex; the model does not check that one does.
  *
  * Switches
  *   PROCS=3     three processes; else two
  *   DEATHS      a process may be killed before each step
  *   CLAIMS      files are claimed
- *   JOIN        a process may claim a file without the mutex, as after exec: any that has a record
- *   PROGRESS    lone starts; without it only safety is checked
+ *   JOIN        a process may claim any file with a record without the mutex, as after exec
+ *   PROGRESS    checks lone starts too; otherwise only safety
  * Mutations, each of which has a counterexample
- *   WITHOUT_SECOND_LISTING  the file that is locked is the mutex
- *   WITHOUT_INDEX_0         in the second listing index 0 is passed over
- *   WITHOUT_NAME_CHECK      whether the name still leads to the file locked does not matter
- *   WITHOUT_OTHER_CHECK     nor so for the other files found
- *   WITHOUT_OTHER_LOCK      other files are removed without their locks
- *   WITHOUT_ORDER           the file is unlocked first, and removed after
- *   WITHOUT_CLAIMED_FIRST   of two files the claimed one is removed
- *   WITHOUT_REMOVAL         an unclaimed file found beside the own is let be
+ *   WITHOUT_SECOND_LISTING  the process lists the directory only before it locks a file, not after
+ *   WITHOUT_PLAIN_NAME      the second listing skips the plain name
+ *   WITHOUT_NAME_CHECK      the process does not check that the name still leads to the locked file
+ *   WITHOUT_OTHER_CHECK     it does not check that for the other files found
+ *   WITHOUT_OTHER_LOCK      it unlinks other files without locking them
+ *   WITHOUT_ORDER           it unlocks the file first, and unlinks it afterwards
+ *   WITHOUT_CLAIMED_FIRST   it unlinks the claimed one of two files
+ *   WITHOUT_REMOVAL         it does not unlink an unclaimed file found beside the locked one
  */
 
 #ifndef PROCS
 #define PROCS 2
 #endif
 #ifndef FILES
-#define FILES 5 /* an assertion tells should they not suffice */
+#define FILES 5 /* an assertion fails if they do not suffice */
 #endif
 
 #define NONE 0
-#define PLANTED 15 /* the stranger's file */
-#define INDEX_0 0  /* as a name; an alternate's is its file's number */
+#define STRANGERS 15 /* the stranger's file */
+#define PLAIN_NAME 0 /* among the names; an alternate name is the number of its file */
 
 /* ---- the file system ---- */
 
-byte zero;          /* what index 0 leads to */
-byte alternates;    /* bit set of files that have their alternate name */
-byte made_at_zero;  /* bit set of files that were created at index 0 */
-byte recorded;      /* bit set of files with a record */
+byte at_plain_name;         /* the file that the plain name leads to */
+byte alternates;            /* bit set of the files that have their alternate name */
+byte created_at_plain_name; /* bit set of the files that were created at the plain name */
+byte recorded_files;        /* bit set of the files with a record */
 
 /* ---- processes ---- */
 
-byte fd[PROCS];       /* the file it has open, and will have the mutex by */
+byte opened[PROCS]; /* the file that the process has open, whose lock will be the mutex */
 bool locked[PROCS];
-byte other[PROCS];    /* another, that it found in the second listing */
+byte other[PROCS]; /* another file, which the process found in the second listing */
 bool other_locked[PROCS];
-byte claim[PROCS];    /* the file it claims */
-bool listing[PROCS];
-byte found[PROCS];    /* bit set of names: of the listing, as far as it has got */
-byte pick[PROCS];     /* the one it deals with */
+byte claimed_file[PROCS];
+bool listing[PROCS]; /* the process is listing the directory */
+byte listed[PROCS];  /* bit set of the names in the listing so far */
+byte chosen[PROCS];  /* the name that the process has chosen from the listing */
 #define NOTHING 14
-bool inside[PROCS];   /* it has the mutex */
-bool busy[PROCS];
+bool has_mutex[PROCS];
+bool busy[PROCS]; /* within a guarded call */
 
 /* ---- for the properties only ---- */
 
-byte lone;    /* 1 + the process that takes the mutex alone */
-byte lone_listings; /* so often has it listed the directory a second time */
+byte lone;          /* 1 + the process that acquires the mutex alone */
+byte lone_listings; /* how often it has listed the directory under the lock */
 #define alone (lone != 0)
 
 byte tmp; /* within an atomic block only, 0 between */
@@ -93,39 +93,39 @@ byte it;
 #define has(set, x) (((set) & bit_of(x)) != 0)
 
 #if PROCS == 3
-#define any(what) (what(0) || what(1) || what(2))
-#define others_inside(i) (inside[((i) + 1) % 3] || inside[((i) + 2) % 3])
-#define nobody_busy (!busy[0] && !busy[1] && !busy[2])
-#define is_claimed(f) (claim[0] == (f) || claim[1] == (f) || claim[2] == (f))
-#define is_open(f) (fd[0] == (f) || fd[1] == (f) || fd[2] == (f) || other[0] == (f) || \
+#define others_have_mutex(i) (has_mutex[((i) + 1) % 3] || has_mutex[((i) + 2) % 3])
+#define none_busy (!busy[0] && !busy[1] && !busy[2])
+#define is_claimed(f) (claimed_file[0] == (f) || claimed_file[1] == (f) || claimed_file[2] == (f))
+#define is_open(f) (opened[0] == (f) || opened[1] == (f) || opened[2] == (f) || other[0] == (f) || \
 	other[1] == (f) || other[2] == (f))
-#define is_remembered(f) (has(found[0] | found[1] | found[2], f) || pick[0] == (f) || \
-	pick[1] == (f) || pick[2] == (f))
-#define lock_held_by(j, f) ((fd[j] == (f) && locked[j]) || (other[j] == (f) && other_locked[j]))
+#define is_listed(f) (has(listed[0] | listed[1] | listed[2], f) || chosen[0] == (f) || \
+	chosen[1] == (f) || chosen[2] == (f))
+#define lock_held_by(j, f) ((opened[j] == (f) && locked[j]) || (other[j] == (f) && other_locked[j]))
 #define lock_held(f) (lock_held_by(0, f) || lock_held_by(1, f) || lock_held_by(2, f))
 #else
-#define others_inside(i) inside[1 - (i)]
-#define nobody_busy (!busy[0] && !busy[1])
-#define is_claimed(f) (claim[0] == (f) || claim[1] == (f))
-#define is_open(f) (fd[0] == (f) || fd[1] == (f) || other[0] == (f) || other[1] == (f))
-#define is_remembered(f) (has(found[0] | found[1], f) || pick[0] == (f) || pick[1] == (f))
-#define lock_held_by(j, f) ((fd[j] == (f) && locked[j]) || (other[j] == (f) && other_locked[j]))
+#define others_have_mutex(i) has_mutex[1 - (i)]
+#define none_busy (!busy[0] && !busy[1])
+#define is_claimed(f) (claimed_file[0] == (f) || claimed_file[1] == (f))
+#define is_open(f) (opened[0] == (f) || opened[1] == (f) || other[0] == (f) || other[1] == (f))
+#define is_listed(f) (has(listed[0] | listed[1], f) || chosen[0] == (f) || chosen[1] == (f))
+#define lock_held_by(j, f) ((opened[j] == (f) && locked[j]) || (other[j] == (f) && other_locked[j]))
 #define lock_held(f) (lock_held_by(0, f) || lock_held_by(1, f))
 #endif
 
-#define is_ours(f) ((f) != NONE && (f) != PLANTED)
-#define is_named(f) (zero == (f) || has(alternates, f))
-#define is_free(f) (!is_named(f) && !is_open(f) && !is_claimed(f) && !is_remembered(f))
+#define is_ours(f) ((f) != NONE && (f) != STRANGERS)
+#define is_named(f) (at_plain_name == (f) || has(alternates, f))
+#define is_free(f) (!is_named(f) && !is_open(f) && !is_claimed(f) && !is_listed(f))
 
-/* The name a file was created at. */
-#define name_of(f) (has(made_at_zero, f) -> INDEX_0 : (f))
-/* The accepted file that a name leads to. */
-#define file_at(n) ((n) == INDEX_0 -> (is_ours(zero) -> zero : NONE) : \
+/* The name at which a file was created. */
+#define name_of(f) (has(created_at_plain_name, f) -> PLAIN_NAME : (f))
+/* The file of our user that a name leads to. */
+#define own_file_at(n) ((n) == PLAIN_NAME -> (is_ours(at_plain_name) -> at_plain_name : NONE) : \
 	(has(alternates, n) -> (n) : NONE))
-#define names_there (alternates | (is_ours(zero) -> bit_of(INDEX_0) : 0))
+#define names_there (alternates | (is_ours(at_plain_name) -> bit_of(PLAIN_NAME) : 0))
 
-/* The only claimed file that has a name. */
-#define claims_elsewhere(j, f) (claim[j] != NONE && claim[j] != (f) && is_named(claim[j]))
+/* Whether no other file that has a name is claimed. */
+#define claims_elsewhere(j, f) (claimed_file[j] != NONE && claimed_file[j] != (f) && \
+	is_named(claimed_file[j]))
 #if PROCS == 3
 #define only_claimed(f) (!claims_elsewhere(0, f) && !claims_elsewhere(1, f) && \
 	!claims_elsewhere(2, f))
@@ -133,36 +133,36 @@ byte it;
 #define only_claimed(f) (!claims_elsewhere(0, f) && !claims_elsewhere(1, f))
 #endif
 
-/* Every file of ours that has a name is claimed. */
-#define is_litter(f) (is_named(f) && !is_claimed(f))
-#define no_litter (!is_litter(1) && !is_litter(2) && !is_litter(3) && !is_litter(4) && \
-	!is_litter(5))
+/* Whether every file of our user that has a name is claimed. */
+#define is_unclaimed(f) (is_named(f) && !is_claimed(f))
+#define no_unclaimed (!is_unclaimed(1) && !is_unclaimed(2) && !is_unclaimed(3) && \
+	!is_unclaimed(4) && !is_unclaimed(5))
 
 /* ---- what happens ---- */
 
 /*
- * To the listings under way: a name that comes or goes meanwhile is in them or not. An alternate
- * that is gone might as well not have been in it, since it is not found again.
+ * A name that is created or unlinked during a listing may be in the listing or not. For an alternate
+ * that is unlinked, this makes no difference, because it is not found again.
  */
-inline noticed_by(j, n)
+inline update_listing_of(j, n)
 {
 	if
-	:: n != INDEX_0 && !has(alternates, n) -> found[j] = found[j] & ~bit_of(n)
+	:: n != PLAIN_NAME && !has(alternates, n) -> listed[j] = listed[j] & ~bit_of(n)
 	:: else ->
 		if
-		:: listing[j] -> found[j] = found[j] | bit_of(n)
-		:: listing[j] -> found[j] = found[j] & ~bit_of(n)
+		:: listing[j] -> listed[j] = listed[j] | bit_of(n)
+		:: listing[j] -> listed[j] = listed[j] & ~bit_of(n)
 		:: !listing[j]
 		fi
 	fi
 }
 
-inline noticed(n)
+inline update_listings(n)
 {
-	noticed_by(0, n);
-	noticed_by(1, n);
+	update_listing_of(0, n);
+	update_listing_of(1, n);
 #if PROCS == 3
-	noticed_by(2, n)
+	update_listing_of(2, n)
 #endif
 }
 
@@ -175,12 +175,12 @@ inline new_file(f)
 		:: else -> break
 		od;
 		assert(f <= FILES);
-		made_at_zero = made_at_zero & ~bit_of(f);
-		recorded = recorded & ~bit_of(f)
+		created_at_plain_name = created_at_plain_name & ~bit_of(f);
+		recorded_files = recorded_files & ~bit_of(f)
 	}
 }
 
-/* The same state of affairs must not come in many guises. */
+/* Clears variables that can no longer matter, so that equivalent states are stored once. */
 inline forget_files()
 {
 	d_step {
@@ -189,8 +189,8 @@ inline forget_files()
 		:: it <= FILES ->
 			if
 			:: !is_named(it) && !is_open(it) ->
-				made_at_zero = made_at_zero & ~bit_of(it);
-				recorded = recorded & ~bit_of(it)
+				created_at_plain_name = created_at_plain_name & ~bit_of(it);
+				recorded_files = recorded_files & ~bit_of(it)
 			:: else
 			fi;
 			it++
@@ -200,65 +200,68 @@ inline forget_files()
 	}
 }
 
-/* Nobody finds the claims on a file without a name. */
+/* No process finds the claims on a file without a name. */
 inline void_claims(f)
 {
 	d_step {
-		if :: claim[0] == f -> claim[0] = NONE :: else fi;
-		if :: claim[1] == f -> claim[1] = NONE :: else fi;
+		if :: claimed_file[0] == f -> claimed_file[0] = NONE :: else fi;
+		if :: claimed_file[1] == f -> claimed_file[1] = NONE :: else fi;
 #if PROCS == 3
-		if :: claim[2] == f -> claim[2] = NONE :: else fi
+		if :: claimed_file[2] == f -> claimed_file[2] = NONE :: else fi
 #endif
 	}
 }
 
-/* Of a file of ours, by the name it was created at, whatever that leads to. Not a stranger's. */
+/*
+ * Unlinks the name at which a file was created. It may lead to another file of our user by now. If a
+ * stranger's file is there, the kernel refuses the unlink, because the directory is sticky.
+ */
 inline unlink_named(f)
 {
-	tmp = file_at(name_of(f));
+	tmp = own_file_at(name_of(f));
 	if
 	:: tmp == NONE
-	:: tmp != NONE && tmp == zero ->
-		zero = NONE;
+	:: tmp != NONE && tmp == at_plain_name ->
+		at_plain_name = NONE;
 		void_claims(tmp);
-		noticed(INDEX_0)
-	:: tmp != NONE && tmp != zero ->
+		update_listings(PLAIN_NAME)
+	:: tmp != NONE && tmp != at_plain_name ->
 		alternates = alternates & ~bit_of(tmp);
 		void_claims(tmp);
-		noticed(tmp)
+		update_listings(tmp)
 	fi;
 	tmp = NONE
 }
 
-inline close_fd(i)
+inline close_file(i)
 {
-	fd[i] = NONE;
+	opened[i] = NONE;
 	locked[i] = false;
-	inside[i] = false
+	has_mutex[i] = false
 }
 
 inline close_other(i)
 {
 	other[i] = NONE;
 	other_locked[i] = false;
-	pick[i] = NOTHING
+	chosen[i] = NOTHING
 }
 
-inline begin_listing(i)
+inline start_listing(i)
 {
 	listing[i] = true;
-	found[i] = names_there
+	listed[i] = names_there
 }
 
-inline pick_any(i)
+inline choose_any(i)
 {
 	if
-	:: has(found[i], 0) -> pick[i] = 0
-	:: has(found[i], 1) -> pick[i] = 1
-	:: has(found[i], 2) -> pick[i] = 2
-	:: has(found[i], 3) -> pick[i] = 3
-	:: has(found[i], 4) -> pick[i] = 4
-	:: has(found[i], 5) -> pick[i] = 5
+	:: has(listed[i], 0) -> chosen[i] = 0
+	:: has(listed[i], 1) -> chosen[i] = 1
+	:: has(listed[i], 2) -> chosen[i] = 2
+	:: has(listed[i], 3) -> chosen[i] = 3
+	:: has(listed[i], 4) -> chosen[i] = 4
+	:: has(listed[i], 5) -> chosen[i] = 5
 	fi
 }
 
@@ -279,29 +282,29 @@ end_idle:
 
 	/* ---- lockfile.c, open_or_create_shared ---- */
 
-create: /* index 0, O_CREAT|O_EXCL */
+create: /* the plain name, O_CREAT|O_EXCL */
 	if
 	:: atomic {
 		if
-		:: zero == NONE ->
+		:: at_plain_name == NONE ->
 			new_file(tmp);
-			zero = tmp;
-			made_at_zero = made_at_zero | bit_of(tmp);
-			fd[i] = tmp;
+			at_plain_name = tmp;
+			created_at_plain_name = created_at_plain_name | bit_of(tmp);
+			opened[i] = tmp;
 			tmp = NONE;
-			noticed(INDEX_0);
+			update_listings(PLAIN_NAME);
 			goto lock
-		:: else -> goto look_at_index_0
+		:: else -> goto find_plain_name
 		fi
 	}
 	OR_DIE
 	fi;
 
-look_at_index_0: /* EEXIST. shared_find: fstatat */
+find_plain_name: /* EEXIST. shared_find: fstatat */
 	if
 	:: atomic {
 		if
-		:: is_ours(zero) -> pick[i] = INDEX_0; goto open
+		:: is_ours(at_plain_name) -> chosen[i] = PLAIN_NAME; goto open
 		:: else -> goto list
 		fi
 	}
@@ -310,17 +313,17 @@ look_at_index_0: /* EEXIST. shared_find: fstatat */
 
 list: /* shared_find: getdents, fstatat */
 	if
-	:: atomic { begin_listing(i); goto listed }
+	:: atomic { start_listing(i); goto listing_done }
 	OR_DIE
 	fi;
 
-listed: /* the last getdents. Which is picked of several does not matter */
+listing_done: /* the last getdents. If there are several names, any of them is chosen */
 	if
 	:: atomic {
 		listing[i] = false;
 		if
-		:: found[i] == 0 -> goto create_alternate
-		:: else -> pick_any(i); found[i] = 0; goto open
+		:: listed[i] == 0 -> goto create_alternate
+		:: else -> choose_any(i); listed[i] = 0; goto open
 		fi
 	}
 	OR_DIE
@@ -331,8 +334,8 @@ create_alternate: /* O_CREAT|O_EXCL */
 	:: atomic {
 		new_file(tmp);
 		alternates = alternates | bit_of(tmp);
-		fd[i] = tmp;
-		noticed(tmp);
+		opened[i] = tmp;
+		update_listings(tmp);
 		tmp = NONE;
 		goto lock
 	}
@@ -342,63 +345,63 @@ create_alternate: /* O_CREAT|O_EXCL */
 open: /* openat, fstat */
 	if
 	:: atomic {
-		fd[i] = file_at(pick[i]);
-		pick[i] = NOTHING;
+		opened[i] = own_file_at(chosen[i]);
+		chosen[i] = NOTHING;
 		if
-		:: fd[i] == NONE -> goto again
+		:: opened[i] == NONE -> goto again
 		:: else -> goto lock
 		fi
 	}
 	OR_DIE
 	fi;
 
-	/* ---- lockfile.c, take_mutex, take_new_mutex ---- */
+	/* ---- lockfile.c, acquire_mutex, acquire_new_mutex ---- */
 
 lock: /* F_OFD_SETLK */
 	if
 	:: atomic {
 		if
-		:: lock_held(fd[i]) -> close_fd(i); forget_files(); goto again
-		:: else -> locked[i] = true; goto compare
+		:: lock_held(opened[i]) -> close_file(i); forget_files(); goto again
+		:: else -> locked[i] = true; goto check_name
 		fi
 	}
 	OR_DIE
 	fi;
 
-compare: /* name_leads_to, or fstat of what was created here. Then settle */
+check_name: /* path_leads_to, or fstat of what was created here. Then settle */
 	if
 	:: atomic {
 #ifndef WITHOUT_NAME_CHECK
 		if
-		:: !is_named(fd[i]) -> close_fd(i); forget_files(); goto again
+		:: !is_named(opened[i]) -> close_file(i); forget_files(); goto again
 		:: else
 		fi;
 #endif
 #ifdef WITHOUT_SECOND_LISTING
-		goto enter
+		goto acquired
 #else
-		goto begin_second_listing
+		goto start_second_listing
 #endif
 	}
 	OR_DIE
 	fi;
 
-	/* ---- lockfile.c, settle ---- */
+	/* ---- lockfile.c, resolve_duplicates ---- */
 
 list_again: /* shared_find: getdents, fstatat */
 	if
-	:: atomic { goto begin_second_listing }
+	:: atomic { goto start_second_listing }
 	OR_DIE
 	fi;
 
-begin_second_listing:
+start_second_listing:
 	atomic {
 		if :: alone -> lone_listings++; assert(lone_listings <= FILES + 1) :: else fi;
-		begin_listing(i);
-		goto second_listed
+		start_listing(i);
+		goto second_listing_done
 	}
 
-second_listed: /* the last getdents */
+second_listing_done: /* the last getdents */
 	if
 	:: atomic {
 		listing[i] = false;
@@ -410,17 +413,18 @@ second_listed: /* the last getdents */
 next_other:
 	atomic {
 		if
-		:: fd[i] == file_at(name_of(fd[i])) -> found[i] = found[i] & ~bit_of(name_of(fd[i]))
+		:: opened[i] == own_file_at(name_of(opened[i])) ->
+			listed[i] = listed[i] & ~bit_of(name_of(opened[i]))
 		:: else
 		fi;
-#ifdef WITHOUT_INDEX_0
-		found[i] = found[i] & ~bit_of(INDEX_0);
+#ifdef WITHOUT_PLAIN_NAME
+		listed[i] = listed[i] & ~bit_of(PLAIN_NAME);
 #endif
 		if
-		:: found[i] == 0 -> goto enter
+		:: listed[i] == 0 -> goto acquired
 		:: else ->
-			pick_any(i);
-			found[i] = 0;
+			choose_any(i);
+			listed[i] = 0;
 			goto open_other
 		fi
 	}
@@ -428,9 +432,9 @@ next_other:
 open_other: /* openat, fstat */
 	if
 	:: atomic {
-		other[i] = file_at(pick[i]);
+		other[i] = own_file_at(chosen[i]);
 		if
-		:: other[i] == NONE -> pick[i] = NOTHING; goto list_again
+		:: other[i] == NONE -> chosen[i] = NOTHING; goto list_again
 		:: else -> goto lock_other
 		fi
 	}
@@ -444,29 +448,29 @@ lock_other: /* F_OFD_SETLK */
 #ifndef WITHOUT_OTHER_LOCK
 		:: lock_held(other[i]) ->
 			close_other(i);
-			found[i] = 0;
+			listed[i] = 0;
 			goto back_off
 #endif
-		:: else -> other_locked[i] = true; goto look_at_other
+		:: else -> other_locked[i] = true; goto resolve_other
 		fi
 	}
 	OR_DIE
 	fi;
 
-look_at_other: /* settle_with: name_leads_to; lockfile_unclaimed */
+resolve_other: /* resolve_duplicate: path_leads_to; lockfile_is_unclaimed */
 	if
 	:: atomic {
 		if
 #ifndef WITHOUT_OTHER_CHECK
-		:: !is_named(other[i]) -> goto close_the_other
+		:: !is_named(other[i]) -> goto close_resolved
 #endif
 #ifdef WITHOUT_REMOVAL
-		:: else -> goto close_the_other
+		:: else -> goto close_resolved
 #elif defined(WITHOUT_CLAIMED_FIRST)
 		:: else -> goto remove_other
 #else
 		:: is_claimed(other[i]) && is_named(other[i]) ->
-			assert(!is_claimed(fd[i]) || !is_named(fd[i]));
+			assert(!is_claimed(opened[i]) || !is_named(opened[i]));
 			goto remove_own
 		:: else -> goto remove_other
 #endif
@@ -482,12 +486,12 @@ remove_other: /* unlinkat */
 		assert(!is_claimed(other[i]));
 #endif
 		unlink_named(other[i]);
-		goto close_the_other
+		goto close_resolved
 	}
 	OR_DIE
 	fi;
 
-close_the_other: /* F_UNLCK, close */
+close_resolved: /* F_UNLCK, close */
 	if
 	:: atomic { close_other(i); forget_files(); goto list_again }
 	OR_DIE
@@ -495,80 +499,80 @@ close_the_other: /* F_UNLCK, close */
 
 remove_own: /* unlinkat */
 	if
-	:: atomic { unlink_named(fd[i]); goto change_over }
+	:: atomic { unlink_named(opened[i]); goto adopt_other }
 	OR_DIE
 	fi;
 
-change_over: /* F_UNLCK, close */
+adopt_other: /* F_UNLCK, close */
 	if
 	:: atomic {
-		fd[i] = other[i];
+		opened[i] = other[i];
 		close_other(i);
 		forget_files();
-		found[i] = 0;
+		listed[i] = 0;
 		goto list_again
 	}
 	OR_DIE
 	fi;
 
-enter:
+acquired:
 	atomic {
-		assert(!others_inside(i));
-		inside[i] = true
+		assert(!others_have_mutex(i));
+		has_mutex[i] = true
 	}
 
 held:
 	if
 #ifdef CLAIMS
 	:: atomic { /* bind: pwrite, F_OFD_SETLK */
-		claim[i] = fd[i];
-		recorded = recorded | bit_of(fd[i]);
-		assert(only_claimed(fd[i]));
-		goto leave
+		claimed_file[i] = opened[i];
+		recorded_files = recorded_files | bit_of(opened[i]);
+		assert(only_claimed(opened[i]));
+		goto release
 	}
 #endif
-	:: atomic { goto leave }
-	:: atomic { !alone -> goto leave_remove } /* unlink, or a claim that is void */
+	:: atomic { goto release }
+	:: atomic { !alone -> goto release_unlink } /* unlink, or a claim that is void */
 	OR_DIE
 	fi;
 
-	/* ---- lockfile.c, lockfile_leave ---- */
+	/* ---- lockfile.c, lockfile_release ---- */
 
 back_off:
-leave: /* F_OFD_GETLK of the claim */
+release: /* F_OFD_GETLK of the claim */
 	if
 	:: atomic {
 #ifdef WITHOUT_ORDER
 		locked[i] = false;
-		inside[i] = false;
+		has_mutex[i] = false;
 #endif
 		if
-		:: is_claimed(fd[i]) -> goto leave_unlock
-		:: else -> goto leave_remove
+		:: is_claimed(opened[i]) -> goto release_close
+		:: else -> goto release_unlink
 		fi
 	}
 	OR_DIE
 	fi;
 
-leave_remove: /* unlinkat */
+release_unlink: /* unlinkat */
 	if
 	:: atomic {
-		unlink_named(fd[i]);
-		inside[i] = false;
-		goto leave_unlock
+		unlink_named(opened[i]);
+		has_mutex[i] = false;
+		goto release_close
 	}
 	OR_DIE
 	fi;
 
-leave_unlock: /* F_UNLCK, close */
+release_close: /* F_UNLCK, close */
 	if
-	:: atomic { close_fd(i); forget_files(); goto left }
+	:: atomic { close_file(i); forget_files(); goto released }
 	OR_DIE
 	fi;
 
-left:
+released:
 	atomic {
-		assert(!alone || no_litter);
+		assert(!alone || no_unclaimed);
 		busy[i] = alone;
 		goto end_idle
 	}
@@ -583,47 +587,47 @@ again: /* after a while */
 dead:
 	atomic {
 		listing[i] = false;
-		found[i] = 0;
+		listed[i] = 0;
 		close_other(i);
-		close_fd(i);
+		close_file(i);
 		forget_files();
 		busy[i] = false;
 		goto end_idle
 	}
 }
 
-proctype world()
+proctype environment()
 {
-end_world:
+end_environment:
 	do
 	/* The stranger. */
-	:: atomic { zero == NONE -> zero = PLANTED }
-	:: atomic { zero == PLANTED -> zero = NONE }
+	:: atomic { at_plain_name == NONE -> at_plain_name = STRANGERS }
+	:: atomic { at_plain_name == STRANGERS -> at_plain_name = NONE }
 
-	:: atomic { !alone && claim[0] != NONE -> claim[0] = NONE; forget_files() }
-	:: atomic { !alone && claim[1] != NONE -> claim[1] = NONE; forget_files() }
+	:: atomic { !alone && claimed_file[0] != NONE -> claimed_file[0] = NONE; forget_files() }
+	:: atomic { !alone && claimed_file[1] != NONE -> claimed_file[1] = NONE; forget_files() }
 #if PROCS == 3
-	:: atomic { !alone && claim[2] != NONE -> claim[2] = NONE; forget_files() }
+	:: atomic { !alone && claimed_file[2] != NONE -> claimed_file[2] = NONE; forget_files() }
 #endif
 
 #ifdef JOIN
 	:: atomic {
-		!alone && claim[0] == NONE ->
+		!alone && claimed_file[0] == NONE ->
 		if
-		:: is_named(1) && has(recorded, 1) -> claim[0] = 1
-		:: is_named(2) && has(recorded, 2) -> claim[0] = 2
-		:: is_named(3) && has(recorded, 3) -> claim[0] = 3
-		:: is_named(4) && has(recorded, 4) -> claim[0] = 4
-		:: is_named(5) && has(recorded, 5) -> claim[0] = 5
+		:: is_named(1) && has(recorded_files, 1) -> claimed_file[0] = 1
+		:: is_named(2) && has(recorded_files, 2) -> claimed_file[0] = 2
+		:: is_named(3) && has(recorded_files, 3) -> claimed_file[0] = 3
+		:: is_named(4) && has(recorded_files, 4) -> claimed_file[0] = 4
+		:: is_named(5) && has(recorded_files, 5) -> claimed_file[0] = 5
 		:: else
 		fi;
-		assert(claim[0] == NONE || only_claimed(claim[0]))
+		assert(claimed_file[0] == NONE || only_claimed(claimed_file[0]))
 	}
 #endif
 
 #ifdef PROGRESS
 	:: atomic {
-		!alone && nobody_busy ->
+		!alone && none_busy ->
 		if
 		:: lone = 1
 		:: lone = 2
@@ -638,16 +642,16 @@ end_world:
 
 init {
 	atomic {
-		pick[0] = NOTHING;
-		pick[1] = NOTHING;
+		chosen[0] = NOTHING;
+		chosen[1] = NOTHING;
 #if PROCS == 3
-		pick[2] = NOTHING;
+		chosen[2] = NOTHING;
 #endif
 		run guarded(0);
 		run guarded(1);
 #if PROCS == 3
 		run guarded(2);
 #endif
-		run world()
+		run environment()
 	}
 }

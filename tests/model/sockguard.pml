@@ -1,88 +1,91 @@
 /*
- * The protocol of src/core/guard.c, src/core/judge.c, src/core/lockfile.c and src/core/owned.c, for Spin.
- * tests/model/run checks it.
+ * The protocol of src/core/guard.c, judge.c, lockfile.c and owned.c, for Spin. tests/model/run checks
+ * it.
  *
- * Each labelled block is a system call of the code, and is marked with the function it stands for.
- * Before each of them the process may be killed, and between any two others may come in. Looks that
- * follow each other are one block where others could not tell the difference: what they look at
- * changes under the mutex only, or one way only (a socket is closed, a claim given back).
+ * Each labelled block is a system call of the code, and its comment names the function that makes it.
+ * The process may be killed before each block, and other processes may run between any two blocks.
+ * Several lookups in a row are one block if no other process could make a difference between them:
+ * what they read changes only under the mutex, or only in one direction (a socket is closed, a claim
+ * is released).
  *
- * What there is
- *   Two guarded processes, each at any time in one guarded call: unlink, bind (with and without
- *     SO_REUSEADDR), rename. In between it closes its socket, exits, or is started anew. No order
- *     is prescribed, and they live for ever: to close first and unlink later is one order of many.
- *     With its socket open it may execute anew, and adopts it.
- *   A child, forked from the first of them at any instant, by another thread too. It has copies of
- *     the socket and the claim, or of the mutex's description. It closes, and exits.
- *   The world, unguarded: rm of the socket, rm of the lock file, at any instant.
+ * Actors
+ *   Two guarded processes. Each makes guarded calls at any time, one at a time: unlink, bind (with and
+ *     without SO_REUSEADDR), rename. Between calls it may close its socket, exit, or be started again.
+ *     The model prescribes no order, and there is no last call: "close first and unlink later" is one
+ *     order of many. A process that has its socket open may exec, and then adopts the socket.
+ *   A child, forked from the first process at any instant, also from another thread. It has copies of
+ *     the socket and the claim, or of the mutex's open file description. It closes them, and exits.
+ *   Unguarded processes: rm of the socket, rm of the lock file, at any instant.
  *
- * Names lead to inodes. Inodes have numbers from a small pool, and the lowest free number is given
- * out: what was freed is used again at once, as on ext4. A number is free when no name leads to it
- * and no descriptor is open on it. A socket is there as long as some process has it open.
+ * Names lead to inodes. Inode numbers come from a small pool, and the lowest free number is used
+ * first: a freed number is reused at once, as on ext4. A number is free if no name leads to the inode
+ * and no descriptor is open on it. A socket exists as long as a process has it open.
  *
- * What is checked
- *   Safety: no guarded unlink, bind or rename takes the name of a live socket that is not the
- *     process's own (bound by it, or by what it was forked from). This holds too for a name that an
- *     unguarded rm has removed, as long as one process has both the socket and the claim on it. A
- *     claim joined after exec, without the mutex, counts when those are gone who had it then.
- *     With the unlink or rename of its own name a process gives the name up.
- *   Progress: from every state in which no guarded call is under way and nobody has a socket of
- *     that name, a lone start by either process ends, and ends well. It is unlink and bind; with two
- *     paths also rename. All others stand still meanwhile, so that assertions tell it: no call of
- *     it is refused or comes back to the opening of a lock file oftener than MOST_LOOKS, the socket
- *     lies at the name in the end, and pan reports a call that cannot go on as an invalid end state.
+ * Properties
+ *   Safety: no guarded unlink, bind or rename removes the path of a live socket that the process does
+ *     not own (neither it nor an ancestor bound it). This also holds for a path that an unguarded rm
+ *     has removed, as long as one process has both the socket and the claim on the path. A claim that
+ *     a process joined after exec, without the mutex, counts only after the process that held the
+ *     mutex at that time has released it. A process that unlinks or renames its own path gives it up.
+ *   Progress: in every state in which no guarded call is under way and no process has a socket of that
+ *     path, a lone start by either process ends and succeeds. A lone start is unlink and bind, and
+ *     with two paths also rename, while all other processes do nothing. Assertions check that none of
+ *     its calls is refused, that none opens a lock file more often than MAX_ATTEMPTS, and that the
+ *     path leads to the socket in the end. pan reports a call that cannot continue as an invalid end
+ *     state.
  *
- * Left out: link, the borrowed mutex, records of other hosts, calls that fail for want of something
- * (EMFILE, ENOSPC, EACCES), what is no socket, RENAME_EXCHANGE, a third process at work beside the
- * child, and more than one socket and one table entry for a process. To wait for the mutex is to
- * try again; how long is left open: at any time the call may be refused, if it is not alone.
+ * Left out: link, the borrowed mutex, records of other hosts, calls that fail because of limits or
+ * permissions (EMFILE, ENOSPC, EACCES), files other than sockets, RENAME_EXCHANGE, a third active
+ * process beside the child, and more than one socket and one table entry per process. A process that
+ * waits for the mutex tries again. The model sets no limit on that: unless the call is alone, it may
+ * be refused at any time.
  *
  * Switches
  *   PATHS=2         there is a second path, and rename: with TAKEOVER or AWAY
- *   FORK_SOCKET     the child, with copies of the socket and the claim
- *   FORK_MUTEX      the child, with a copy of the mutex's description
- *   ACTIVE_CHILD    the child makes guarded calls: it is the other one of the two. Its copy of a
- *                   mutex's description is closed before anything else happens
+ *   FORK_SOCKET     there is a child with copies of the socket and the claim
+ *   FORK_MUTEX      there is a child with a copy of the mutex's description
+ *   ACTIVE_CHILD    the second guarded process is a child of the first and makes guarded calls. Its
+ *                   copy of a mutex's description is closed before anything else happens
  *   RM              the unguarded rm of the socket
- *   RM_LOCK         the unguarded rm of the lock file, while nobody holds its mutex. That is also
- *                   what a guarded program's own unlink of it amounts to
+ *   RM_LOCK         the unguarded rm of the lock file while no process holds its mutex. A guarded
+ *                   program's own unlink of the lock file has the same effect
  *   CLOSE_CLAIM     a program closes the claim's descriptor
- *   SAME_TICK       a number used again comes with the same birth time: nothing tells the two apart
- *   EXEC            a process that has the socket executes anew, at any instant, and adopts it
+ *   SAME_TICK       a reused inode number has the same birth time, so the two files look the same
+ *   EXEC            a process that has the socket may exec at any instant, and adopts the socket
  *   REUSEADDR       bind with SO_REUSEADDR as well
- *   BIND_ONCE       a process that has a table entry binds no more; for fewer states
- *   PROGRESS        lone starts; without it only safety is checked
- * Known limits: with these there are counterexamples
+ *   BIND_ONCE       a process that has a table entry does not bind again; for fewer states
+ *   PROGRESS        checks lone starts too; otherwise only safety
+ * Known limits: these switches produce counterexamples
  *   LIMIT_RM_HELD   RM_LOCK also while the mutex is held
  *   RM_LOCK or CLOSE_CLAIM, with SAME_TICK
- *   LIMIT_BIND_FORK with SAME_TICK: a fork between bind and note_given_back outlives its parent
+ *   LIMIT_BIND_FORK with SAME_TICK: a fork between bind and held_unregister outlives its parent
  * Mutations, each of which has a counterexample
- *   WITHOUT_MUTEX        take_mutex does not heed other holders
- *   WITHOUT_NAME_CHECK   nor whether the name still leads to the file
- *   WITHOUT_SECOND_LOOK  unlink and rename judge before they have the mutex, not after
- *   WITHOUT_CREATE       unlink goes on without a lock file if there is none
- *   WITHOUT_UNSEEN       unlink of an absent name is libc's unlink of it
- *   WITHOUT_UNLOCK       lockfile_leave closes and does not unlock
- *   WITHOUT_FORKED       no lockfile_forked
- *   WITHOUT_FORK_NOTICED a lock file is used though a fork began between its opening and note_held
- *   WITHOUT_ORDER        lockfile_leave unlocks first, and removes after
- *   WITHOUT_CLAIM        bind claims nothing
- *   WITHOUT_HEED         claims count only where the first look finds no name
- *   WITHOUT_PROOF        the inode alone tells what is mine
- *   WITHOUT_BACKING      a claim counts though its socket is gone
- *   WITHOUT_LEFT         no lockfile_note_left
- *   WITHOUT_JOIN_CHECK   after exec any lock file beside the name is joined, an empty one too
- * Searches that cannot end well: TIGHT, a pool of one lock file
+ *   WITHOUT_MUTEX         acquire_mutex ignores other holders
+ *   WITHOUT_NAME_CHECK    acquire_mutex does not check that the name still leads to the file
+ *   WITHOUT_SECOND_CHECK  unlink and rename judge only before they acquire the mutex, not after
+ *   WITHOUT_CREATE        unlink does not create a missing lock file and continues without one
+ *   WITHOUT_ABSENT_CHECK  unlink of an absent path only calls libc's unlink
+ *   WITHOUT_UNLOCK        lockfile_release closes the lock file without unlocking it
+ *   WITHOUT_FORK_HANDLER  no held_after_fork_in_child
+ *   WITHOUT_FORK_NOTICED  a lock file is used although a fork began before its held_register
+ *   WITHOUT_ORDER         lockfile_release unlocks first, and unlinks afterwards
+ *   WITHOUT_CLAIM         bind claims nothing
+ *   WITHOUT_CLAIM_CHECK   claims count only if the first lookup finds the path absent
+ *   WITHOUT_PROOF         the inode alone proves ownership
+ *   WITHOUT_SOCKET_CHECK  a claim counts even if its socket does not exist any more
+ *   WITHOUT_LEAVING       no lockfile_mark_leaving
+ *   WITHOUT_JOIN_CHECK    after exec, the process joins any lock file, even an empty one
+ * A search that must fail: TIGHT, a pool with one lock file
  */
 
 #if defined(FORK_SOCKET) || defined(FORK_MUTEX)
 #define FORKS
 #endif
 #if defined(FORK_MUTEX) && PATHS == 2
-#error "change_sides would have to change the copies too"
+#error "swap_files would have to change the copies too"
 #endif
 #if defined(EXEC) && (PATHS == 2 || defined(SAME_TICK))
-#error "adopt looks at the one path, and may_fork is for other ticks"
+#error "adopt uses only one path, and may_fork does not support both switches"
 #endif
 
 #ifndef PATHS
@@ -91,11 +94,11 @@
 #define P 0 /* the socket path */
 #define T 1 /* another, to be renamed to it */
 
-#define GUARDEDS 2
-#define CHILD 2 /* its index */
-#define ALL 3
+#define CALLERS 2 /* the guarded processes, which make calls */
+#define CHILD 2   /* the index of the child */
+#define PROCESSES 3
 
-/* So many inodes; an assertion tells should they not suffice. */
+/* The number of inodes; an assertion fails if they do not suffice. */
 #define SOCKS 4
 #ifdef TIGHT
 #define LOCKS 1
@@ -103,77 +106,91 @@
 #define LOCKS 6
 #endif
 #define NONE 0   /* no inode, no descriptor */
-#define VOID 254 /* of a claim: on a file that was removed. Which one does not matter any more */
+#define VOID 254 /* a claim on a file that was unlinked; which file no longer matters */
 
 /* ---- the file system ---- */
 
-byte name[PATHS];  /* socket inode the name leads to */
-byte lname[PATHS]; /* its lock file */
+byte socket_at[PATHS];   /* the inode of the socket that the path leads to */
+byte lockfile_at[PATHS]; /* the lock file beside it */
 
 /*
- * What the record in a lock file tells: the socket, by its cookie, which is never used again. NONE:
- * the file is empty.
+ * The record in a lock file: the cookie of its socket, which is never reused. NONE: the file is
+ * empty.
  */
-#define GONE 255
-byte rec[LOCKS + 1];
-bool rec_left[LOCKS + 1]; /* its owner is about to take the name away */
+#define GONE 255 /* a socket that does not exist any more */
+byte record[LOCKS + 1];
+bool record_leaving[LOCKS + 1]; /* it says that the owner is removing the path */
 
 /* ---- processes ---- */
 
-byte sock[ALL];  /* the socket it has open, if any, by its inode */
-byte eino[ALL];  /* its table of owned names has one entry: the socket's inode */
-byte elock[ALL]; /* and the claim's lock file; the claim's descriptor keeps that inode from reuse */
-byte ecookie[ALL]; /* that socket: NONE where it is not known, GONE when it is gone */
-bool busy[GUARDEDS]; /* within a guarded call */
+byte open_socket[PROCESSES]; /* the inode of the socket that the process has open */
 
-byte fd[GUARDEDS * PATHS];     /* struct lockfile: the description of a mutex */
-bool locked[GUARDEDS * PATHS]; /* byte 0 locked through it */
-bool named[GUARDEDS * PATHS];
-bool noted[GUARDEDS * PATHS]; /* in held[], for lockfile_forked */
-#define FD(i, k) fd[(i) * PATHS + (k)]
+/* The table of owned paths has one entry. */
+byte entry_inode[PROCESSES];  /* the inode of the socket */
+byte entry_claim[PROCESSES];  /* the lock file of the claim, whose descriptor keeps its inode */
+byte entry_cookie[PROCESSES]; /* the cookie of the socket, or GONE; NONE: unknown */
+
+bool busy[CALLERS]; /* within a guarded call */
+
+/* struct lockfile: a lock file that the process has open, in order to hold its mutex. */
+byte opened[CALLERS * PATHS];
+bool locked[CALLERS * PATHS];     /* it holds the mutex */
+bool linked[CALLERS * PATHS];     /* the path leads to the file, as far as the process knows */
+bool registered[CALLERS * PATHS]; /* held_register: held_after_fork_in_child closes the copy */
+bool created[CALLERS * PATHS];    /* the process has created the file */
+#define OPENED(i, k) opened[(i) * PATHS + (k)]
 #define LOCKED(i, k) locked[(i) * PATHS + (k)]
-#define NAMED(i, k) named[(i) * PATHS + (k)]
-#define NOTED(i, k) noted[(i) * PATHS + (k)]
-bool made[GUARDEDS * PATHS]; /* the file was created through it */
-#define MADE(i, k) made[(i) * PATHS + (k)]
-bool carries[GUARDEDS]; /* the description of its mutex has the claim as well, since this bind */
+#define LINKED(i, k) linked[(i) * PATHS + (k)]
+#define REGISTERED(i, k) registered[(i) * PATHS + (k)]
+#define CREATED(i, k) created[(i) * PATHS + (k)]
+
+/* Since the current bind, the claim is on the open file description that holds the mutex. */
+bool mutex_has_claim[CALLERS];
 
 #ifdef FORKS
-/* The child's copy of a mutex's description. */
+/* The child's copy of the descriptor through which its parent holds a mutex. */
 mtype = {SHARED, ORPHAN, UNLOCKED};
-mtype copy[PATHS]; /* SHARED: with the parent. ORPHAN: locked, and closed by the parent. 0: none */
-byte copied[PATHS]; /* the lock file */
-bool copy_claims[PATHS]; /* it has the claim as well; UNLOCKED: and no mutex */
-bool copy_noted[PATHS]; /* and lockfile_forked will close it */
-byte parent; /* or NOBODY, when it is dead */
-#define NOBODY 3
+mtype copy[PATHS]; /* SHARED: the parent has it too. ORPHAN: it holds the mutex alone. 0: none */
+byte copied_file[PATHS];     /* the lock file */
+bool copy_claims[PATHS];     /* it holds the claim as well; UNLOCKED: only the claim */
+bool copy_registered[PATHS]; /* held_after_fork_in_child will close it */
+byte parent;
+#define NO_PROCESS 3 /* the parent is dead */
 #endif
 
 #if PATHS == 2
 #define any_copy (copy[P] != 0 || copy[T] != 0)
-#define any_copy_noted (copy_noted[P] || copy_noted[T])
-#define any_fd(i) (FD(i, P) != NONE || FD(i, T) != NONE)
-#define nobody_keeps (!kept(P) && !kept(T) && !(name[P] != NONE && live(name[P])) && \
-	!(name[T] != NONE && live(name[T])))
+#define any_copy_registered (copy_registered[P] || copy_registered[T])
+#define has_opened(i) (OPENED(i, P) != NONE || OPENED(i, T) != NONE)
+#define no_path_in_use (!any_kept(P) && !any_kept(T) && \
+	!(socket_at[P] != NONE && is_live(socket_at[P])) && \
+	!(socket_at[T] != NONE && is_live(socket_at[T])))
 #else
 #define any_copy (copy[P] != 0)
-#define any_copy_noted copy_noted[P]
-#define any_fd(i) (FD(i, P) != NONE)
-#define nobody_keeps (!kept(P) && !(name[P] != NONE && live(name[P])))
+#define any_copy_registered copy_registered[P]
+#define has_opened(i) (OPENED(i, P) != NONE)
+#define no_path_in_use (!any_kept(P) && !(socket_at[P] != NONE && is_live(socket_at[P])))
 #endif
 
 /* ---- for the properties only ---- */
 
-byte mine[ALL]; /* bit set of socket inodes it bound, or the process it was forked from */
-byte home[SOCKS + 1]; /* path + 1 that was given to this socket, and not given up since */
-bool leaving[PATHS]; /* by lockfile_note_left, and until the call is over */
-byte lone; /* 1 + the process that starts alone; all others stand still */
-byte phase; /* of the lone start: how many of its calls have ended well */
-byte lone_looks; /* in its call at hand: how often it has opened a lock file, or tried to */
+byte owned_sockets[PROCESSES]; /* bit set of the sockets that the process or an ancestor bound */
+
+/*
+ * 1 + the path that the socket was bound to or renamed to. 0: the socket is closed, or its owner has
+ * given the path up.
+ */
+byte kept_path[SOCKS + 1];
+
+bool leaving[PATHS]; /* from lockfile_mark_leaving to the end of the call */
+byte lone;           /* 1 + the process that starts alone; the others do nothing */
+byte lone_phase;     /* how many calls of the lone start have succeeded */
+byte lone_attempts;  /* how often its current call has tried to open a lock file */
 
 #ifdef EXEC
-bool late[ALL]; /* its claim was joined as another was at work under the mutex, and still is */
-#define is_late(j) late[j]
+/* The process joined its claim while another process held the mutex, which still holds it. */
+bool joined_late[PROCESSES];
+#define is_late(j) joined_late[j]
 #else
 #define is_late(j) false
 #endif
@@ -182,119 +199,125 @@ byte tmp; /* within an atomic block only, 0 between */
 byte it;
 
 #define alone (lone != 0)
-/* A call alone opens each lock file, once more after what was stale is removed, and no oftener. */
-#define MOST_LOOKS (2 * PATHS)
+/* A lone call opens each lock file at most twice: again after it has removed a stale path. */
+#define MAX_ATTEMPTS (2 * PATHS)
 #define STARTED (PATHS + 1)
 #define bit_of(x) (1 << (x))
-#define is_mine(i, x) ((mine[i] & bit_of(x)) != 0)
+#define owns(i, x) ((owned_sockets[i] & bit_of(x)) != 0)
 
-/* ---- what is so ---- */
+/* ---- predicates ---- */
 
-#define holds(i) (sock[i] != NONE || eino[i] != NONE || elock[i] != NONE)
+#define has_state(i) (open_socket[i] != NONE || entry_inode[i] != NONE || entry_claim[i] != NONE)
 
-#define live(x) (sock[0] == x || sock[1] == x || sock[2] == x)
+#define is_live(x) (open_socket[0] == x || open_socket[1] == x || open_socket[2] == x)
 
-#define claims(j, l) (elock[j] == (l))
+#define claims(j, l) (entry_claim[j] == (l))
 #ifdef FORKS
 #if PATHS == 1
-#define copy_claimed(l) (copy_claims[P] && copied[P] == (l))
+#define copy_claimed(l) (copy_claims[P] && copied_file[P] == (l))
 #else
-#define copy_claimed(l) ((copy_claims[P] && copied[P] == (l)) || \
-	(copy_claims[T] && copied[T] == (l)))
+#define copy_claimed(l) ((copy_claims[P] && copied_file[P] == (l)) || \
+	(copy_claims[T] && copied_file[T] == (l)))
 #endif
 #else
 #define copy_claimed(l) false
 #endif
-#define claimed(l) ((l) != NONE && (claims(0, l) || claims(1, l) || claims(2, l) || \
+#define is_claimed(l) ((l) != NONE && (claims(0, l) || claims(1, l) || claims(2, l) || \
 	copy_claimed(l)))
 
 #if PATHS == 1
-#define is_named(x) (name[P] == x)
-#define is_linked(l) (lname[P] == (l))
-#define is_open(l) (fd[0] == l || fd[1] == l)
-#define lock_held(l) ((fd[0] == l && locked[0]) || (fd[1] == l && locked[1]))
+#define is_named(x) (socket_at[P] == x)
+#define is_linked(l) (lockfile_at[P] == (l))
+#define is_open(l) (opened[0] == l || opened[1] == l)
+#define held_by_process(l) ((opened[0] == l && locked[0]) || (opened[1] == l && locked[1]))
 #else
-#define is_named(x) (name[P] == x || name[T] == x)
-#define is_linked(l) (lname[P] == (l) || lname[T] == (l))
-#define is_open(l) (fd[0] == l || fd[1] == l || fd[2] == l || fd[3] == l)
-#define lock_held(l) ((fd[0] == l && locked[0]) || (fd[1] == l && locked[1]) || \
-		      (fd[2] == l && locked[2]) || (fd[3] == l && locked[3]))
+#define is_named(x) (socket_at[P] == x || socket_at[T] == x)
+#define is_linked(l) (lockfile_at[P] == (l) || lockfile_at[T] == (l))
+#define is_open(l) (opened[0] == l || opened[1] == l || opened[2] == l || opened[3] == l)
+#define held_by_process(l) ((opened[0] == l && locked[0]) || (opened[1] == l && locked[1]) || \
+		      (opened[2] == l && locked[2]) || (opened[3] == l && locked[3]))
 #endif
 
 #ifdef FORKS
 #if PATHS == 1
-#define orphan_lock(l) (copy[P] == ORPHAN && copied[P] == l)
+#define held_by_orphan(l) (copy[P] == ORPHAN && copied_file[P] == l)
 #else
-#define orphan_lock(l) ((copy[P] == ORPHAN && copied[P] == l) || \
-			(copy[T] == ORPHAN && copied[T] == l))
+#define held_by_orphan(l) ((copy[P] == ORPHAN && copied_file[P] == l) || \
+			(copy[T] == ORPHAN && copied_file[T] == l))
 #endif
 #else
-#define orphan_lock(l) false
+#define held_by_orphan(l) false
 #endif
-#define mutex_held(l) (lock_held(l) || orphan_lock(l))
+#define mutex_held(l) (held_by_process(l) || held_by_orphan(l))
 
-#define sock_free(x) (!is_named(x) && !live(x))
-#define lock_free(l) (!is_linked(l) && !is_open(l) && !orphan_lock(l))
+#define inode_is_free(x) (!is_named(x) && !is_live(x))
+#define lockfile_is_free(l) (!is_linked(l) && !is_open(l) && !held_by_orphan(l))
 
-/* owned.c, claimed_for_us: there is no claim, or the record's cookie is my socket's. */
-#define claimed_for_us(i, l) (!claimed(l) || rec[l] == NONE || ecookie[i] == NONE || \
-	rec[l] == ecookie[i])
+/* owned.c, claim_may_be_ours: no process has a claim, or the record names the entry's socket. */
+#define claim_may_be_ours(i, l) (!is_claimed(l) || record[l] == NONE || entry_cookie[i] == NONE || \
+	record[l] == entry_cookie[i])
 
-/* owned.c, note_adopted: the record is of its socket. lockfile_join: no empty file. */
+/* owned.c, record_names_socket. lockfile_join_claim joins a file that is not empty. */
 #ifdef WITHOUT_JOIN_CHECK
-#define may_join(i, l) ((l) != NONE)
-#define may_claim(l) ((l) != NONE)
+#define record_names_socket(i, l) ((l) != NONE)
+#define is_joinable(l) ((l) != NONE)
 #else
-#define may_join(i, l) ((l) != NONE && rec[l] == sock[i])
-#define may_claim(l) ((l) != NONE && rec[l] != NONE)
+#define record_names_socket(i, l) ((l) != NONE && record[l] == open_socket[i])
+#define is_joinable(l) ((l) != NONE && record[l] != NONE)
 #endif
-
-/* owned.c, proves: my claim lies beside the name, or nobody's does; or mine is lost. */
-#ifdef WITHOUT_PROOF
-#define proves(i, l) true
-#else
-#define proves(i, l) (elock[i] == NONE -> claimed_for_us(i, l) : elock[i] == (l) || !claimed(l))
-#endif
-#define owned_is_mine(i, x, l) (eino[i] == (x) && proves(i, l))
-
-/* judge.c, is_backed: an empty record counts as backed. */
-#ifdef WITHOUT_BACKING
-#define is_backed(l) true
-#else
-#define is_backed(l) (rec[l] != GONE)
-#endif
-#define claimed_by_others(i, l) (claimed(l) && elock[i] != (l))
-#define judge_absent_claimed(i, l) (claimed_by_others(i, l) && !rec_left[l] && is_backed(l))
-
-/* Is there still a socket that was bound there, or renamed to there, and keeps the name? */
-#define keeps(x, k) (home[x] == (k) + 1 && live(x) && !leaving[k])
 
 /*
- * Has somebody else a right to the absent name? Such a socket, and a process that has both it and
- * the claim. What the guard does not know of cannot be protected.
+ * owned.c, owned_by_entry: the entry's claim is on the lock file beside the path, or no claim is. If
+ * the entry's claim is lost, claim_may_be_ours decides.
+ */
+#ifdef WITHOUT_PROOF
+#define owned_by_entry(i, l) true
+#else
+#define owned_by_entry(i, l) (entry_claim[i] == NONE -> claim_may_be_ours(i, l) : \
+	entry_claim[i] == (l) || !is_claimed(l))
+#endif
+#define owned_check(i, x, l) (entry_inode[i] == (x) && owned_by_entry(i, l))
+
+/* judge.c, socket_may_exist: if the record is empty, the socket may exist. */
+#ifdef WITHOUT_SOCKET_CHECK
+#define socket_may_exist(l) true
+#else
+#define socket_may_exist(l) (record[l] != GONE)
+#endif
+#define claimed_by_others(i, l) (is_claimed(l) && entry_claim[i] != (l))
+#define judge_absent_is_claimed(i, l) (claimed_by_others(i, l) && !record_leaving[l] && \
+	socket_may_exist(l))
+
+/* Socket x is live, was bound to the path or renamed to it, and its owner has not given it up. */
+#define is_kept(x, k) (kept_path[x] == (k) + 1 && is_live(x) && !leaving[k])
+
+/*
+ * Another process has a right to the absent path if it holds both a socket of that path and the claim
+ * on it. The guard cannot protect a socket that it does not know.
  */
 #ifdef WITHOUT_CLAIM
-#define holds_both(j, x) (sock[j] == (x) && eino[j] == (x))
+#define holds_both(j, x) (open_socket[j] == (x) && entry_inode[j] == (x))
 #else
-#define holds_both(j, x) (sock[j] == (x) && elock[j] != NONE && elock[j] != VOID && \
-	eino[j] == (x) && !is_late(j))
+#define holds_both(j, x) (open_socket[j] == (x) && entry_claim[j] != NONE && \
+	entry_claim[j] != VOID && entry_inode[j] == (x) && !is_late(j))
 #endif
-#define has_right(x, k, i) (home[x] == (k) + 1 && !leaving[k] && !is_mine(i, x) && \
+#define has_right(x, k, i) (kept_path[x] == (k) + 1 && !leaving[k] && !owns(i, x) && \
 	(holds_both(0, x) || holds_both(1, x) || holds_both(2, x)))
 
-#define has_home(k) (home[1] == (k) + 1 || home[2] == (k) + 1 || home[3] == (k) + 1 || \
-	home[4] == (k) + 1)
-#define kept(k) (keeps(1, k) || keeps(2, k) || keeps(3, k) || keeps(4, k))
-#define somebodys(k, i) (has_right(1, k, i) || has_right(2, k, i) || has_right(3, k, i) || \
+#define is_kept_path(k) (kept_path[1] == (k) + 1 || kept_path[2] == (k) + 1 || \
+	kept_path[3] == (k) + 1 || kept_path[4] == (k) + 1)
+#define any_kept(k) (is_kept(1, k) || is_kept(2, k) || is_kept(3, k) || is_kept(4, k))
+#define belongs_to_another(k, i) (has_right(1, k, i) || has_right(2, k, i) || has_right(3, k, i) || \
 	has_right(4, k, i))
 
-/* ---- what happens ---- */
+/* ---- steps ---- */
 
-/* Forks from earlier on, which share its claim there, are of the family. */
-inline share_with(i, j, k, x)
+/* A process that shares the claim is an earlier fork, and so owns the new socket too. */
+inline share_ownership(i, j, k, x)
 {
 	if
-	:: elock[i] == FD(i, k) && elock[j] == elock[i] -> mine[j] = mine[j] | bit_of(x)
+	:: entry_claim[i] == OPENED(i, k) && entry_claim[j] == entry_claim[i] ->
+		owned_sockets[j] = owned_sockets[j] | bit_of(x)
 	:: else
 	fi
 }
@@ -304,57 +327,63 @@ inline new_socket(i, k, x)
 	d_step {
 		x = 1;
 		do
-		:: x <= SOCKS && !sock_free(x) -> x++
+		:: x <= SOCKS && !inode_is_free(x) -> x++
 		:: else -> break
 		od;
 		assert(x <= SOCKS);
-		mine[i] = mine[i] | bit_of(x);
-		share_with(i, 0, k, x);
-		share_with(i, 1, k, x);
-		share_with(i, 2, k, x)
+		owned_sockets[i] = owned_sockets[i] | bit_of(x);
+		share_ownership(i, 0, k, x);
+		share_ownership(i, 1, k, x);
+		share_ownership(i, 2, k, x)
 	}
 }
 
-inline new_lock(l)
+inline new_lockfile(l)
 {
 	d_step {
 		l = 1;
 		do
-		:: l <= LOCKS && !lock_free(l) -> l++
+		:: l <= LOCKS && !lockfile_is_free(l) -> l++
 		:: else -> break
 		od;
 		assert(l <= LOCKS);
-		rec[l] = NONE;
-		rec_left[l] = false
+		record[l] = NONE;
+		record_leaving[l] = false
 	}
 }
 
-/* Its claim's descriptor is closed. */
-inline drop_claim(i)
+/* Closes the descriptor of process i's claim. */
+inline close_claim(i)
 {
 #ifdef EXEC
-	late[i] = false;
+	joined_late[i] = false;
 #endif
-	elock[i] = NONE
+	entry_claim[i] = NONE
 }
 
 /*
- * The same state of affairs must not come in many guises: what cannot matter any more is forgotten.
- * A void claim matters to whoever has the inode in its table. A record is read only where there is
- * a claim. An inode that is gone matches no entry, unless its number comes again (SAME_TICK).
+ * Clears variables that can no longer matter, so that equivalent states are stored once.
+ * A void claim matters only to a process that has the inode in its table. A record is read only if
+ * there is a claim. A freed inode matches no entry, unless its number is reused (SAME_TICK).
  */
 inline forget_entries()
 {
-	if :: eino[0] == NONE && elock[0] == VOID -> elock[0] = NONE :: else fi;
-	if :: eino[1] == NONE && elock[1] == VOID -> elock[1] = NONE :: else fi;
-	if :: eino[2] == NONE && elock[2] == VOID -> elock[2] = NONE :: else fi;
-	if :: eino[0] == NONE -> ecookie[0] = NONE :: else fi;
-	if :: eino[1] == NONE -> ecookie[1] = NONE :: else fi;
-	if :: eino[2] == NONE -> ecookie[2] = NONE :: else fi;
+	if :: entry_inode[0] == NONE && entry_claim[0] == VOID -> entry_claim[0] = NONE :: else fi;
+	if :: entry_inode[1] == NONE && entry_claim[1] == VOID -> entry_claim[1] = NONE :: else fi;
+	if :: entry_inode[2] == NONE && entry_claim[2] == VOID -> entry_claim[2] = NONE :: else fi;
+	if :: entry_inode[0] == NONE -> entry_cookie[0] = NONE :: else fi;
+	if :: entry_inode[1] == NONE -> entry_cookie[1] = NONE :: else fi;
+	if :: entry_inode[2] == NONE -> entry_cookie[2] = NONE :: else fi;
 #ifdef FORK_SOCKET
-	/* What makes no calls needs no table. */
-	if :: elock[2] == VOID -> elock[2] = NONE :: else fi;
-	if :: sock[2] == NONE -> eino[2] = NONE; ecookie[2] = NONE; mine[2] = 0 :: else fi
+	/* A process that makes no calls needs no table. */
+	if :: entry_claim[2] == VOID -> entry_claim[2] = NONE :: else fi;
+	if
+	:: open_socket[2] == NONE ->
+		entry_inode[2] = NONE;
+		entry_cookie[2] = NONE;
+		owned_sockets[2] = 0
+	:: else
+	fi
 #endif
 }
 
@@ -362,10 +391,10 @@ inline forget_inode(x)
 {
 #ifndef SAME_TICK
 	if
-	:: x != NONE && sock_free(x) ->
-		if :: eino[0] == x -> eino[0] = NONE :: else fi;
-		if :: eino[1] == x -> eino[1] = NONE :: else fi;
-		if :: eino[2] == x -> eino[2] = NONE :: else fi;
+	:: x != NONE && inode_is_free(x) ->
+		if :: entry_inode[0] == x -> entry_inode[0] = NONE :: else fi;
+		if :: entry_inode[1] == x -> entry_inode[1] = NONE :: else fi;
+		if :: entry_inode[2] == x -> entry_inode[2] = NONE :: else fi;
 		forget_entries()
 	:: else
 	fi
@@ -380,20 +409,20 @@ inline forget_parent()
 	if :: !any_copy -> parent = 0 :: else fi
 }
 
-inline drop_copy(k)
+inline close_copy(k)
 {
 	copy[k] = 0;
-	copied[k] = NONE;
-	copy_noted[k] = false;
+	copied_file[k] = NONE;
+	copy_registered[k] = false;
 	copy_claims[k] = false;
 	forget_parent()
 }
 
-/* A lock on a file that was removed, and that nobody has open, is in nobody's way. */
+/* A lock on a file that was unlinked, and that no process has open, no longer matters. */
 inline forget_copy(k)
 {
 	if
-	:: copy[k] == ORPHAN && !is_linked(copied[k]) && !is_open(copied[k]) -> drop_copy(k)
+	:: copy[k] == ORPHAN && !is_linked(copied_file[k]) && !is_open(copied_file[k]) -> close_copy(k)
 	:: else
 	fi
 }
@@ -412,10 +441,10 @@ inline forget_records()
 		do
 		:: it <= LOCKS ->
 			if
-			:: rec[it] != NONE && !is_linked(it) && !lock_held(it) ->
-				rec[it] = NONE; rec_left[it] = false
-			:: rec[it] == GONE && is_linked(it) && !claimed(it) && !lock_held(it) ->
-				rec_left[it] = false
+			:: record[it] != NONE && !is_linked(it) && !held_by_process(it) ->
+				record[it] = NONE; record_leaving[it] = false
+			:: record[it] == GONE && is_linked(it) && !is_claimed(it) && !held_by_process(it) ->
+				record_leaving[it] = false
 			:: else
 			fi;
 			it++
@@ -425,30 +454,30 @@ inline forget_records()
 	}
 }
 
-/* With the last descriptor the socket is gone. */
+/* When the last descriptor is closed, the socket is gone. */
 inline close_socket(i)
 {
 	d_step {
-		tmp = sock[i];
-		sock[i] = NONE;
+		tmp = open_socket[i];
+		open_socket[i] = NONE;
 		if
-		:: tmp != NONE && !live(tmp) ->
-			home[tmp] = 0;
-			leaving[P] = leaving[P] && has_home(P);
+		:: tmp != NONE && !is_live(tmp) ->
+			kept_path[tmp] = 0;
+			leaving[P] = leaving[P] && is_kept_path(P);
 #if PATHS == 2
-			leaving[T] = leaving[T] && has_home(T);
+			leaving[T] = leaving[T] && is_kept_path(T);
 #endif
-			if :: ecookie[0] == tmp -> ecookie[0] = GONE :: else fi;
-			if :: ecookie[1] == tmp -> ecookie[1] = GONE :: else fi;
-			if :: ecookie[2] == tmp -> ecookie[2] = GONE :: else fi;
-			mine[0] = mine[0] & ~bit_of(tmp);
-			mine[1] = mine[1] & ~bit_of(tmp);
-			mine[2] = mine[2] & ~bit_of(tmp);
+			if :: entry_cookie[0] == tmp -> entry_cookie[0] = GONE :: else fi;
+			if :: entry_cookie[1] == tmp -> entry_cookie[1] = GONE :: else fi;
+			if :: entry_cookie[2] == tmp -> entry_cookie[2] = GONE :: else fi;
+			owned_sockets[0] = owned_sockets[0] & ~bit_of(tmp);
+			owned_sockets[1] = owned_sockets[1] & ~bit_of(tmp);
+			owned_sockets[2] = owned_sockets[2] & ~bit_of(tmp);
 			forget_inode(tmp);
 			it = 1;
 			do
 			:: it <= LOCKS ->
-				if :: rec[it] == tmp -> rec[it] = GONE :: else fi;
+				if :: record[it] == tmp -> record[it] = GONE :: else fi;
 				it++
 			:: else -> break
 			od;
@@ -462,26 +491,26 @@ inline close_socket(i)
 
 inline void_claim(j)
 {
-	elock[j] = VOID
+	entry_claim[j] = VOID
 }
 
 inline void_copy(l, k)
 {
 	if
-	:: copied[k] == l ->
+	:: copied_file[k] == l ->
 		copy_claims[k] = false;
-		if :: copy[k] == UNLOCKED -> drop_copy(k) :: else fi
+		if :: copy[k] == UNLOCKED -> close_copy(k) :: else fi
 	:: else
 	fi
 }
 
-/* The last name of a lock file is gone. */
+/* Nothing leads to the lock file any more, so no process finds the claims on it. */
 inline void_claims(l)
 {
 	d_step {
-		if :: elock[0] == l -> void_claim(0) :: else fi;
-		if :: elock[1] == l -> void_claim(1) :: else fi;
-		if :: elock[2] == l -> void_claim(2) :: else fi;
+		if :: entry_claim[0] == l -> void_claim(0) :: else fi;
+		if :: entry_claim[1] == l -> void_claim(1) :: else fi;
+		if :: entry_claim[2] == l -> void_claim(2) :: else fi;
 #ifdef FORKS
 		void_copy(l, P);
 #if PATHS == 2
@@ -493,23 +522,23 @@ inline void_claims(l)
 	}
 }
 
-inline unlink_lock(k)
+inline remove_lockfile_at(k)
 {
-	it = lname[k];
-	lname[k] = NONE;
+	it = lockfile_at[k];
+	lockfile_at[k] = NONE;
 	if :: it != NONE -> void_claims(it) :: else fi
 }
 
-/* A name of a socket goes. */
-inline unlink_socket(k)
+/* Removes a path of a socket. */
+inline remove_socket_at(k)
 {
-	tmp = name[k];
-	name[k] = NONE;
+	tmp = socket_at[k];
+	socket_at[k] = NONE;
 	forget_inode(tmp);
 	tmp = 0
 }
 
-/* Closes the description without a word about its lock: a copy of it keeps the lock. */
+/* Closes a descriptor without unlocking: a copy of the description keeps the lock. */
 inline close_mutex(i, k)
 {
 #ifdef FORKS
@@ -518,22 +547,22 @@ inline close_mutex(i, k)
 		if
 		:: LOCKED(i, k) -> copy[k] = ORPHAN
 		:: !LOCKED(i, k) && copy_claims[k] -> copy[k] = UNLOCKED
-		:: else -> drop_copy(k)
+		:: else -> close_copy(k)
 		fi
 	:: else
 	fi;
 #endif
-	FD(i, k) = NONE;
+	OPENED(i, k) = NONE;
 	LOCKED(i, k) = false;
-	NAMED(i, k) = false;
-	NOTED(i, k) = false;
-	MADE(i, k) = false;
+	LINKED(i, k) = false;
+	REGISTERED(i, k) = false;
+	CREATED(i, k) = false;
 #ifdef EXEC
-	/* Who holds a mutex has it released here, if not before: from now on the claim was there. */
-	late[0] = late[0] && i == 0;
-	late[1] = late[1] && i == 1;
+	/* The mutex is free by now: claims that other processes joined meanwhile count from now on. */
+	joined_late[0] = joined_late[0] && i == 0;
+	joined_late[1] = joined_late[1] && i == 1;
 #endif
-	carries[i] = false
+	mutex_has_claim[i] = false
 }
 
 inline unlock(i, k)
@@ -545,60 +574,60 @@ inline unlock(i, k)
 #endif
 }
 
-/* The descriptors of mutexes are closed, by exit or exec. */
-inline give_back_all(i)
+/* exit or exec closes the descriptors of mutexes. */
+inline close_mutexes(i)
 {
 	close_mutex(i, P);
 #if PATHS == 2
 	close_mutex(i, T);
 #endif
 #if defined(FORKS) && !defined(WITHOUT_FORK_NOTICED)
-	/* What lockfile_forked cannot know of is not used: no_fork_since. */
-	if :: copy[P] == ORPHAN && parent == i && !copy_noted[P] -> drop_copy(P) :: else fi;
+	/* A descriptor that held_after_fork_in_child does not know is not used: held_end_opening. */
+	if :: copy[P] == ORPHAN && parent == i && !copy_registered[P] -> close_copy(P) :: else fi;
 #if PATHS == 2
-	if :: copy[T] == ORPHAN && parent == i && !copy_noted[T] -> drop_copy(T) :: else fi;
+	if :: copy[T] == ORPHAN && parent == i && !copy_registered[T] -> close_copy(T) :: else fi;
 #endif
 #endif
 #ifdef FORKS
-	if :: any_copy && parent == i -> parent = NOBODY :: else fi;
+	if :: any_copy && parent == i -> parent = NO_PROCESS :: else fi;
 #endif
 }
 
-inline forget_table(i)
+inline clear_table(i)
 {
-	eino[i] = NONE;
-	ecookie[i] = NONE;
-	drop_claim(i)
+	entry_inode[i] = NONE;
+	entry_cookie[i] = NONE;
+	close_claim(i)
 }
 
 inline die(i)
 {
-	give_back_all(i);
+	close_mutexes(i);
 	close_socket(i);
-	forget_table(i);
-	mine[i] = 0;
+	clear_table(i);
+	owned_sockets[i] = 0;
 	busy[i] = false;
 	forget_records()
 }
 
 /*
- * libc's unlink, or what rename replaces: here a theft would happen. The name must lead to a socket
- * that is gone, or is the process's own.
+ * A guarded call removes a path: unlink, or a rename that replaces it. A theft would happen here. So
+ * the path must lead to a socket that is stale or that the process owns.
  */
-inline take_name(i, k)
+inline guarded_unlink(i, k)
 {
-	assert(!live(name[k]) || is_mine(i, name[k]));
-	unlink_socket(k)
+	assert(!is_live(socket_at[k]) || owns(i, socket_at[k]));
+	remove_socket_at(k)
 }
 
-/* The name is its owner's no more. */
-inline give_up(k)
+/* No process owns the path any more. */
+inline disown_path(k)
 {
 	d_step {
 		it = 1;
 		do
 		:: it <= SOCKS ->
-			if :: home[it] == k + 1 -> home[it] = 0 :: else fi;
+			if :: kept_path[it] == k + 1 -> kept_path[it] = 0 :: else fi;
 			it++
 		:: else -> break
 		od;
@@ -609,92 +638,93 @@ inline give_up(k)
 
 inline open_existing(i, k)
 {
-	FD(i, k) = lname[k]
+	OPENED(i, k) = lockfile_at[k]
 }
 
-/* lockfile.c, lockfile_remove: by its name, whatever that leads to. */
-inline lockfile_remove(i, k)
+/* lockfile.c, lockfile_unlink: unlinks the file at its path, even if that is another file by now. */
+inline lockfile_unlink(i, k)
 {
 	if
-	:: NAMED(i, k) ->
-		unlink_lock(k)
+	:: LINKED(i, k) ->
+		remove_lockfile_at(k)
 	:: else
 	fi;
-	NAMED(i, k) = false
+	LINKED(i, k) = false
 }
 
 /*
- * lockfile.c, lockfile_note_left. From here on the owner does not want the name any more; who is
- * killed on the way leaves it free.
+ * lockfile.c, lockfile_mark_leaving. From here on, the claims on the path do not count: if the owner is
+ * killed before it has removed the path, the path is free.
  */
-inline note_left(i, k)
+inline mark_leaving(i, k)
 {
-#ifndef WITHOUT_LEFT
+#ifndef WITHOUT_LEAVING
 	if
-	:: NAMED(i, k) && rec[FD(i, k)] != NONE -> rec_left[FD(i, k)] = true
+	:: LINKED(i, k) && record[OPENED(i, k)] != NONE -> record_leaving[OPENED(i, k)] = true
 	:: else
 	fi;
 #endif
-	leaving[k] = has_home(k)
+	leaving[k] = is_kept_path(k)
 }
 
-inline note_held_again(i, k)
+inline unmark_leaving(i, k)
 {
-	if :: NAMED(i, k) -> rec_left[FD(i, k)] = false :: else fi;
+	if :: LINKED(i, k) -> record_leaving[OPENED(i, k)] = false :: else fi;
 	leaving[k] = false
 }
 
-/* owned.c, owned_forget */
-inline owned_forget(i, x, l)
+/* owned.c, owned_remove */
+inline owned_remove(i, x, l)
 {
 	if
-	:: eino[i] != x -> skip
-	:: eino[i] == x && elock[i] != NONE && elock[i] != l && elock[i] != VOID ->
-		skip /* another name of this socket */
+	:: entry_inode[i] != x -> skip
+	:: entry_inode[i] == x && entry_claim[i] != NONE && entry_claim[i] != l &&
+		entry_claim[i] != VOID ->
+		skip /* another path of this socket */
 	:: else ->
-		eino[i] = NONE;
-		ecookie[i] = NONE;
-		drop_claim(i);
+		entry_inode[i] = NONE;
+		entry_cookie[i] = NONE;
+		close_claim(i);
 		forget_records()
 	fi
 }
 
-inline note_adopted(i, k)
+inline add_adopted(i, k)
 {
 	if
-	:: may_join(i, FD(i, k)) ->
-		ecookie[i] = sock[i];
-		elock[i] = (may_claim(lname[k]) -> lname[k] : NONE);
-		leaving[k] = leaving[k] && rec_left[FD(i, k)]
-	:: else -> ecookie[i] = NONE
+	:: record_names_socket(i, OPENED(i, k)) ->
+		entry_cookie[i] = open_socket[i];
+		entry_claim[i] = (is_joinable(lockfile_at[k]) -> lockfile_at[k] : NONE);
+		leaving[k] = leaving[k] && record_leaving[OPENED(i, k)]
+	:: else -> entry_cookie[i] = NONE
 	fi
 }
 
 #if PATHS == 2
-/* lockfile.c, change_sides */
-inline change_sides(i)
+/* lockfile.c, swap_files */
+inline swap_files(i)
 {
-	tmp = FD(i, P); FD(i, P) = FD(i, T); FD(i, T) = tmp;
+	tmp = OPENED(i, P); OPENED(i, P) = OPENED(i, T); OPENED(i, T) = tmp;
 	tmp = LOCKED(i, P); LOCKED(i, P) = LOCKED(i, T); LOCKED(i, T) = tmp;
-	tmp = NOTED(i, P); NOTED(i, P) = NOTED(i, T); NOTED(i, T) = tmp;
-	tmp = MADE(i, P); MADE(i, P) = MADE(i, T); MADE(i, T) = tmp;
+	tmp = REGISTERED(i, P); REGISTERED(i, P) = REGISTERED(i, T); REGISTERED(i, T) = tmp;
+	tmp = CREATED(i, P); CREATED(i, P) = CREATED(i, T); CREATED(i, T) = tmp;
 	tmp = 0
 }
 #endif
 
 #ifdef BIND_ONCE
-#define may_bind(i) (sock[i] == NONE && eino[i] == NONE && elock[i] == NONE)
+#define may_bind(i) (open_socket[i] == NONE && entry_inode[i] == NONE && entry_claim[i] == NONE)
 #else
-#define may_bind(i) (sock[i] == NONE)
+#define may_bind(i) (open_socket[i] == NONE)
 #endif
 
 #if PATHS == 2
-/* Who does what: all of it at once would be too much. */
+/* The calls of each process. A search with all calls for both would be too large. */
 #if defined(TAKEOVER)
-/* The one binds t and renames it to p; the other binds p. */
+/* Process 0 binds t and renames it to p. Process 1 binds p. */
 #define may(i, op, k) (i == 0 -> op == UNLINK || k == T : op != RENAME && k == P)
 #elif defined(AWAY)
-/* The one binds p and renames it to t; the other binds p. */
+/* Process 0 binds p and renames it to t. Process 1 binds p. */
 #define may(i, op, k) (i == 0 -> op == UNLINK || k == P : op != RENAME && k == P)
 #endif
 #define may_call(i, op) (may(i, op, P) || may(i, op, T))
@@ -702,26 +732,26 @@ inline change_sides(i)
 #define may_call(i, op) true
 #endif
 
-/* Any step may be the last. */
+/* A process may be killed, or exec, before any step. */
 #ifdef EXEC
 #define OR_DIE :: atomic { !alone -> goto dead } \
-	:: atomic { !alone && sock[i] != NONE -> goto executed }
+	:: atomic { !alone && open_socket[i] != NONE -> goto executed }
 #else
 #define OR_DIE :: atomic { !alone -> goto dead }
 #endif
 
 mtype = {UNLINK, BIND, REUSE_BIND, RENAME};
-mtype = {MINE, NOBODYS, THEIRS, ABSENT};
+mtype = {MINE, STALE, THEIRS, ABSENT};
 mtype = {DONE, AGAIN, RETRY, REFUSED};
 
 proctype guarded(byte i)
 {
 	mtype op;
-	byte from; /* the path; of rename the old one */
-	byte k;    /* the path at hand */
+	byte from; /* the path; for rename, the old one */
+	byte k;    /* the path that the current step works on */
 	byte seen[PATHS];
 	mtype whose[PATHS];
-	byte beside; /* judgement.lockfile, for owned_forget */
+	byte judged_lockfile; /* judgement.lockfile, for owned_remove */
 	mtype result;
 #if PATHS == 2
 #define to (1 - from)
@@ -734,7 +764,7 @@ proctype guarded(byte i)
 
 end_idle:
 	if
-	/* The program's own: its next call, in no order. */
+	/* The program's next call. Any order is possible. */
 	:: atomic { !alone && may_call(i, UNLINK) -> busy[i] = true; op = UNLINK; goto choose_path }
 	:: atomic {
 		!alone && may_bind(i) && may_call(i, BIND) -> busy[i] = true; op = BIND; goto choose_path
@@ -750,27 +780,36 @@ end_idle:
 #if PATHS == 2
 	:: atomic { !alone && may_call(i, RENAME) -> busy[i] = true; op = RENAME; goto choose_path }
 #endif
-	:: atomic { !alone && sock[i] != NONE -> close_socket(i); forget_records(); goto end_idle }
-	:: atomic { !alone && holds(i) -> goto dead }
+	:: atomic { !alone && open_socket[i] != NONE -> close_socket(i); forget_records(); goto end_idle }
+	:: atomic { !alone && has_state(i) -> goto dead }
 #ifdef EXEC
-	:: atomic { !alone && sock[i] != NONE -> goto executed }
+	:: atomic { !alone && open_socket[i] != NONE -> goto executed }
 #endif
 #ifdef CLOSE_CLAIM
-	:: atomic { !alone && elock[i] != NONE -> drop_claim(i); forget_records(); goto end_idle }
+	:: atomic { !alone && entry_claim[i] != NONE -> close_claim(i); forget_records(); goto end_idle }
 #endif
 
 	/* A lone start. */
 #if PATHS == 1
-	:: atomic { lone == i + 1 && phase == 0 -> busy[i] = true; op = UNLINK; goto called }
-	:: atomic { lone == i + 1 && phase == 1 -> busy[i] = true; op = BIND; goto called }
+	:: atomic { lone == i + 1 && lone_phase == 0 -> busy[i] = true; op = UNLINK; goto called }
+	:: atomic { lone == i + 1 && lone_phase == 1 -> busy[i] = true; op = BIND; goto called }
 #else
-	:: atomic { lone == i + 1 && phase == 0 -> busy[i] = true; op = UNLINK; from = T; goto called }
-	:: atomic { lone == i + 1 && phase == 1 -> busy[i] = true; op = BIND; from = T; goto called }
-	:: atomic { lone == i + 1 && phase == 2 -> busy[i] = true; op = RENAME; from = T; goto called }
+	:: atomic {
+		lone == i + 1 && lone_phase == 0 ->
+		busy[i] = true; op = UNLINK; from = T; goto called
+	}
+	:: atomic {
+		lone == i + 1 && lone_phase == 1 ->
+		busy[i] = true; op = BIND; from = T; goto called
+	}
+	:: atomic {
+		lone == i + 1 && lone_phase == 2 ->
+		busy[i] = true; op = RENAME; from = T; goto called
+	}
 #endif
 	fi;
 
-	/* Within a sequence of atomic blocks nobody else comes in between. */
+	/* No other process runs between consecutive atomic blocks. */
 choose_path:
 	atomic {
 		if
@@ -789,22 +828,22 @@ called:
 	atomic {
 		k = from;
 		if
-		:: op == UNLINK || op == RENAME -> goto first_look
+		:: op == UNLINK || op == RENAME -> goto first_check
 		:: else -> goto open
 		fi
 	}
 
-first_look: /* guard_unlink, guard_rename: inode_look */
+first_check: /* guard_unlink, guard_rename: inode_stat */
 	if
 	:: atomic {
 		if
-		:: name[k] == NONE ->
-#ifdef WITHOUT_UNSEEN
-			goto unlink_unseen
+		:: socket_at[k] == NONE ->
+#ifdef WITHOUT_ABSENT_CHECK
+			goto unlink_absent
 #else
-			goto returned /* answered_unseen: nothing is taken */
+			goto returned /* perform_after_failed_lookup: nothing is removed */
 #endif
-#ifdef WITHOUT_SECOND_LOOK
+#ifdef WITHOUT_SECOND_CHECK
 		:: else -> goto identify
 #else
 		:: else -> goto open
@@ -814,25 +853,25 @@ first_look: /* guard_unlink, guard_rename: inode_look */
 	OR_DIE
 	fi;
 
-#ifdef WITHOUT_UNSEEN
-unlink_unseen: /* libc's unlink, for the errno */
+#ifdef WITHOUT_ABSENT_CHECK
+unlink_absent: /* libc's unlink, for the errno */
 	if
 	:: atomic {
-		op == UNLINK && name[k] != NONE -> take_name(i, k); goto returned
+		op == UNLINK && socket_at[k] != NONE -> guarded_unlink(i, k); goto returned
 	}
 	:: atomic { else -> goto returned }
 	OR_DIE
 	fi;
 #endif
 
-	/* ---- step.c, try_mutexes; lockfile.c, lockfile_try ---- */
+	/* ---- step.c, step_try_lock; lockfile.c, lockfile_try_lock ---- */
 
 open: /* open_existing */
 	if
 	:: atomic {
-		if :: alone -> lone_looks++; assert(lone_looks <= MOST_LOOKS) :: else fi;
+		if :: alone -> lone_attempts++; assert(lone_attempts <= MAX_ATTEMPTS) :: else fi;
 		if
-		:: lname[k] != NONE -> open_existing(i, k); goto note
+		:: lockfile_at[k] != NONE -> open_existing(i, k); goto register_descriptor
 		:: else -> goto create
 		fi
 	}
@@ -843,68 +882,68 @@ create: /* open_or_create: O_CREAT|O_EXCL */
 	if
 	:: atomic {
 		if
-		:: lname[k] != NONE -> goto open /* EEXIST */
+		:: lockfile_at[k] != NONE -> goto open /* EEXIST */
 #ifdef WITHOUT_CREATE
-		:: lname[k] == NONE && op == UNLINK -> goto entered
+		:: lockfile_at[k] == NONE && op == UNLINK -> goto mutexes_acquired
 #endif
 		:: else ->
-			new_lock(tmp);
-			lname[k] = tmp;
-			FD(i, k) = tmp;
-			MADE(i, k) = true;
+			new_lockfile(tmp);
+			lockfile_at[k] = tmp;
+			OPENED(i, k) = tmp;
+			CREATED(i, k) = true;
 			tmp = 0;
-			goto note
+			goto register_descriptor
 		fi
 	}
 	OR_DIE
 	fi;
 
-note: /* note_held. Then adopt: that a file has been removed by now is seen below, too. */
+register_descriptor: /* held_register. Then validate: check_name notices a file that was removed by now. */
 #ifdef FORK_MUTEX
 	if
-	:: atomic { NOTED(i, k) = true; goto take_mutex }
+	:: atomic { REGISTERED(i, k) = true; goto acquire_mutex }
 	OR_DIE
 	fi;
 #endif
 
-take_mutex: /* F_OFD_SETLK */
+acquire_mutex: /* F_OFD_SETLK */
 	if
 	:: atomic {
 		if
 #ifndef WITHOUT_MUTEX
-		:: mutex_held(FD(i, k)) ->
+		:: mutex_held(OPENED(i, k)) ->
 			close_mutex(i, k);
 			forget_records();
 			result = RETRY;
-			goto leave_others
+			goto release_others
 #endif
 		:: else ->
 			LOCKED(i, k) = true;
-			goto compare
+			goto check_name
 		fi
 	}
 	OR_DIE
 	fi;
 
-compare: /* fstat of what was created here and never claimed, or else name_leads_to */
+check_name: /* fstat if this process created the file and it is empty, else path_leads_to */
 	if
 	:: atomic {
 		if
 #ifndef WITHOUT_NAME_CHECK
-		:: (!MADE(i, k) || rec[FD(i, k)] != NONE) && lname[k] != FD(i, k) ->
-			goto compare_failed
-		:: MADE(i, k) && !is_linked(FD(i, k)) -> goto compare_failed
+		:: (!CREATED(i, k) || record[OPENED(i, k)] != NONE) && lockfile_at[k] != OPENED(i, k) ->
+			goto release_to_retry
+		:: CREATED(i, k) && !is_linked(OPENED(i, k)) -> goto release_to_retry
 #endif
 		:: else ->
-			NAMED(i, k) = true;
-			MADE(i, k) = false;
-			goto entered
+			LINKED(i, k) = true;
+			CREATED(i, k) = false;
+			goto mutexes_acquired
 		fi
 	}
 	OR_DIE
 	fi;
 
-compare_failed: /* F_UNLCK; close */
+release_to_retry: /* F_UNLCK; close */
 	if
 	:: atomic {
 		unlock(i, k);
@@ -915,7 +954,7 @@ compare_failed: /* F_UNLCK; close */
 	OR_DIE
 	fi;
 
-entered:
+mutexes_acquired:
 	atomic {
 		if
 #if PATHS == 2
@@ -924,8 +963,8 @@ entered:
 		:: else -> k = from
 		fi;
 		if
-		:: op == BIND || op == REUSE_BIND -> goto bind_look
-#ifdef WITHOUT_SECOND_LOOK
+		:: op == BIND || op == REUSE_BIND -> goto bind_check
+#ifdef WITHOUT_SECOND_CHECK
 		:: else -> goto judged
 #else
 		:: else -> goto identify
@@ -935,13 +974,13 @@ entered:
 
 	/* ---- judge.c, judge ---- */
 
-identify: /* inode_identify; owned_is_mine: fstat of the claim, F_OFD_GETLK of the lock file */
+identify: /* inode_identify; owned_check: fstat of the claim, F_OFD_GETLK of the lock file */
 	if
 	:: atomic {
-		seen_at(k) = name[k];
+		seen_at(k) = socket_at[k];
 		if
-		:: name[k] == NONE -> whose_at(k) = ABSENT; goto next_judgement
-		:: owned_is_mine(i, name[k], FD(i, k)) && name[k] != NONE ->
+		:: socket_at[k] == NONE -> whose_at(k) = ABSENT; goto next_judgement
+		:: owned_check(i, socket_at[k], OPENED(i, k)) && socket_at[k] != NONE ->
 			whose_at(k) = MINE;
 			goto next_judgement
 		:: else -> goto probe
@@ -950,19 +989,20 @@ identify: /* inode_identify; owned_is_mine: fstat of the claim, F_OFD_GETLK of t
 	OR_DIE
 	fi;
 
-probe: /* inode_pin, liveness_of; owned_adopt_held, lockfile_join */
+probe: /* inode_pin, liveness_of; owned_adopt_held, lockfile_join_claim */
 	if
 	:: atomic {
 		if
-		:: name[k] == NONE -> whose_at(k) = ABSENT
-		:: name[k] != NONE && !live(name[k]) -> whose_at(k) = NOBODYS
-		:: name[k] != NONE && live(name[k]) && sock[i] == name[k] ->
+		:: socket_at[k] == NONE -> whose_at(k) = ABSENT
+		:: socket_at[k] != NONE && !is_live(socket_at[k]) -> whose_at(k) = STALE
+		:: socket_at[k] != NONE && is_live(socket_at[k]) && open_socket[i] == socket_at[k] ->
 			whose_at(k) = MINE;
-			drop_claim(i);
-			eino[i] = name[k];
-			note_adopted(i, k);
+			close_claim(i);
+			entry_inode[i] = socket_at[k];
+			add_adopted(i, k);
 			forget_records()
-		:: name[k] != NONE && live(name[k]) && sock[i] != name[k] -> whose_at(k) = THEIRS
+		:: socket_at[k] != NONE && is_live(socket_at[k]) && open_socket[i] != socket_at[k] ->
+			whose_at(k) = THEIRS
 		fi;
 		goto next_judgement
 	}
@@ -977,9 +1017,9 @@ next_judgement:
 		:: else -> k = from
 		fi;
 #endif
-#ifdef WITHOUT_SECOND_LOOK
+#ifdef WITHOUT_SECOND_CHECK
 		if
-		:: FD(i, k) == NONE -> goto open
+		:: OPENED(i, k) == NONE -> goto open
 		:: else
 		fi;
 #endif
@@ -988,86 +1028,88 @@ next_judgement:
 
 judged:
 	atomic {
-		if :: whose_at(k) == MINE -> beside = FD(i, from) :: else -> seen_at(k) = NONE fi;
+		if :: whose_at(k) == MINE -> judged_lockfile = OPENED(i, from) :: else -> seen_at(k) = NONE fi;
 #if PATHS == 2
 		if
-		:: op == RENAME -> beside = (whose[to] == MINE -> FD(i, to) : NONE); goto rename_judged
+		:: op == RENAME ->
+			judged_lockfile = (whose[to] == MINE -> OPENED(i, to) : NONE);
+			goto judge_and_rename
 		:: else
 		fi;
 #endif
 		result = DONE;
 		if
-		:: whose_at(k) == THEIRS -> result = REFUSED; whose_at(k) = 0; goto leave
-		:: whose_at(k) == ABSENT -> whose_at(k) = 0; goto leave
-		:: else -> goto note_leaving
+		:: whose_at(k) == THEIRS -> result = REFUSED; whose_at(k) = 0; goto release
+		:: whose_at(k) == ABSENT -> whose_at(k) = 0; goto release
+		:: else -> goto mark_leaving_before_unlink
 		fi
 	}
 
-	/* ---- guard.c, unlink_judged ---- */
+	/* ---- guard.c, judge_and_unlink ---- */
 
-note_leaving: /* take_away: lockfile_note_left */
+mark_leaving_before_unlink: /* perform_removal: lockfile_mark_leaving */
 	if
-	:: atomic { note_left(i, k); goto unlink_it }
+	:: atomic { mark_leaving(i, k); goto perform_unlink }
 	OR_DIE
 	fi;
 
-unlink_it: /* take_away: libc's unlink */
+perform_unlink: /* perform_removal: libc's unlink */
 	if
 	:: atomic {
 		if
-		:: name[k] == NONE -> goto unlink_failed
+		:: socket_at[k] == NONE -> goto unlink_failed
 		:: else ->
-			take_name(i, k);
-			if :: whose_at(k) == NOBODYS -> whose_at(k) = 0; seen_at(k) = NONE :: else fi;
+			guarded_unlink(i, k);
+			if :: whose_at(k) == STALE -> whose_at(k) = 0; seen_at(k) = NONE :: else fi;
 			goto unlink_lockfile
 		fi
 	}
 	OR_DIE
 	fi;
 
-unlink_failed: /* take_away: lockfile_note_left */
+unlink_failed: /* perform_removal: lockfile_mark_leaving */
 	if
 	:: atomic {
-		note_held_again(i, k);
+		unmark_leaving(i, k);
 		whose_at(k) = 0;
 		seen_at(k) = NONE;
-		beside = NONE;
-		goto leave
+		judged_lockfile = NONE;
+		goto release
 	}
 	OR_DIE
 	fi;
 
-unlink_lockfile: /* lockfile_remove */
+unlink_lockfile: /* lockfile_unlink */
 	if
 	:: atomic {
-		if :: op == UNLINK -> give_up(k) :: else fi;
-		lockfile_remove(i, k);
-		goto leave
+		if :: op == UNLINK -> disown_path(k) :: else fi;
+		lockfile_unlink(i, k);
+		goto release
 	}
 	OR_DIE
 	fi;
 
 	/* ---- guard.c, bind_once ---- */
 
-bind_look: /* heed_claims: lockfile_claimed, owned_claim_on, inode_look, judge_absent_claimed */
+bind_check: /* check_claims: owned_find_claim, inode_stat, judge_absent_is_claimed */
 	if
 	:: atomic {
 		if
-		:: !claimed_by_others(i, FD(i, k)) -> goto bind
-#ifdef WITHOUT_HEED
-		:: claimed_by_others(i, FD(i, k)) && name[k] != NONE -> goto bind
+		:: !claimed_by_others(i, OPENED(i, k)) -> goto bind
+#ifdef WITHOUT_CLAIM_CHECK
+		:: claimed_by_others(i, OPENED(i, k)) && socket_at[k] != NONE -> goto bind
 #else
-		:: claimed_by_others(i, FD(i, k)) && name[k] != NONE && op == BIND ->
-			result = REFUSED; /* EADDRINUSE, and libc is not asked */
-			goto leave
-		:: claimed_by_others(i, FD(i, k)) && name[k] != NONE && op == REUSE_BIND ->
+		:: claimed_by_others(i, OPENED(i, k)) && socket_at[k] != NONE && op == BIND ->
+			result = REFUSED; /* EADDRINUSE, without a call of libc */
+			goto release
+		:: claimed_by_others(i, OPENED(i, k)) && socket_at[k] != NONE && op == REUSE_BIND ->
 			goto probe_stale
 #endif
-		:: name[k] == NONE && judge_absent_claimed(i, FD(i, k)) ->
+		:: socket_at[k] == NONE && judge_absent_is_claimed(i, OPENED(i, k)) ->
 			result = REFUSED;
-			goto leave
-		:: name[k] == NONE && claimed_by_others(i, FD(i, k)) &&
-			!judge_absent_claimed(i, FD(i, k)) ->
+			goto release
+		:: socket_at[k] == NONE && claimed_by_others(i, OPENED(i, k)) &&
+			!judge_absent_is_claimed(i, OPENED(i, k)) ->
 			result = AGAIN;
 			goto unlink_lockfile
 		fi
@@ -1079,230 +1121,230 @@ bind: /* libc's bind */
 	if
 	:: atomic {
 		if
-		:: name[k] != NONE && op == REUSE_BIND -> goto probe_stale
-		:: name[k] != NONE && op == BIND -> result = REFUSED; goto leave
+		:: socket_at[k] != NONE && op == REUSE_BIND -> goto probe_stale
+		:: socket_at[k] != NONE && op == BIND -> result = REFUSED; goto release
 		:: else ->
-			/* The theft would be of a name that rm had removed. */
-			assert(!somebodys(k, i));
+			/* The only theft possible here is that of a path that rm has removed. */
+			assert(!belongs_to_another(k, i));
 			new_socket(i, k, tmp);
-			name[k] = tmp;
-			sock[i] = tmp;
-			home[tmp] = k + 1;
+			socket_at[k] = tmp;
+			open_socket[i] = tmp;
+			kept_path[tmp] = k + 1;
 			tmp = 0;
-			goto note_bound
+			goto claim_bound
 		fi
 	}
 	OR_DIE
 	fi;
 
-note_bound: /* inode_identify; lockfile_claim: pwrite */
+claim_bound: /* inode_identify; lockfile_claim: pwrite */
 	if
 	:: atomic {
 		result = DONE;
 		if
-		:: name[k] == NONE -> goto leave /* gone already, by an unguarded rm */
+		:: socket_at[k] == NONE -> goto release /* an unguarded rm has removed it */
 		:: else ->
-			seen_at(k) = name[k];
-			give_up(k); /* of a socket before, whose record this was */
-			home[sock[i]] = k + 1;
-			rec[FD(i, k)] = sock[i];
-			rec_left[FD(i, k)] = false;
+			seen_at(k) = socket_at[k];
+			disown_path(k); /* of the previous socket in this record */
+			kept_path[open_socket[i]] = k + 1;
+			record[OPENED(i, k)] = open_socket[i];
+			record_leaving[OPENED(i, k)] = false;
 			goto claim
 		fi
 	}
 	OR_DIE
 	fi;
 
-claim: /* lockfile_claim: F_OFD_SETLK, or open_claim; owned_note */
+claim: /* lockfile_claim: F_OFD_SETLK, or lockfile_acquire_claim; owned_add */
 	if
 	:: atomic {
-		eino[i] = seen_at(k);
-		ecookie[i] = sock[i];
-		drop_claim(i);
+		entry_inode[i] = seen_at(k);
+		entry_cookie[i] = open_socket[i];
+		close_claim(i);
 #ifndef WITHOUT_CLAIM
-		elock[i] = (is_linked(FD(i, k)) -> FD(i, k) : VOID);
-		carries[i] = true;
+		entry_claim[i] = (is_linked(OPENED(i, k)) -> OPENED(i, k) : VOID);
+		mutex_has_claim[i] = true;
 #ifdef FORKS
 		if
-		:: copy[k] == SHARED && parent == i && elock[i] != VOID -> copy_claims[k] = true
+		:: copy[k] == SHARED && parent == i && entry_claim[i] != VOID -> copy_claims[k] = true
 		:: else
 		fi;
 #endif
 #endif
 		seen_at(k) = NONE;
 		forget_records();
-		goto leave
+		goto release
 	}
 	OR_DIE
 	fi;
 
-	/* ---- guard.c, replace_stale ---- */
+	/* ---- guard.c, unlink_stale ---- */
 
-probe_stale: /* judge_stale: inode_pin, liveness_of */
+probe_stale: /* judge_is_stale: inode_pin, liveness_of */
 	if
 	:: atomic {
 		if
-		:: name[k] == NONE || live(name[k]) -> result = REFUSED; goto leave
-		:: else -> goto leave_stale
+		:: socket_at[k] == NONE || is_live(socket_at[k]) -> result = REFUSED; goto release
+		:: else -> goto mark_stale
 		fi
 	}
 	OR_DIE
 	fi;
 
-leave_stale: /* replace_stale: inode_identify, lockfile_note_left */
+mark_stale: /* unlink_stale: inode_identify, lockfile_mark_leaving */
 	if
 	:: atomic {
 		if
-		:: name[k] == NONE -> result = REFUSED; goto leave
-		:: else -> seen_at(k) = name[k]; note_left(i, k); goto unlink_stale
+		:: socket_at[k] == NONE -> result = REFUSED; goto release
+		:: else -> seen_at(k) = socket_at[k]; mark_leaving(i, k); goto unlink_stale
 		fi
 	}
 	OR_DIE
 	fi;
 
-unlink_stale: /* replace_stale: libc's unlink */
+unlink_stale: /* unlink_stale: libc's unlink */
 	if
 	:: atomic {
 		if
-		:: name[k] == NONE -> goto stale_failed
-		:: else -> take_name(i, k); goto remove_stale_lockfile
+		:: socket_at[k] == NONE -> goto stale_failed
+		:: else -> guarded_unlink(i, k); goto remove_stale_lockfile
 		fi
 	}
 	OR_DIE
 	fi;
 
-stale_failed: /* replace_stale: lockfile_note_left */
+stale_failed: /* unlink_stale: lockfile_mark_leaving */
 	if
 	:: atomic {
-		note_held_again(i, k);
+		unmark_leaving(i, k);
 		seen_at(k) = NONE;
 		result = REFUSED;
-		goto leave
+		goto release
 	}
 	OR_DIE
 	fi;
 
-remove_stale_lockfile: /* replace_stale: lockfile_remove, owned_forget */
+remove_stale_lockfile: /* unlink_stale: lockfile_unlink, owned_remove */
 	if
 	:: atomic {
-		give_up(k);
-		lockfile_remove(i, k);
+		disown_path(k);
+		lockfile_unlink(i, k);
 		if
-		:: owned_is_mine(i, seen_at(k), FD(i, k)) -> owned_forget(i, seen_at(k), FD(i, k))
+		:: owned_check(i, seen_at(k), OPENED(i, k)) -> owned_remove(i, seen_at(k), OPENED(i, k))
 		:: else
 		fi;
 		seen_at(k) = NONE;
 		result = AGAIN;
-		goto leave
+		goto release
 	}
 	OR_DIE
 	fi;
 
 #if PATHS == 2
-	/* ---- guard.c, rename_judged ---- */
+	/* ---- guard.c, judge_and_rename ---- */
 
-rename_judged:
+judge_and_rename:
 	atomic {
 		result = DONE;
 		if
-		:: whose[from] == THEIRS || whose[to] == THEIRS -> result = REFUSED; goto leave_both
+		:: whose[from] == THEIRS || whose[to] == THEIRS -> result = REFUSED; goto release_both
 		:: else
 		fi;
 		if
 		:: whose[to] == ABSENT && whose[from] != ABSENT -> goto rename_absent
-		:: whose[from] == ABSENT -> goto leave_both
-		:: else -> goto rename_note_left
+		:: whose[from] == ABSENT -> goto release_both
+		:: else -> goto rename_mark_leaving
 		fi
 	}
 
-rename_absent: /* in_the_way: judge_absent_claimed */
+rename_absent: /* find_obstacle: judge_absent_is_claimed */
 	if
 	:: atomic {
 		if
-		:: judge_absent_claimed(i, FD(i, to)) -> result = REFUSED; goto leave_both
-		:: else -> goto rename_note_left
+		:: judge_absent_is_claimed(i, OPENED(i, to)) -> result = REFUSED; goto release_both
+		:: else -> goto rename_mark_leaving
 		fi
 	}
 	OR_DIE
 	fi;
 
-rename_note_left: /* take_away: lockfile_note_left */
+rename_mark_leaving: /* perform_removal: lockfile_mark_leaving */
 	if
-	:: atomic { note_left(i, from); goto rename_note_left_to }
+	:: atomic { mark_leaving(i, from); goto rename_mark_leaving_to }
 	OR_DIE
 	fi;
 
-rename_note_left_to: /* take_away: lockfile_note_left */
+rename_mark_leaving_to: /* perform_removal: lockfile_mark_leaving */
 	if
-	:: atomic { note_left(i, to); goto rename_it }
+	:: atomic { mark_leaving(i, to); goto perform_rename }
 	OR_DIE
 	fi;
 
-rename_failed: /* take_away: lockfile_note_left */
+rename_failed: /* perform_removal: lockfile_mark_leaving */
 	if
-	:: atomic { note_held_again(i, from); goto rename_failed_to }
+	:: atomic { unmark_leaving(i, from); goto rename_failed_to }
 	OR_DIE
 	fi;
 
-rename_failed_to: /* take_away: lockfile_note_left */
+rename_failed_to: /* perform_removal: lockfile_mark_leaving */
 	if
 	:: atomic {
-		note_held_again(i, to);
+		unmark_leaving(i, to);
 		whose[to] = ABSENT;
-		goto leave_both
+		goto release_both
 	}
 	OR_DIE
 	fi;
 
-rename_it: /* take_away: libc's rename */
+perform_rename: /* perform_removal: libc's rename */
 	if
 	:: atomic {
 		if
-		:: name[from] == NONE -> goto rename_failed
+		:: socket_at[from] == NONE -> goto rename_failed
 		:: else ->
-			assert(!live(name[from]) || is_mine(i, name[from]));
+			assert(!is_live(socket_at[from]) || owns(i, socket_at[from]));
 			if
-			:: name[to] == NONE -> assert(!somebodys(to, i))
-			:: else -> take_name(i, to)
+			:: socket_at[to] == NONE -> assert(!belongs_to_another(to, i))
+			:: else -> guarded_unlink(i, to)
 			fi;
-			give_up(to);
-			name[to] = name[from];
-			name[from] = NONE;
-			give_up(from);
-			tmp = name[to];
+			disown_path(to);
+			socket_at[to] = socket_at[from];
+			socket_at[from] = NONE;
+			disown_path(from);
+			tmp = socket_at[to];
 			if
-			:: live(tmp) && is_mine(i, tmp) -> home[tmp] = to + 1; leaving[to] = true
+			:: is_live(tmp) && owns(i, tmp) -> kept_path[tmp] = to + 1; leaving[to] = true
 			:: else
 			fi;
 			tmp = 0;
-			goto settle
+			goto move_lockfiles
 		fi
 	}
 	OR_DIE
 	fi;
 
-settle: /* settle_renamed: lockfile_claimed */
+move_lockfiles: /* move_lockfiles: lockfile_is_claimed */
 	if
 	:: atomic {
 		if
-		:: claimed(FD(i, from)) -> goto move
-		:: else -> goto settle_remove_to
+		:: is_claimed(OPENED(i, from)) -> goto move
+		:: else -> goto unlink_lockfile_to
 		fi
 	}
 	OR_DIE
 	fi;
 
-move: /* lockfile_move; then lockfile_remove(from) has nothing to remove */
+move: /* lockfile_move; then lockfile_unlink(from) has nothing to remove */
 	if
 	:: atomic {
 		if
-		:: lname[from] == NONE -> goto settle_remove_to /* somebody's rm */
+		:: lockfile_at[from] == NONE -> goto unlink_lockfile_to /* an rm */
 		:: else ->
-			unlink_lock(to);
-			lname[to] = lname[from];
-			lname[from] = NONE;
-			change_sides(i);
-			NAMED(i, from) = false;
+			remove_lockfile_at(to);
+			lockfile_at[to] = lockfile_at[from];
+			lockfile_at[from] = NONE;
+			swap_files(i);
+			LINKED(i, from) = false;
 			forget_records();
 			goto moved
 		fi
@@ -1310,127 +1352,127 @@ move: /* lockfile_move; then lockfile_remove(from) has nothing to remove */
 	OR_DIE
 	fi;
 
-moved: /* settle_renamed: lockfile_note_left */
+moved: /* move_lockfiles: lockfile_mark_leaving */
 	if
 	:: atomic {
-		note_held_again(i, to);
-		goto leave_both
+		unmark_leaving(i, to);
+		goto release_both
 	}
 	OR_DIE
 	fi;
 
-settle_remove_to: /* lockfile_remove */
+unlink_lockfile_to: /* lockfile_unlink */
 	if
-	:: atomic { give_up(to); lockfile_remove(i, to); goto settle_remove_from }
+	:: atomic { disown_path(to); lockfile_unlink(i, to); goto unlink_lockfile_from }
 	OR_DIE
 	fi;
 
-settle_remove_from: /* lockfile_remove */
+unlink_lockfile_from: /* lockfile_unlink */
 	if
-	:: atomic { lockfile_remove(i, from); goto leave_both }
+	:: atomic { lockfile_unlink(i, from); goto release_both }
 	OR_DIE
 	fi;
 
-leave_both:
+release_both:
 	atomic {
 		k = to;
-		goto leave
+		goto release
 	}
 #endif
 
-	/* ---- lockfile.c, lockfile_leave ---- */
+	/* ---- lockfile.c, lockfile_release ---- */
 
-leave: /* lockfile_claimed */
+release: /* lockfile_is_claimed */
 	if
 	:: atomic {
 		if
-		:: FD(i, k) == NONE -> goto left
+		:: OPENED(i, k) == NONE -> goto released
 #ifdef WITHOUT_ORDER
-		:: FD(i, k) != NONE -> unlock(i, k); goto leave_remove
+		:: OPENED(i, k) != NONE -> unlock(i, k); goto release_remove
 #else
-		:: FD(i, k) != NONE && NAMED(i, k) && !claimed(FD(i, k)) -> goto leave_remove
+		:: OPENED(i, k) != NONE && LINKED(i, k) && !is_claimed(OPENED(i, k)) -> goto release_remove
 #endif
-		:: else -> goto leave_unlock
+		:: else -> goto release_unlock
 		fi
 	}
 	OR_DIE
 	fi;
 
-leave_remove: /* lockfile_remove */
+release_remove: /* lockfile_unlink */
 	if
 	:: atomic {
 #ifdef WITHOUT_ORDER
-		if :: claimed(FD(i, k)) -> goto leave_unlock :: else fi;
+		if :: is_claimed(OPENED(i, k)) -> goto release_unlock :: else fi;
 #endif
-		lockfile_remove(i, k);
-		goto leave_unlock
+		lockfile_unlink(i, k);
+		goto release_unlock
 	}
 	OR_DIE
 	fi;
 
-leave_unlock: /* F_UNLCK, unless the file was removed. Then a claim's description is kept. */
+release_unlock: /* F_UNLCK, unless the file was removed. Then the claim keeps the description. */
 	if
 	:: atomic {
-		if :: is_linked(FD(i, k)) -> unlock(i, k) :: else fi;
-		if :: carries[i] -> goto leave_kept :: else -> goto leave_close fi
+		if :: is_linked(OPENED(i, k)) -> unlock(i, k) :: else fi;
+		if :: mutex_has_claim[i] -> goto unregister_claim :: else -> goto release_close fi
 	}
 	OR_DIE
 	fi;
 
-leave_kept: /* note_given_back */
+unregister_claim: /* held_unregister */
 	if
-	:: atomic { goto leave_close }
+	:: atomic { goto release_close }
 	OR_DIE
 	fi;
 
-leave_close: /* note_given_back; close. Then guard.c: owned_forget */
+release_close: /* held_unregister; close. Then guard.c: owned_remove */
 	atomic {
 		close_mutex(i, k);
 		forget_records();
-		goto left
+		goto released
 	}
 
-left:
+released:
 	atomic {
 #if PATHS == 2
 		if
-		:: op == RENAME && k != from -> k = from; goto leave
+		:: op == RENAME && k != from -> k = from; goto release
 		:: else
 		fi;
 #endif
 		if
 		:: result == RETRY || result == AGAIN -> goto again
-		:: else -> goto forget
+		:: else -> goto remove_entry
 		fi
 	}
 
-forget:
+remove_entry:
 	atomic {
 		if
 #if PATHS == 2
 		:: result == DONE && op == RENAME && whose[to] == MINE ->
-			owned_forget(i, seen[to], beside)
+			owned_remove(i, seen[to], judged_lockfile)
 #endif
 		:: result == DONE && op == UNLINK && whose_at(from) == MINE ->
-			owned_forget(i, seen_at(from), beside)
+			owned_remove(i, seen_at(from), judged_lockfile)
 		:: else
 		fi;
 		goto returned
 	}
 
-	/* step.c, try_mutexes: all mutexes or none */
-leave_others:
+	/* step.c, step_try_lock: all mutexes or none */
+release_others:
 	atomic {
 #if PATHS == 2
 		if
-		:: op == RENAME && k != from -> k = from; goto leave
+		:: op == RENAME && k != from -> k = from; goto release
 		:: else
 		fi;
 #endif
 		goto again
 	}
 
-	/* step.c, step_enter: again, or refused after a while. guard.c, bind_path: AGAIN. */
+	/* step.c, step_lock: tries again, or is refused after a while. guard.c, bind_in_step: AGAIN. */
 again:
 	atomic {
 		k = from;
@@ -1447,7 +1489,7 @@ retry:
 		whose[T] = 0;
 #endif
 		whose[P] = 0;
-#ifdef WITHOUT_SECOND_LOOK
+#ifdef WITHOUT_SECOND_CHECK
 		if :: op == UNLINK || op == RENAME -> goto identify :: else fi;
 #endif
 		goto open
@@ -1456,73 +1498,73 @@ retry:
 returned:
 	atomic {
 		assert(!(alone && result == REFUSED));
-		if :: alone -> phase++; lone_looks = 0 :: else fi;
-		assert(!(alone && phase == STARTED && name[P] != sock[i]));
+		if :: alone -> lone_phase++; lone_attempts = 0 :: else fi;
+		assert(!(alone && lone_phase == STARTED && socket_at[P] != open_socket[i]));
 		busy[i] = false;
 		goto reset
 	}
 
 #ifdef EXEC
-	/* exec: the listener stays open. Other descriptors are close-on-exec, and the table is new. */
+	/* exec: the listener stays open, other descriptors are closed, and the table is empty. */
 executed:
 	atomic {
-		give_back_all(i);
-		forget_table(i);
+		close_mutexes(i);
+		clear_table(i);
 		forget_records();
 		op = 0;
 		from = 0;
 		seen_at(P) = NONE;
 		whose_at(P) = 0;
-		beside = NONE;
+		judged_lockfile = NONE;
 		result = 0;
 		k = P;
 		busy[i] = true;
 		goto adopt
 	}
 
-	/* ---- owned.c, adopt_inherited ---- */
+	/* ---- owned.c, owned_adopt_inherited ---- */
 
-adopt: /* inode_pin, lockfile_peek, is_socket_of; note_adopted: lockfile_record */
+adopt: /* inode_pin, lockfile_open_readonly, is_bound_to_pinned; add_adopted: lockfile_read_record */
 	if
 	:: atomic {
 		if
-		:: name[k] != sock[i] -> goto executed_anew
-		:: name[k] == sock[i] && may_join(i, lname[k]) -> goto join
-		:: else -> eino[i] = sock[i]; goto executed_anew
+		:: socket_at[k] != open_socket[i] -> goto adopted
+		:: socket_at[k] == open_socket[i] && record_names_socket(i, lockfile_at[k]) -> goto join
+		:: else -> entry_inode[i] = open_socket[i]; goto adopted
 		fi
 	}
 	OR_DIE
 	fi;
 
-join: /* lockfile_join: openat, fstat, F_OFD_SETLK. A file removed in between is not at the name. */
+join: /* lockfile_join_claim: openat, fstat, F_OFD_SETLK */
 	if
 	:: atomic {
 		if
-		:: may_claim(lname[k]) ->
-			elock[i] = lname[k];
-			late[i] = mutex_held(lname[k]);
-			goto join_compare
-		:: else -> eino[i] = sock[i]; ecookie[i] = sock[i]; goto executed_anew
+		:: is_joinable(lockfile_at[k]) ->
+			entry_claim[i] = lockfile_at[k];
+			joined_late[i] = mutex_held(lockfile_at[k]);
+			goto join_check_name
+		:: else -> entry_inode[i] = open_socket[i]; entry_cookie[i] = open_socket[i]; goto adopted
 		fi
 	}
 	OR_DIE
 	fi;
 
-join_compare: /* lockfile_join: name_leads_to. owned_note */
+join_check_name: /* lockfile_join_claim: path_leads_to, in case the file was removed. owned_add */
 	if
 	:: atomic {
 		if
-		:: elock[i] != lname[k] -> drop_claim(i); forget_records()
-		:: else -> leaving[k] = leaving[k] && rec_left[elock[i]]
+		:: entry_claim[i] != lockfile_at[k] -> close_claim(i); forget_records()
+		:: else -> leaving[k] = leaving[k] && record_leaving[entry_claim[i]]
 		fi;
-		eino[i] = sock[i];
-		ecookie[i] = sock[i];
-		goto executed_anew
+		entry_inode[i] = open_socket[i];
+		entry_cookie[i] = open_socket[i];
+		goto adopted
 	}
 	OR_DIE
 	fi;
 
-executed_anew:
+adopted:
 	atomic {
 		forget_entries();
 		busy[i] = false;
@@ -1547,27 +1589,29 @@ reset:
 		seen[T] = NONE;
 		whose[T] = 0;
 #endif
-		beside = NONE;
+		judged_lockfile = NONE;
 		result = 0;
 		goto end_idle
 	}
 }
 
-/* ---- the child, and the unguarded ---- */
+/* ---- the child, and unguarded processes ---- */
 
-#define child_holds holds(CHILD)
+#define child_holds has_state(CHILD)
 #if defined(FORK_SOCKET) && defined(FORK_MUTEX)
-#define worth_forking(i) (holds(i) || any_fd(i))
+#define worth_forking(i) (has_state(i) || has_opened(i))
 #elif defined(FORK_SOCKET)
-#define worth_forking(i) holds(i)
+#define worth_forking(i) has_state(i)
 #else
-#define worth_forking(i) any_fd(i)
+#define worth_forking(i) has_opened(i)
 #endif
 
 #ifdef EXEC
-#define may_fork(i) (sock[i] == NONE || elock[i] == NONE || eino[i] != NONE) /* not as it loads */
+/* Not while the library is being loaded. */
+#define may_fork(i) (open_socket[i] == NONE || entry_claim[i] == NONE || entry_inode[i] != NONE)
 #elif defined(SAME_TICK) && !defined(LIMIT_BIND_FORK)
-#define may_fork(i) (sock[i] == NONE || (eino[i] == sock[i] && !carries[i]))
+#define may_fork(i) (open_socket[i] == NONE || \
+	(entry_inode[i] == open_socket[i] && !mutex_has_claim[i]))
 #else
 #define may_fork(i) true
 #endif
@@ -1575,11 +1619,11 @@ reset:
 inline copy_mutex(i, k)
 {
 	if
-	:: FD(i, k) != NONE ->
+	:: OPENED(i, k) != NONE ->
 		copy[k] = SHARED;
-		copied[k] = FD(i, k);
-		copy_noted[k] = NOTED(i, k);
-		copy_claims[k] = carries[i] && elock[i] == FD(i, k);
+		copied_file[k] = OPENED(i, k);
+		copy_registered[k] = REGISTERED(i, k);
+		copy_claims[k] = mutex_has_claim[i] && entry_claim[i] == OPENED(i, k);
 		parent = i
 	:: else
 	fi
@@ -1588,12 +1632,12 @@ inline copy_mutex(i, k)
 inline fork(i)
 {
 #ifdef FORK_SOCKET
-	sock[CHILD] = sock[i];
-	eino[CHILD] = eino[i];
-	ecookie[CHILD] = ecookie[i];
-	/* Of a claim that is not given back yet lockfile_forked closes the copy. */
-	if :: !carries[i] -> elock[CHILD] = elock[i] :: else -> drop_claim(CHILD) fi;
-	mine[CHILD] = mine[i];
+	open_socket[CHILD] = open_socket[i];
+	entry_inode[CHILD] = entry_inode[i];
+	entry_cookie[CHILD] = entry_cookie[i];
+	/* held_after_fork_in_child closes a claim's copy if the mutex is still held through it. */
+	if :: !mutex_has_claim[i] -> entry_claim[CHILD] = entry_claim[i] :: else -> close_claim(CHILD) fi;
+	owned_sockets[CHILD] = owned_sockets[i];
 	forget_entries();
 #endif
 #ifdef FORK_MUTEX
@@ -1606,39 +1650,39 @@ inline fork(i)
 
 inline unguarded_rm(k)
 {
-	unlink_socket(k)
+	remove_socket_at(k)
 }
 
 inline unguarded_rm_lock(k)
 {
-	unlink_lock(k);
-	give_up(k) /* the claims are gone */
+	remove_lockfile_at(k);
+	disown_path(k) /* the claims do not count any more */
 }
 
 #ifdef LIMIT_RM_HELD
-#define may_rm_lock(k) (lname[k] != NONE)
+#define may_rm_lock(k) (lockfile_at[k] != NONE)
 #else
-#define may_rm_lock(k) (lname[k] != NONE && !mutex_held(lname[k]))
+#define may_rm_lock(k) (lockfile_at[k] != NONE && !mutex_held(lockfile_at[k]))
 #endif
 
-/* lockfile_forked is about to run where it has not. */
-#if defined(FORK_MUTEX) && !defined(WITHOUT_FORKED)
-#define settled (!any_copy_noted)
+/* True if held_after_fork_in_child has run in every child. */
+#if defined(FORK_MUTEX) && !defined(WITHOUT_FORK_HANDLER)
+#define handlers_have_run (!any_copy_registered)
 #else
-#define settled true
+#define handlers_have_run true
 #endif
 
-proctype world()
+proctype environment()
 {
 	byte i;
 
-end_world:
+end_environment:
 	do
 	:: false
 #ifdef RM
-	:: atomic { !alone && name[P] != NONE -> unguarded_rm(P) }
+	:: atomic { !alone && socket_at[P] != NONE -> unguarded_rm(P) }
 #if PATHS == 2
-	:: atomic { !alone && name[T] != NONE -> unguarded_rm(T) }
+	:: atomic { !alone && socket_at[T] != NONE -> unguarded_rm(T) }
 #endif
 #endif
 #ifdef RM_LOCK
@@ -1653,28 +1697,28 @@ end_world:
 		!alone && !child_holds && !any_copy && worth_forking(0) && may_fork(0) ->
 		fork(0)
 	}
-#ifndef WITHOUT_FORKED
-	/* pthread_atfork: lockfile_forked. Soon after the fork, but not at once. */
+#ifndef WITHOUT_FORK_HANDLER
+	/* pthread_atfork: held_after_fork_in_child runs at any time after the fork. */
 	:: atomic {
-		any_copy_noted ->
-		if :: copy_noted[P] -> drop_copy(P) :: else fi;
+		any_copy_registered ->
+		if :: copy_registered[P] -> close_copy(P) :: else fi;
 #if PATHS == 2
-		if :: copy_noted[T] -> drop_copy(T) :: else fi;
+		if :: copy_registered[T] -> close_copy(T) :: else fi;
 #endif
 		forget_records()
 	}
 #endif
-	:: atomic { !alone && sock[CHILD] != NONE -> close_socket(CHILD); forget_records() }
+	:: atomic { !alone && open_socket[CHILD] != NONE -> close_socket(CHILD); forget_records() }
 	:: atomic {
 		!alone && (child_holds || any_copy) ->
 		close_socket(CHILD);
-		eino[CHILD] = NONE;
-		ecookie[CHILD] = NONE;
-		drop_claim(CHILD);
-		mine[CHILD] = 0;
-		drop_copy(P);
+		entry_inode[CHILD] = NONE;
+		entry_cookie[CHILD] = NONE;
+		close_claim(CHILD);
+		owned_sockets[CHILD] = 0;
+		close_copy(P);
 #if PATHS == 2
-		drop_copy(T);
+		close_copy(T);
 #endif
 		parent = 0;
 		forget_records()
@@ -1682,27 +1726,27 @@ end_world:
 #endif
 
 #ifdef ACTIVE_CHILD
-	/* A child that makes guarded calls itself, as the other process. */
+	/* The other process becomes a child that makes guarded calls. */
 	:: atomic {
-		!alone && ((!busy[0] && !holds(0) && holds(1) && may_fork(1)) ||
-			(!busy[1] && !holds(1) && holds(0) && may_fork(0))) ->
-		i = (!busy[0] && !holds(0) -> 0 : 1);
-		sock[i] = sock[1 - i];
-		eino[i] = eino[1 - i];
-		ecookie[i] = ecookie[1 - i];
-		if :: !carries[1 - i] -> elock[i] = elock[1 - i] :: else -> drop_claim(i) fi;
-		mine[i] = mine[1 - i];
+		!alone && ((!busy[0] && !has_state(0) && has_state(1) && may_fork(1)) ||
+			(!busy[1] && !has_state(1) && has_state(0) && may_fork(0))) ->
+		i = (!busy[0] && !has_state(0) -> 0 : 1);
+		open_socket[i] = open_socket[1 - i];
+		entry_inode[i] = entry_inode[1 - i];
+		entry_cookie[i] = entry_cookie[1 - i];
+		if :: !mutex_has_claim[1 - i] -> entry_claim[i] = entry_claim[1 - i] :: else -> close_claim(i) fi;
+		owned_sockets[i] = owned_sockets[1 - i];
 		i = 0
 	}
 #endif
 
 #ifdef PROGRESS
 	:: atomic {
-		!alone && !busy[0] && !busy[1] && nobody_keeps && settled &&
-			(sock[0] == NONE || sock[1] == NONE) ->
+		!alone && !busy[0] && !busy[1] && no_path_in_use && handlers_have_run &&
+			(open_socket[0] == NONE || open_socket[1] == NONE) ->
 		if
-		:: sock[0] == NONE -> lone = 1
-		:: sock[1] == NONE -> lone = 2
+		:: open_socket[0] == NONE -> lone = 1
+		:: open_socket[1] == NONE -> lone = 2
 		fi
 	}
 #endif
@@ -1713,6 +1757,6 @@ init {
 	atomic {
 		run guarded(0);
 		run guarded(1);
-		run world()
+		run environment()
 	}
 }

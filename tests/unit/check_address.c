@@ -14,7 +14,7 @@ static char path[ADDRESS_PATH + 1];
 static bool has_path(int fd, const void *address, socklen_t length)
 {
 	memset(path, '#', sizeof(path));
-	bool has = address_path(fd, address, length, path);
+	bool has = address_copy_path(fd, address, length, path);
 
 	ck_assert_int_eq(path[ADDRESS_PATH], '#');
 	return has;
@@ -39,7 +39,7 @@ START_TEST(a_path_is_copied_out)
 }
 END_TEST
 
-START_TEST(the_length_ends_it)
+START_TEST(the_length_ends_the_path)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = "/run/app.sock"};
 
@@ -60,7 +60,7 @@ START_TEST(all_of_sun_path_may_be_filled)
 }
 END_TEST
 
-START_TEST(other_addresses_have_none)
+START_TEST(other_addresses_have_no_path)
 {
 	struct {
 		struct sockaddr_un address;
@@ -80,8 +80,8 @@ START_TEST(other_addresses_have_none)
 }
 END_TEST
 
-/* bind(2) creates no socket at a name with a slash behind it. */
-START_TEST(a_slash_at_the_end_is_for_libc_to_refuse)
+/* bind(2) creates no socket at a path that ends in a slash. */
+START_TEST(a_path_with_a_trailing_slash_is_left_to_libc)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = "dir/"};
 
@@ -89,7 +89,7 @@ START_TEST(a_slash_at_the_end_is_for_libc_to_refuse)
 }
 END_TEST
 
-START_TEST(other_descriptors_have_none)
+START_TEST(descriptors_other_than_unix_sockets_have_no_path)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = "s"};
 
@@ -100,8 +100,8 @@ START_TEST(other_descriptors_have_none)
 }
 END_TEST
 
-/* A socket of another family is never looked into: its address may be anything. */
-START_TEST(a_pointer_to_nowhere_is_not_followed)
+/* If the socket has another family, the address is not read: it may have any format. */
+START_TEST(an_invalid_pointer_is_not_dereferenced)
 {
 	const void *volatile null = NULL;
 
@@ -111,7 +111,7 @@ START_TEST(a_pointer_to_nowhere_is_not_followed)
 }
 END_TEST
 
-/* Of every length, an address that ends with its page, and one that goes on behind it. */
+/* Tries every length, with an address at the end of a page and one that crosses into the next. */
 START_TEST(an_address_is_read_up_to_its_length)
 {
 	size_t page = (size_t)sysconf(_SC_PAGESIZE);
@@ -138,18 +138,35 @@ START_TEST(an_address_is_read_up_to_its_length)
 }
 END_TEST
 
-Suite *suite_of_room(void)
+START_TEST(an_address_may_be_on_two_pages)
+{
+	size_t page = (size_t)sysconf(_SC_PAGESIZE);
+	char *pages =
+		mmap(NULL, 2 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	struct sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = "/run/app.sock"};
+
+	ck_assert_ptr_ne(pages, MAP_FAILED);
+	for (size_t before = 1; before < START + 14; before++) {
+		memcpy(pages + page - before, &address, START + 14);
+		ck_assert(has_path(unix_socket(), pages + page - before, START + 14));
+		ck_assert_str_eq(path, "/run/app.sock");
+	}
+}
+END_TEST
+
+Suite *suite_of_module(void)
 {
 	Suite *suite = suite_create("address");
 	TCase *cases = suite_cases(suite, "address");
 
 	tcase_add_test(cases, a_path_is_copied_out);
-	tcase_add_test(cases, the_length_ends_it);
+	tcase_add_test(cases, the_length_ends_the_path);
 	tcase_add_test(cases, all_of_sun_path_may_be_filled);
-	tcase_add_test(cases, other_addresses_have_none);
-	tcase_add_test(cases, a_slash_at_the_end_is_for_libc_to_refuse);
-	tcase_add_test(cases, other_descriptors_have_none);
-	tcase_add_test(cases, a_pointer_to_nowhere_is_not_followed);
+	tcase_add_test(cases, other_addresses_have_no_path);
+	tcase_add_test(cases, a_path_with_a_trailing_slash_is_left_to_libc);
+	tcase_add_test(cases, descriptors_other_than_unix_sockets_have_no_path);
+	tcase_add_test(cases, an_invalid_pointer_is_not_dereferenced);
 	tcase_add_test(cases, an_address_is_read_up_to_its_length);
+	tcase_add_test(cases, an_address_may_be_on_two_pages);
 	return suite;
 }

@@ -8,35 +8,35 @@
 
 /* ---- loading ---- */
 
-static int complaints;
-static char last_complaint[64];
+static int warnings;
+static char last_warning[64];
 
-static void complain(const char *variable, const char *expected)
+static void count_warning(const char *variable, const char *expected)
 {
-	complaints++;
-	ck_assert_uint_lt(strlen(variable), sizeof(last_complaint));
-	strcpy(last_complaint, variable);
+	warnings++;
+	ck_assert_uint_lt(strlen(variable), sizeof(last_warning));
+	strcpy(last_warning, variable);
 	ck_assert_str_ne(expected, "");
 }
 
 static void load(const char *variable, const char *value)
 {
 	ck_assert_int_eq(setenv(variable, value, 1), 0);
-	config_load(complain);
+	config_load(count_warning);
 }
 
-static void assert_understood(void)
+static void assert_no_warning(void)
 {
-	ck_assert_int_eq(complaints, 0);
+	ck_assert_int_eq(warnings, 0);
 }
 
-/* One warning, and everything as it is without the setting. */
-static void assert_refused(const char *variable)
+/* There is one warning, and the setting has its default. */
+static void assert_rejected(const char *variable)
 {
 	static const struct config defaults;
 
-	ck_assert_int_eq(complaints, 1);
-	ck_assert_str_eq(last_complaint, variable);
+	ck_assert_int_eq(warnings, 1);
+	ck_assert_str_eq(last_warning, variable);
 	ck_assert_int_eq(config.disabled, defaults.disabled);
 	ck_assert_int_eq(config.debug, defaults.debug);
 	ck_assert_int_eq(config.reuse, REUSE_AUTO);
@@ -46,10 +46,10 @@ static void assert_refused(const char *variable)
 	ck_assert_ptr_null(config.ignore);
 }
 
-START_TEST(nothing_set_is_the_default)
+START_TEST(without_variables_settings_have_their_defaults)
 {
-	config_load(complain);
-	assert_understood();
+	config_load(count_warning);
+	assert_no_warning();
 	ck_assert(!config.disabled);
 	ck_assert(!config.debug);
 	ck_assert_int_eq(config.reuse, REUSE_AUTO);
@@ -57,13 +57,13 @@ START_TEST(nothing_set_is_the_default)
 }
 END_TEST
 
-START_TEST(empty_is_as_unset)
+START_TEST(an_empty_value_is_the_same_as_no_variable)
 {
 	static const char *const variables[] = {"SOCKGUARD_DISABLE", "SOCKGUARD_DEBUG",
 		"SOCKGUARD_REUSE", "SOCKGUARD_LOG", "SOCKGUARD_ONLY", "SOCKGUARD_IGNORE"};
 
 	load(variables[_i], "");
-	assert_understood();
+	assert_no_warning();
 	ck_assert(!config.disabled);
 	ck_assert(!config_ignores(AT_FDCWD, "/run/s"));
 }
@@ -81,24 +81,24 @@ START_TEST(flags_are_one_or_zero)
 	ck_assert(!config.disabled);
 	load("SOCKGUARD_DEBUG", "0");
 	ck_assert(!config.debug);
-	assert_understood();
+	assert_no_warning();
 }
 END_TEST
 
-START_TEST(other_flags_are_refused)
+START_TEST(other_values_of_flags_are_rejected)
 {
 	static const char *const values[] = {"yes", "true", "2", "01", "1 ", " 1", "10", "-1"};
 
 	load("SOCKGUARD_DISABLE", values[_i]);
-	assert_refused("SOCKGUARD_DISABLE");
+	assert_rejected("SOCKGUARD_DISABLE");
 	unsetenv("SOCKGUARD_DISABLE");
-	complaints = 0;
+	warnings = 0;
 	load("SOCKGUARD_DEBUG", values[_i]);
-	assert_refused("SOCKGUARD_DEBUG");
+	assert_rejected("SOCKGUARD_DEBUG");
 }
 END_TEST
 
-START_TEST(reuse_has_three_words)
+START_TEST(reuse_accepts_three_values)
 {
 	load("SOCKGUARD_REUSE", "always");
 	ck_assert_int_eq(config.reuse, REUSE_ALWAYS);
@@ -106,20 +106,20 @@ START_TEST(reuse_has_three_words)
 	ck_assert_int_eq(config.reuse, REUSE_NEVER);
 	load("SOCKGUARD_REUSE", "auto");
 	ck_assert_int_eq(config.reuse, REUSE_AUTO);
-	assert_understood();
+	assert_no_warning();
 }
 END_TEST
 
-START_TEST(other_reuse_is_refused)
+START_TEST(other_values_of_reuse_are_rejected)
 {
 	static const char *const values[] = {"Always", "alway", "always ", "1", "never,always"};
 
 	load("SOCKGUARD_REUSE", values[_i]);
-	assert_refused("SOCKGUARD_REUSE");
+	assert_rejected("SOCKGUARD_REUSE");
 }
 END_TEST
 
-START_TEST(the_log_goes_where_it_is_told)
+START_TEST(the_log_setting_selects_the_destination)
 {
 	load("SOCKGUARD_LOG", "syslog");
 	ck_assert_int_eq(config.log_to, LOG_TO_SYSLOG);
@@ -130,16 +130,16 @@ START_TEST(the_log_goes_where_it_is_told)
 	load("SOCKGUARD_LOG", "/var/log/sockguard.log");
 	ck_assert_int_eq(config.log_to, LOG_TO_FILE);
 	ck_assert_str_eq(config.log_file, "/var/log/sockguard.log");
-	assert_understood();
+	assert_no_warning();
 }
 END_TEST
 
-START_TEST(other_logs_are_refused)
+START_TEST(other_values_of_log_are_rejected)
 {
 	static const char *const values[] = {"sockguard.log", "./log", "stdout", "STDERR", "~/log"};
 
 	load("SOCKGUARD_LOG", values[_i]);
-	assert_refused("SOCKGUARD_LOG");
+	assert_rejected("SOCKGUARD_LOG");
 }
 END_TEST
 
@@ -148,7 +148,7 @@ START_TEST(values_are_copied)
 	static char variable[] = "SOCKGUARD_LOG=/var/log/a";
 
 	ck_assert_int_eq(putenv(variable), 0);
-	config_load(complain);
+	config_load(count_warning);
 	memset(variable, 'x', sizeof(variable) - 1);
 	ck_assert_str_eq(config.log_file, "/var/log/a");
 }
@@ -164,45 +164,45 @@ static const char *path_of_length(size_t length)
 	return path;
 }
 
-START_TEST(a_value_may_just_fit)
+START_TEST(the_longest_value_is_accepted)
 {
 	const char *path = path_of_length(CONFIG_TEXT - 1);
 
 	load("SOCKGUARD_LOG", path);
 	load("SOCKGUARD_ONLY", path);
 	load("SOCKGUARD_IGNORE", path);
-	assert_understood();
+	assert_no_warning();
 	ck_assert_str_eq(config.log_file, path);
 	ck_assert_str_eq(config.only, path);
 	ck_assert_str_eq(config.ignore, path);
 }
 END_TEST
 
-/* Not cut short: half a pattern would match other paths. */
-START_TEST(a_value_too_long_is_refused)
+/* It is not truncated, because a truncated pattern would match other paths. */
+START_TEST(a_value_too_long_is_rejected)
 {
 	static const char *const variables[] = {
 		"SOCKGUARD_LOG", "SOCKGUARD_ONLY", "SOCKGUARD_IGNORE"};
 
 	load(variables[_i], path_of_length(CONFIG_TEXT));
-	assert_refused(variables[_i]);
+	assert_rejected(variables[_i]);
 }
 END_TEST
 
-START_TEST(a_relative_pattern_is_refused)
+START_TEST(a_relative_pattern_is_rejected)
 {
 	static const char *const values[] = {"run/*", "./s", "/run/a:s", "s:/run/a", "/a:b:/c"};
 
 	load("SOCKGUARD_ONLY", values[_i]);
-	assert_refused("SOCKGUARD_ONLY");
+	assert_rejected("SOCKGUARD_ONLY");
 	unsetenv("SOCKGUARD_ONLY");
-	complaints = 0;
+	warnings = 0;
 	load("SOCKGUARD_IGNORE", values[_i]);
-	assert_refused("SOCKGUARD_IGNORE");
+	assert_rejected("SOCKGUARD_IGNORE");
 }
 END_TEST
 
-START_TEST(nobody_need_listen_to_complaints)
+START_TEST(the_callback_for_invalid_values_may_be_null)
 {
 	setenv("SOCKGUARD_LOG", "nowhere", 1);
 	setenv("SOCKGUARD_REUSE", "sometimes", 1);
@@ -213,20 +213,20 @@ START_TEST(nobody_need_listen_to_complaints)
 }
 END_TEST
 
-static enum log_to log_at_complaint = LOG_TO_NONE;
+static enum log_to log_at_warning = LOG_TO_NONE;
 
-static void note_log(const char *variable, const char *expected)
+static void remember_log_setting(const char *variable, const char *expected)
 {
 	(void)variable, (void)expected;
-	log_at_complaint = config.log_to;
+	log_at_warning = config.log_to;
 }
 
-START_TEST(complaints_go_where_the_log_goes)
+START_TEST(invalid_values_are_reported_to_the_log)
 {
 	setenv("SOCKGUARD_DISABLE", "maybe", 1);
 	setenv("SOCKGUARD_LOG", "syslog", 1);
-	config_load(note_log);
-	ck_assert_int_eq(log_at_complaint, LOG_TO_SYSLOG);
+	config_load(remember_log_setting);
+	ck_assert_int_eq(log_at_warning, LOG_TO_SYSLOG);
 }
 END_TEST
 
@@ -245,10 +245,10 @@ START_TEST(without_patterns_nothing_is_ignored)
 }
 END_TEST
 
-START_TEST(only_leaves_all_else_out)
+START_TEST(only_excludes_all_other_paths)
 {
 	load("SOCKGUARD_ONLY", "/run/a.sock:/srv/*");
-	assert_understood();
+	assert_no_warning();
 	ck_assert(!ignores("/run/a.sock"));
 	ck_assert(!ignores("/srv/b"));
 	ck_assert(!ignores("/srv/b/c")); /* a star is not stopped by a slash */
@@ -259,10 +259,10 @@ START_TEST(only_leaves_all_else_out)
 }
 END_TEST
 
-START_TEST(ignore_leaves_its_own_out)
+START_TEST(ignore_excludes_its_paths)
 {
 	load("SOCKGUARD_IGNORE", "/run/a.sock:/srv/?");
-	assert_understood();
+	assert_no_warning();
 	ck_assert(ignores("/run/a.sock"));
 	ck_assert(ignores("/srv/b"));
 	ck_assert(!ignores("/srv/bc"));
@@ -270,18 +270,18 @@ START_TEST(ignore_leaves_its_own_out)
 }
 END_TEST
 
-START_TEST(ignore_has_the_last_word)
+START_TEST(ignore_overrides_only)
 {
 	load("SOCKGUARD_ONLY", "/run/*");
 	load("SOCKGUARD_IGNORE", "*.tmp");
-	assert_understood();
+	assert_no_warning();
 	ck_assert(!ignores("/run/a.sock"));
 	ck_assert(ignores("/run/a.tmp"));
 	ck_assert(ignores("/srv/a.sock"));
 }
 END_TEST
 
-START_TEST(a_path_is_compared_without_what_means_nothing)
+START_TEST(a_path_is_normalised_before_it_is_compared)
 {
 	load("SOCKGUARD_ONLY", "/run/app/s");
 	ck_assert(!ignores("/run/app/s"));
@@ -294,8 +294,8 @@ START_TEST(a_path_is_compared_without_what_means_nothing)
 }
 END_TEST
 
-/* Behind a symlink it would be another directory, so it is not resolved. */
-START_TEST(two_dots_stay)
+/* After a symlink, ".." leads to another directory, so it is not resolved textually. */
+START_TEST(two_dots_are_not_removed)
 {
 	load("SOCKGUARD_ONLY", "/run/s");
 	ck_assert(ignores("/run/app/../s"));
@@ -306,8 +306,8 @@ END_TEST
 
 START_TEST(a_relative_path_starts_from_the_working_directory)
 {
-	load("SOCKGUARD_ONLY", absolute("s"));
-	assert_understood();
+	load("SOCKGUARD_ONLY", absolute_path("s"));
+	assert_no_warning();
 	ck_assert(!ignores("s"));
 	ck_assert(!ignores("./s"));
 	ck_assert(ignores("t"));
@@ -317,7 +317,7 @@ START_TEST(a_relative_path_starts_from_the_working_directory)
 }
 END_TEST
 
-START_TEST(a_relative_path_starts_from_the_root_there)
+START_TEST(a_relative_path_may_start_from_the_root)
 {
 	load("SOCKGUARD_ONLY", "/s");
 	ck_assert_int_eq(chdir("/"), 0);
@@ -334,7 +334,7 @@ START_TEST(a_relative_path_starts_from_its_directory)
 	ck_assert_int_eq(mkdir("sub", 0755), 0);
 	dir = open("sub", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	ck_assert_int_ge(dir, 0);
-	load("SOCKGUARD_ONLY", absolute("sub/s"));
+	load("SOCKGUARD_ONLY", absolute_path("sub/s"));
 	ck_assert(!KEEPS_ERRNO(config_ignores(dir, "s")));
 	ck_assert(KEEPS_ERRNO(config_ignores(dir, "t")));
 	ck_assert(KEEPS_ERRNO(config_ignores(AT_FDCWD, "s")));
@@ -350,8 +350,8 @@ START_TEST(an_absolute_path_needs_no_directory)
 }
 END_TEST
 
-/* Nowhere to start from: no crash, and errno stays. */
-START_TEST(a_directory_that_is_none_does_no_harm)
+/* There is no directory to start from. The call must not crash or change errno. */
+START_TEST(an_invalid_directory_does_no_harm)
 {
 	load("SOCKGUARD_IGNORE", "*/s");
 	KEEPS_ERRNO(config_ignores(-1, "s"));
@@ -376,51 +376,51 @@ END_TEST
 
 static int ignores_without_memory(const void *path)
 {
-	forbid_with(CALL_MAP, ENOMEM);
+	forbid_memory();
 	return ignores(path);
 }
 
-/* Rather guarded than not. */
+/* If a path cannot be compared with the patterns, it is guarded. */
 START_TEST(without_memory_nothing_is_ignored)
 {
 	config.ignore = "*";
 	ck_assert(ignores("/run/s"));
-	ck_assert_int_eq(in_child(ignores_without_memory, "/run/s"), 0);
+	ck_assert_int_eq(run_in_child(ignores_without_memory, "/run/s"), 0);
 }
 END_TEST
 
-Suite *suite_of_room(void)
+Suite *suite_of_module(void)
 {
 	Suite *suite = suite_create("config");
 	TCase *loading = suite_cases(suite, "loading");
 	TCase *patterns = suite_cases(suite, "patterns");
 
 	tcase_add_test(suite_cases(suite, "forbidden"), without_memory_nothing_is_ignored);
-	tcase_add_test(loading, nothing_set_is_the_default);
-	tcase_add_loop_test(loading, empty_is_as_unset, 0, 6);
+	tcase_add_test(loading, without_variables_settings_have_their_defaults);
+	tcase_add_loop_test(loading, an_empty_value_is_the_same_as_no_variable, 0, 6);
 	tcase_add_test(loading, flags_are_one_or_zero);
-	tcase_add_loop_test(loading, other_flags_are_refused, 0, 8);
-	tcase_add_test(loading, reuse_has_three_words);
-	tcase_add_loop_test(loading, other_reuse_is_refused, 0, 5);
-	tcase_add_test(loading, the_log_goes_where_it_is_told);
-	tcase_add_loop_test(loading, other_logs_are_refused, 0, 5);
+	tcase_add_loop_test(loading, other_values_of_flags_are_rejected, 0, 8);
+	tcase_add_test(loading, reuse_accepts_three_values);
+	tcase_add_loop_test(loading, other_values_of_reuse_are_rejected, 0, 5);
+	tcase_add_test(loading, the_log_setting_selects_the_destination);
+	tcase_add_loop_test(loading, other_values_of_log_are_rejected, 0, 5);
 	tcase_add_test(loading, values_are_copied);
-	tcase_add_test(loading, a_value_may_just_fit);
-	tcase_add_loop_test(loading, a_value_too_long_is_refused, 0, 3);
-	tcase_add_loop_test(loading, a_relative_pattern_is_refused, 0, 5);
-	tcase_add_test(loading, nobody_need_listen_to_complaints);
-	tcase_add_test(loading, complaints_go_where_the_log_goes);
+	tcase_add_test(loading, the_longest_value_is_accepted);
+	tcase_add_loop_test(loading, a_value_too_long_is_rejected, 0, 3);
+	tcase_add_loop_test(loading, a_relative_pattern_is_rejected, 0, 5);
+	tcase_add_test(loading, the_callback_for_invalid_values_may_be_null);
+	tcase_add_test(loading, invalid_values_are_reported_to_the_log);
 	tcase_add_test(patterns, without_patterns_nothing_is_ignored);
-	tcase_add_test(patterns, only_leaves_all_else_out);
-	tcase_add_test(patterns, ignore_leaves_its_own_out);
-	tcase_add_test(patterns, ignore_has_the_last_word);
-	tcase_add_test(patterns, a_path_is_compared_without_what_means_nothing);
-	tcase_add_test(patterns, two_dots_stay);
+	tcase_add_test(patterns, only_excludes_all_other_paths);
+	tcase_add_test(patterns, ignore_excludes_its_paths);
+	tcase_add_test(patterns, ignore_overrides_only);
+	tcase_add_test(patterns, a_path_is_normalised_before_it_is_compared);
+	tcase_add_test(patterns, two_dots_are_not_removed);
 	tcase_add_test(patterns, a_relative_path_starts_from_the_working_directory);
-	tcase_add_test(patterns, a_relative_path_starts_from_the_root_there);
+	tcase_add_test(patterns, a_relative_path_may_start_from_the_root);
 	tcase_add_test(patterns, a_relative_path_starts_from_its_directory);
 	tcase_add_test(patterns, an_absolute_path_needs_no_directory);
-	tcase_add_test(patterns, a_directory_that_is_none_does_no_harm);
+	tcase_add_test(patterns, an_invalid_directory_does_no_harm);
 	tcase_add_test(patterns, the_longest_path_does_no_harm);
 	return suite;
 }

@@ -22,7 +22,7 @@
 
 #define FILE_OF(path) LOCKFILE_PREFIX path LOCKFILE_SUFFIX
 
-/* ---- the door, as interpose.c has it ---- */
+/* ---- guarded calls, made as interpose.c makes them ---- */
 
 static int performed; /* how often a call went through to libc */
 
@@ -108,22 +108,22 @@ static int new_socket(bool reuse)
 	return fd;
 }
 
-/* A guarded listener of this process. */
-static int guarded(const char *path)
+/* Binds a socket of this process through the guard, and listens. */
+static int guarded_listener(const char *path)
 {
 	int fd = new_socket(false);
 
-	ASSERT_WORKS(g_bind_fd(fd, path));
+	ASSERT_SUCCEEDS(g_bind_fd(fd, path));
 	ck_assert_int_eq(listen(fd, 8), 0);
 	return fd;
 }
 
-static void own_guarded(const void *path)
+static void serve_guarded(const void *path)
 {
-	guarded(path);
+	guarded_listener(path);
 }
 
-/* What a path leads to by now: can a client connect? */
+/* Whether a client can connect to the path. */
 static bool is_served(const char *path)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
@@ -141,117 +141,117 @@ static bool is_claimed(const char *path)
 	struct lockfile lock;
 	bool claimed;
 
-	lockfile_name(&lock, AT_FDCWD, path);
-	claimed = lockfile_peek(&lock) && lockfile_claimed(&lock);
-	lockfile_leave(&lock);
+	lockfile_init(&lock, AT_FDCWD, path);
+	claimed = lockfile_open_readonly(&lock) && lockfile_is_claimed(&lock);
+	lockfile_release(&lock);
 	return claimed;
 }
 
-/* Somebody else's live socket: unguarded for even cases, guarded for odd ones. */
+/* Starts a process with a live socket, which is unguarded for even i and guarded for odd i. */
 static pid_t start_rival(int i, const char *path)
 {
-	return i % 2 ? start(own_guarded, path) : start_owner(path, SOCK_STREAM);
+	return i % 2 ? start_child(serve_guarded, path) : start_owner(path, SOCK_STREAM);
 }
 #define RIVALS 2
 
 /* ---- unlink ---- */
 
-START_TEST(a_live_name_is_not_unlinked)
+START_TEST(a_live_path_is_not_unlinked)
 {
 	pid_t rival = start_rival(_i, "s");
-	int before = open_descriptors();
+	int before = count_descriptors();
 
 	ASSERT_FAILS(g_unlink("s"), EADDRINUSE);
 	ck_assert_int_eq(performed, 0);
 	ck_assert(is_served("s"));
-	ck_assert_int_eq(is_claimed("s"), _i % 2); /* nothing came, nothing went */
+	ck_assert_int_eq(is_claimed("s"), _i % 2); /* as before the call */
 	ck_assert_int_eq(exists(FILE_OF("s")), _i % 2);
-	ck_assert_int_eq(open_descriptors(), before);
-	end(rival);
-	ASSERT_WORKS(g_unlink("s"));
+	ck_assert_int_eq(count_descriptors(), before);
+	kill_child(rival);
+	ASSERT_SUCCEEDS(g_unlink("s"));
 	ck_assert(!exists("s"));
 	ck_assert(!exists(FILE_OF("s")));
-	ck_assert_int_eq(open_descriptors(), before);
+	ck_assert_int_eq(count_descriptors(), before);
 }
 END_TEST
 
-START_TEST(a_bound_name_is_not_unlinked_before_it_listens)
+START_TEST(a_bound_path_is_not_unlinked_before_its_socket_listens)
 {
 	static const int types[] = {SOCK_STREAM, SOCK_SEQPACKET, SOCK_DGRAM};
 	pid_t rival = start_owner("s", types[_i]);
 
 	ASSERT_FAILS(g_unlink("s"), EADDRINUSE);
 	ck_assert(exists("s"));
-	end(rival);
-	ASSERT_WORKS(g_unlink("s"));
+	kill_child(rival);
+	ASSERT_SUCCEEDS(g_unlink("s"));
 }
 END_TEST
 
-START_TEST(a_stale_name_is_unlinked)
+START_TEST(a_stale_path_is_unlinked)
 {
 	make_stale("s");
 	write_file(FILE_OF("s"), "left by a crash");
-	ASSERT_WORKS(g_unlink("s"));
+	ASSERT_SUCCEEDS(g_unlink("s"));
 	ck_assert(!exists("s"));
 	ck_assert(!exists(FILE_OF("s")));
 	ck_assert_int_eq(performed, 1);
 }
 END_TEST
 
-START_TEST(an_own_name_is_unlinked_with_its_lock_file)
+START_TEST(an_own_path_is_unlinked_with_its_lock_file)
 {
-	int before = open_descriptors();
-	int fd = guarded("s");
+	int before = count_descriptors();
+	int fd = guarded_listener("s");
 
 	ck_assert(is_claimed("s"));
-	ASSERT_WORKS(g_unlink("s"));
+	ASSERT_SUCCEEDS(g_unlink("s"));
 	ck_assert(!exists("s"));
 	ck_assert(!exists(FILE_OF("s")));
 	close(fd);
-	ck_assert_int_eq(open_descriptors(), before);
+	ck_assert_int_eq(count_descriptors(), before);
 }
 END_TEST
 
-/* Servers close the listener first, while their workers hold it. */
-START_TEST(an_own_name_is_unlinked_after_its_listener_is_closed)
+/* Many servers close their socket before the unlink, while their workers still hold it. */
+START_TEST(an_own_path_is_unlinked_after_its_listener_is_closed)
 {
-	int fd = guarded("s");
-	pid_t worker = start(own_guarded, "other"); /* a fork of ours */
+	int fd = guarded_listener("s");
+	pid_t worker = start_child(serve_guarded, "other"); /* a fork of ours */
 
 	close(fd);
 	ck_assert(is_served("s"));
-	ASSERT_WORKS(g_unlink("s"));
+	ASSERT_SUCCEEDS(g_unlink("s"));
 	ck_assert(!exists("s"));
-	end(worker);
+	kill_child(worker);
 }
 END_TEST
 
 static int unlinks(const void *path)
 {
-	errno = MARK;
-	return g_unlink(path) == 0 && errno == MARK ? 0 : 1;
+	errno = ERRNO_SENTINEL;
+	return g_unlink(path) == 0 && errno == ERRNO_SENTINEL ? 0 : 1;
 }
 
-START_TEST(a_fork_may_unlink_what_its_parent_bound)
+START_TEST(a_forked_child_may_unlink_its_parents_path)
 {
-	guarded("s");
-	ck_assert_int_eq(in_child(unlinks, "s"), 0);
+	guarded_listener("s");
+	ck_assert_int_eq(run_in_child(unlinks, "s"), 0);
 	ck_assert(!exists("s"));
 }
 END_TEST
 
-/* A listener that came by SCM_RIGHTS or with exec is ours as well. */
-START_TEST(a_held_socket_s_name_is_unlinked)
+/* A process owns the path of a socket that it received through SCM_RIGHTS or exec. */
+START_TEST(the_path_of_a_held_socket_is_unlinked)
 {
-	int fd = listening("s", SOCK_STREAM); /* past the guard */
+	int fd = listening_socket("s", SOCK_STREAM); /* without the guard */
 
-	ASSERT_WORKS(g_unlink("s"));
+	ASSERT_SUCCEEDS(g_unlink("s"));
 	ck_assert(!exists("s"));
 	close(fd);
 }
 END_TEST
 
-START_TEST(an_absent_name_is_not_there)
+START_TEST(unlink_of_an_absent_path_fails_with_enoent)
 {
 	ASSERT_FAILS(g_unlink("s"), ENOENT);
 	ASSERT_FAILS(g_unlink("absent/s"), ENOENT);
@@ -263,39 +263,39 @@ START_TEST(an_absent_name_is_not_there)
 }
 END_TEST
 
-/* Between a look and the call a rival may bind the name: the call must not take it then. */
+/* This process binds the path after the check. The call must not unlink it without another check.
+ */
 static int bind_and_unlink(const struct call *call)
 {
 	if (performed++ == 0)
-		bound("s", SOCK_STREAM);
+		bound_socket("s", SOCK_STREAM);
 	return libc.unlinkat(call->dirfd, call->path, 0);
 }
 
-START_TEST(a_name_that_appears_meanwhile_is_not_unlinked)
+START_TEST(a_path_that_appears_during_the_call_is_judged_again)
 {
 	struct call call = {"unlink", bind_and_unlink, AT_FDCWD, "s", 0, NULL, 0};
 
-	guard_unlink(&call);
-	ck_assert_int_ge(performed, 1);
-	if (!exists("s")) /* ours by descriptor, so it may go, but only by a look of its own */
-		ck_assert_int_ge(performed, 2);
+	ASSERT_SUCCEEDS(guard_unlink(&call));
+	ck_assert_int_eq(performed, 2); /* the second time for a path of our own */
+	ck_assert(!exists("s"));
 }
 END_TEST
 
 static void listen_at_s(const void *about)
 {
 	(void)about;
-	listening("s", SOCK_STREAM);
+	listening_socket("s", SOCK_STREAM);
 }
 
 static int rival_binds_and_unlink(const struct call *call)
 {
 	if (performed++ == 0)
-		start(listen_at_s, NULL);
+		start_child(listen_at_s, NULL);
 	return libc.unlinkat(call->dirfd, call->path, 0);
 }
 
-START_TEST(a_rival_that_appears_meanwhile_keeps_its_name)
+START_TEST(a_rival_that_binds_during_the_call_keeps_its_path)
 {
 	struct call call = {"unlink", rival_binds_and_unlink, AT_FDCWD, "s", 0, NULL, 0};
 	int result = guard_unlink(&call);
@@ -305,8 +305,8 @@ START_TEST(a_rival_that_appears_meanwhile_keeps_its_name)
 }
 END_TEST
 
-/* As behind another library that translates paths: never there for us, always for libc. */
-static int unlink_elsewhere(const struct call *call)
+/* Another preloaded library may translate paths: absent for the guard, present for libc. */
+static int unlink_translated(const struct call *call)
 {
 	performed++;
 	if (call->path[strlen(call->path) - 1] != '/')
@@ -315,26 +315,26 @@ static int unlink_elsewhere(const struct call *call)
 	return -1;
 }
 
-START_TEST(a_name_that_only_libc_sees_is_libc_s)
+START_TEST(a_path_that_only_libc_sees_is_left_to_libc)
 {
-	struct call call = {"unlink", unlink_elsewhere, AT_FDCWD, "s", 0, NULL, 0};
+	struct call call = {"unlink", unlink_translated, AT_FDCWD, "s", 0, NULL, 0};
 
 	ck_assert_int_eq(guard_unlink(&call), 0);
 	ck_assert_int_gt(performed, 1);
 }
 END_TEST
 
-static int unlinks_elsewhere(const void *path)
+static int unlinks_translated(const void *path)
 {
-	struct call call = {"unlink", unlink_elsewhere, AT_FDCWD, path, 0, NULL, 0};
+	struct call call = {"unlink", unlink_translated, AT_FDCWD, path, 0, NULL, 0};
 
 	return guard_unlink(&call) == -1 && errno == EACCES && performed == 1 ? 0 : 1;
 }
 
-START_TEST(a_name_that_may_not_be_looked_at_is_not_looked_at_again)
+START_TEST(a_failed_lookup_is_not_repeated)
 {
 	ck_assert_int_eq(mkdir("dir", 0700), 0);
-	ck_assert_int_eq(as_stranger(unlinks_elsewhere, "dir/s"), 0);
+	ck_assert_int_eq(run_as_stranger(unlinks_translated, "dir/s"), 0);
 }
 END_TEST
 
@@ -344,11 +344,11 @@ static int succeed(const struct call *call)
 	return 0;
 }
 
-START_TEST(what_libc_does_with_a_slash_behind_is_done)
+START_TEST(a_call_that_succeeds_with_a_slash_appended_is_not_repeated)
 {
 	struct call call = {"rename", succeed, AT_FDCWD, "s", AT_FDCWD, "t", 0};
 
-	ASSERT_WORKS(guard_rename(&call)); /* a directory that appeared meanwhile */
+	ASSERT_SUCCEEDS(guard_rename(&call)); /* a directory that appeared meanwhile */
 }
 END_TEST
 
@@ -359,7 +359,7 @@ static int make_directory_and_unlink(const struct call *call)
 	return libc.unlinkat(call->dirfd, call->path, 0);
 }
 
-START_TEST(a_directory_that_appears_meanwhile_is_libc_s)
+START_TEST(a_directory_that_appears_during_the_call_is_left_to_libc)
 {
 	struct call call = {"unlink", make_directory_and_unlink, AT_FDCWD, "s", 0, NULL, 0};
 
@@ -369,7 +369,7 @@ START_TEST(a_directory_that_appears_meanwhile_is_libc_s)
 }
 END_TEST
 
-/* A path of more than LOCKFILE_PATH bytes, in directories that are made. */
+/* Creates directories for a path of more than LOCKFILE_PATH bytes. */
 static const char *long_path(const char *name)
 {
 	static char path[3 * LOCKFILE_PATH];
@@ -386,19 +386,19 @@ static const char *long_path(const char *name)
 	return path;
 }
 
-START_TEST(a_long_path_is_unlinked_as_any)
+START_TEST(a_long_path_is_unlinked)
 {
 	const char *path = long_path("s");
 
 	ASSERT_FAILS(g_unlink(path), ENOENT);
 	write_file(path, "");
-	ASSERT_WORKS(g_unlink(path));
+	ASSERT_SUCCEEDS(g_unlink(path));
 	ck_assert(!exists(path));
 }
 END_TEST
 
-/* So long that there is no room for a slash behind it. */
-START_TEST(an_absent_name_at_the_longest_path_is_not_there)
+/* The path is so long that no slash can be appended. */
+START_TEST(the_longest_absent_path_fails_with_enoent)
 {
 	char path[PATH_MAX];
 
@@ -408,31 +408,31 @@ START_TEST(an_absent_name_at_the_longest_path_is_not_there)
 	path[sizeof(path) - 1] = '\0';
 	ASSERT_FAILS(g_unlink(path), ENOENT);
 	write_file("s", "");
-	ASSERT_WORKS(g_unlink(path));
+	ASSERT_SUCCEEDS(g_unlink(path));
 }
 END_TEST
 
 static int unlinks_nothing_without_memory(const void *path)
 {
-	forbid_with(CALL_MAP, ENOMEM);
-	errno = MARK;
+	forbid_memory();
+	errno = ERRNO_SENTINEL;
 	return g_unlink(path) == -1 && errno == ENOENT && performed == 0 ? 0 : 1;
 }
 
-START_TEST(without_memory_an_absent_name_is_not_there)
+START_TEST(without_memory_an_absent_path_fails_with_enoent)
 {
-	ck_assert_int_eq(in_child(unlinks_nothing_without_memory, long_path("s")), 0);
+	ck_assert_int_eq(run_in_child(unlinks_nothing_without_memory, long_path("s")), 0);
 }
 END_TEST
 
-START_TEST(a_lock_file_at_a_long_path_is_libc_s)
+START_TEST(a_lock_file_at_a_long_path_is_left_to_libc)
 {
 	const char *path = long_path(LOCKFILE_PREFIX "s" LOCKFILE_SUFFIX);
 
 	write_file(path, "");
-	ASSERT_WORKS(g_unlink(path));
+	ASSERT_SUCCEEDS(g_unlink(path));
 	ck_assert(!exists(path));
-	ASSERT_FAILS(g_unlink(path), ENOENT); /* and no claim to have removed it */
+	ASSERT_FAILS(g_unlink(path), ENOENT); /* it does not succeed, as for shorter paths */
 }
 END_TEST
 
@@ -443,44 +443,45 @@ static int fail_with_erofs(const struct call *call)
 	return -1;
 }
 
-START_TEST(an_own_name_that_libc_does_not_unlink_stays_ours)
+START_TEST(an_own_path_is_still_owned_if_libc_fails_to_unlink_it)
 {
 	struct call call = {"unlink", fail_with_erofs, AT_FDCWD, "s", 0, NULL, 0};
 
-	guarded("s");
+	guarded_listener("s");
 	ASSERT_FAILS(guard_unlink(&call), EROFS);
 	ck_assert(is_served("s") && is_claimed("s"));
-	ASSERT_WORKS(g_unlink("s"));
+	ASSERT_SUCCEEDS(g_unlink("s"));
 	ck_assert(!exists(FILE_OF("s")));
 }
 END_TEST
 
-START_TEST(what_is_no_socket_is_libc_s)
+START_TEST(other_files_are_left_to_libc)
 {
 	write_file("file", "");
 	ck_assert_int_eq(mkfifo("fifo", 0600), 0);
 	ck_assert_int_eq(mkdir("dir", 0755), 0);
-	listening("s", SOCK_STREAM);
+	listening_socket("s", SOCK_STREAM);
 	ck_assert_int_eq(symlink("s", "link"), 0);
-	ASSERT_WORKS(g_unlink("file"));
-	ASSERT_WORKS(g_unlink("fifo"));
-	ASSERT_WORKS(g_unlink("link"));
+	ASSERT_SUCCEEDS(g_unlink("file"));
+	ASSERT_SUCCEEDS(g_unlink("fifo"));
+	ASSERT_SUCCEEDS(g_unlink("link"));
 	ASSERT_FAILS(g_unlink("dir"), EISDIR);
 	ck_assert(exists("s"));
 	ck_assert_int_eq(performed, 4);
 }
 END_TEST
 
-START_TEST(a_slash_behind_a_socket_is_an_error)
+START_TEST(a_slash_after_a_socket_fails_with_enotdir)
 {
 	start_owner("s", SOCK_STREAM);
 	ASSERT_FAILS(g_unlink("s/"), ENOTDIR);
 	ASSERT_FAILS(g_unlink("s/."), ENOTDIR);
+	ck_assert_int_eq(performed, 2); /* once each */
 	ck_assert(is_served("s"));
 }
 END_TEST
 
-START_TEST(no_spelling_of_a_live_name_is_unlinked)
+START_TEST(no_path_to_a_live_socket_is_unlinked)
 {
 	int dir;
 
@@ -491,13 +492,13 @@ START_TEST(no_spelling_of_a_live_name_is_unlinked)
 	ASSERT_FAILS(g_unlink("./dir//s"), EADDRINUSE);
 	ASSERT_FAILS(g_unlink("link/s"), EADDRINUSE);
 	ASSERT_FAILS(g_unlink("dir/../dir/s"), EADDRINUSE);
-	ASSERT_FAILS(g_unlink(absolute("dir/s")), EADDRINUSE);
+	ASSERT_FAILS(g_unlink(absolute_path("dir/s")), EADDRINUSE);
 	ASSERT_FAILS(g_unlinkat(dir, "s"), EADDRINUSE);
 	ck_assert(is_served("dir/s"));
 }
 END_TEST
 
-START_TEST(an_unreadable_path_is_a_fault)
+START_TEST(an_unreadable_path_fails_with_efault)
 {
 	const char *volatile null = NULL;
 
@@ -513,11 +514,11 @@ START_TEST(an_unreadable_path_is_a_fault)
 }
 END_TEST
 
-START_TEST(an_ignored_path_is_libc_s)
+START_TEST(an_ignored_path_is_left_to_libc)
 {
 	start_owner("s", SOCK_STREAM);
 	config.ignore = "*/s";
-	ASSERT_WORKS(g_unlink("s"));
+	ASSERT_SUCCEEDS(g_unlink("s"));
 	ck_assert(!exists("s"));
 	ck_assert(!exists(FILE_OF("s")));
 }
@@ -529,41 +530,41 @@ static int unlinks_as_stranger(const void *path)
 	return 0;
 }
 
-/* The contender may write the directory and not the socket: umask 022 makes it so. */
-START_TEST(who_may_not_connect_may_not_take_the_name)
+/* With umask 022, the stranger may write to the directory, but not to the socket. */
+START_TEST(without_connect_permission_a_live_path_is_refused)
 {
 	start_rival(_i, "s");
 	ck_assert_int_eq(chmod("s", 0755), 0);
 	ck_assert_int_eq(chmod(".", 0777), 0);
-	ck_assert_int_eq(as_stranger(unlinks_as_stranger, "s"), 0);
+	ck_assert_int_eq(run_as_stranger(unlinks_as_stranger, "s"), 0);
 	ck_assert(is_served("s"));
 }
 END_TEST
 
-START_TEST(who_may_not_connect_may_take_a_stale_name)
+START_TEST(without_connect_permission_a_stale_path_is_unlinked)
 {
 	pid_t rival = start_rival(_i, "s");
 
 	ck_assert_int_eq(chmod("s", 0755), 0);
 	ck_assert_int_eq(chmod(".", 0777), 0);
-	end(rival);
-	ck_assert_int_eq(as_stranger(unlinks, "s"), 0);
+	kill_child(rival);
+	ck_assert_int_eq(run_as_stranger(unlinks, "s"), 0);
 	ck_assert(!exists("s"));
 }
 END_TEST
 
-START_TEST(without_a_directory_to_write_the_kernel_decides)
+START_TEST(without_a_lock_file_the_kernel_decides)
 {
 	start_owner("s", SOCK_STREAM);
-	ck_assert_int_eq(mkdir(FILE_OF("s"), 0700), 0); /* in the lock file's way */
+	ck_assert_int_eq(mkdir(FILE_OF("s"), 0700), 0); /* where the lock file would be */
 	ASSERT_FAILS(g_unlink("s"), EADDRINUSE);
 	make_stale("t");
 	ck_assert_int_eq(mkdir(FILE_OF("t"), 0700), 0);
-	ASSERT_WORKS(g_unlink("t"));
+	ASSERT_SUCCEEDS(g_unlink("t"));
 }
 END_TEST
 
-/* Leaves so many descriptors to be had. */
+/* Uses up all descriptors but this many. */
 static void leave_descriptors(int count)
 {
 	int last = use_up_descriptors();
@@ -573,7 +574,7 @@ static void leave_descriptors(int count)
 }
 #define FEW 8 /* more than any call uses at a time */
 
-START_TEST(with_few_descriptors_no_live_name_is_taken)
+START_TEST(with_few_descriptors_no_live_path_is_unlinked)
 {
 	start_rival(_i, "s");
 	leave_descriptors(_i / RIVALS);
@@ -583,11 +584,11 @@ START_TEST(with_few_descriptors_no_live_name_is_taken)
 }
 END_TEST
 
-START_TEST(with_few_descriptors_an_own_name_is_taken)
+START_TEST(with_few_descriptors_an_own_path_is_unlinked)
 {
-	guarded("s");
+	guarded_listener("s");
 	leave_descriptors(_i);
-	ASSERT_WORKS(g_unlink("s"));
+	ASSERT_SUCCEEDS(g_unlink("s"));
 	ck_assert(!exists("s"));
 	ck_assert(!exists(FILE_OF("s")));
 }
@@ -597,8 +598,8 @@ static void hold_mutex(const void *path)
 {
 	struct lockfile *lock = malloc(sizeof(*lock));
 
-	lockfile_name(lock, AT_FDCWD, path);
-	ck_assert_int_eq(lockfile_try(lock), LOCKFILE_HELD);
+	lockfile_init(lock, AT_FDCWD, path);
+	ck_assert_int_eq(lockfile_try_lock(lock), LOCKFILE_HELD);
 }
 
 static double now(void)
@@ -609,29 +610,29 @@ static double now(void)
 	return (double)time.tv_sec + (double)time.tv_nsec / 1e9;
 }
 
-START_TEST(a_mutex_held_for_ever_is_waited_for_with_a_bound)
+START_TEST(the_wait_for_a_mutex_ends)
 {
 	pid_t holder;
 	double start_time = now();
 
 	make_stale("s");
-	holder = start(hold_mutex, "s");
+	holder = start_child(hold_mutex, "s");
 	ASSERT_FAILS(g_unlink("s"), EADDRINUSE);
 	ck_assert(now() - start_time > 0.5);
 	ck_assert(exists("s"));
-	end(holder);
-	ASSERT_WORKS(g_unlink("s"));
+	kill_child(holder);
+	ASSERT_SUCCEEDS(g_unlink("s"));
 }
 END_TEST
 
-static void log_anew(void)
+static void start_log(void)
 {
 	config.log_to = LOG_TO_FILE;
 	config.log_file = "log";
 	unlink("log");
 }
 
-/* What was logged since; there must be something. */
+/* What was logged since start_log(), which must not be empty. */
 static const char *logged(void)
 {
 	static char line[512];
@@ -643,63 +644,64 @@ static const char *logged(void)
 	return line;
 }
 
-/* The line of a refusal. */
+/* Makes an unlink that is refused, and returns the logged line. */
 static const char *refused_unlink(const char *path)
 {
-	int before = open_descriptors();
+	int before = count_descriptors();
 
-	log_anew();
+	start_log();
 	ASSERT_FAILS(g_unlink(path), EADDRINUSE);
-	ck_assert_int_eq(open_descriptors(), before);
+	ck_assert_int_eq(count_descriptors(), before);
 	return logged();
 }
 
-/* Who waits in vain for a mutex tells that the file was busy. */
-START_TEST(a_live_name_is_refused_without_its_mutex)
+/* The message shows that the call did not wait: after a wait, it says that the file stayed locked.
+ */
+START_TEST(a_live_path_is_refused_without_its_mutex)
 {
 	pid_t rival = start_rival(_i, "s");
-	pid_t holder = start(hold_mutex, "s");
+	pid_t holder = start_child(hold_mutex, "s");
 
 	ck_assert_ptr_nonnull(strstr(refused_unlink("s"), "in use by"));
 	ck_assert(is_served("s"));
-	end(rival);
-	end(holder);
-	ASSERT_WORKS(g_unlink("s"));
+	kill_child(rival);
+	kill_child(holder);
+	ASSERT_SUCCEEDS(g_unlink("s"));
 }
 END_TEST
 
-/* One that was received may be closed by another thread before there is an answer. */
-START_TEST(who_has_names_waits_for_the_mutex_of_a_live_one)
+/* Another of its threads may bind the path and close the socket between the guard's two checks. */
+START_TEST(a_process_that_owns_paths_waits_for_the_mutex_of_a_live_path)
 {
 	pid_t rival = start_rival(_i, "s");
-	pid_t holder = start(hold_mutex, "s");
+	pid_t holder = start_child(hold_mutex, "s");
 
-	guarded("other");
-	ck_assert_ptr_nonnull(strstr(refused_unlink("s"), "busy"));
-	end(rival);
-	end(holder);
+	guarded_listener("other");
+	ck_assert_ptr_nonnull(strstr(refused_unlink("s"), "stopped process"));
+	kill_child(rival);
+	kill_child(holder);
 }
 END_TEST
 
-/* In a sticky directory anybody may put a file there, and tell what he likes in it. */
-START_TEST(a_planted_lock_file_tells_nothing)
+/* In a sticky directory, any user may create the lock file, with any content. */
+START_TEST(a_planted_lock_file_names_no_owner)
 {
-	pid_t rival = start(own_guarded, "s");
+	pid_t rival = start_child(serve_guarded, "s");
 
 	ck_assert_int_eq(chmod(".", 01777), 0);
 	ck_assert_int_eq(chown(FILE_OF("s"), 12345, 12345), 0);
-	ck_assert_ptr_nonnull(strstr(refused_unlink("s"), "left no record"));
-	end(rival);
+	ck_assert_ptr_nonnull(strstr(refused_unlink("s"), "a process that no record names"));
+	kill_child(rival);
 }
 END_TEST
 
-START_TEST(the_unlink_of_an_own_name_is_told_as_such)
+START_TEST(the_unlink_of_an_own_path_is_logged_as_allowed)
 {
-	guarded("s");
+	guarded_listener("s");
 	config.debug = true;
-	log_anew();
-	ASSERT_WORKS(g_unlink("s"));
-	ck_assert_ptr_nonnull(strstr(logged(), "its own socket"));
+	start_log();
+	ASSERT_SUCCEEDS(g_unlink("s"));
+	ck_assert_ptr_nonnull(strstr(logged(), "owns the socket"));
 	config.debug = false;
 }
 END_TEST
@@ -724,23 +726,23 @@ static int unlink_lockfile_of_s(void)
 	return g_unlink(FILE_OF("s"));
 }
 
-/* All at once, for each waits three seconds. */
-START_TEST(every_call_waits_with_a_bound)
+/* The calls run at the same time, because each waits three seconds. */
+START_TEST(every_call_waits_for_a_bounded_time)
 {
-	static int (*const acts[])(void) = {
+	static int (*const calls[])(void) = {
 		bind_s, link_t_to_s, rename_t_to_s, unlink_lockfile_of_s};
-	enum { ACTS = sizeof(acts) / sizeof(acts[0]) };
-	pid_t pids[ACTS];
+	enum { CALLS = sizeof(calls) / sizeof(calls[0]) };
+	pid_t pids[CALLS];
 	int status;
 
 	make_stale("t");
-	start(hold_mutex, "s");
-	for (int i = 0; i < ACTS; i++) {
+	start_child(hold_mutex, "s");
+	for (int i = 0; i < CALLS; i++) {
 		pids[i] = fork();
 		if (pids[i] == 0)
-			_exit(acts[i]() == -1 && errno == EADDRINUSE && performed == 0 ? 0 : 1);
+			_exit(calls[i]() == -1 && errno == EADDRINUSE && performed == 0 ? 0 : 1);
 	}
-	for (int i = 0; i < ACTS; i++) {
+	for (int i = 0; i < CALLS; i++) {
 		ck_assert_int_eq(waitpid(pids[i], &status, 0), pids[i]);
 		ck_assert_msg(status == 0, "act %d", i);
 	}
@@ -748,7 +750,8 @@ START_TEST(every_call_waits_with_a_bound)
 }
 END_TEST
 
-/* Another thread, which is anybody else: its own mutexes a thread does not wait for. */
+/* A thread that holds the mutex. It is another thread, because a thread does not wait for a mutex
+ * that it holds itself. */
 struct holder {
 	const char *path;
 	void (*act)(void); /* what happens while the mutex is held; may be NULL */
@@ -761,17 +764,20 @@ static void *hold_for_a_moment(void *about)
 	struct holder *holder = about;
 	struct lockfile lock;
 
-	lockfile_name(&lock, AT_FDCWD, holder->path);
-	ck_assert_int_eq(lockfile_try(&lock), LOCKFILE_HELD);
+	lockfile_init(&lock, AT_FDCWD, holder->path);
+	ck_assert_int_eq(lockfile_try_lock(&lock), LOCKFILE_HELD);
 	pthread_barrier_wait(&holder->taken);
 	usleep(200000);
-	if (holder->act)
+	if (holder->act) {
 		holder->act();
-	lockfile_leave(&lock);
+		usleep(200000); /* an attempt that opened the directory before the act finds it busy
+				 */
+	}
+	lockfile_release(&lock);
 	return NULL;
 }
 
-static pthread_t start_holder_that(const char *path, void (*act)(void))
+static pthread_t start_holder(const char *path, void (*act)(void))
 {
 	static struct holder holder;
 
@@ -800,26 +806,26 @@ static void replace_directory_by_a_file(void)
 		0);
 }
 
-/* What was seen before the mutex was had is looked at again. */
-START_TEST(a_socket_that_is_a_file_by_then_is_libc_s)
+/* A call repeats its checks after it has acquired the mutex. */
+START_TEST(a_socket_replaced_by_a_file_is_left_to_libc)
 {
 	pthread_t thread;
 
 	make_stale("s");
-	thread = start_holder_that("s", replace_s_by_a_file);
-	ASSERT_WORKS(g_unlink("s"));
+	thread = start_holder("s", replace_s_by_a_file);
+	ASSERT_SUCCEEDS(g_unlink("s"));
 	ck_assert(!exists("s"));
 	ck_assert_int_eq(pthread_join(thread, NULL), 0);
 }
 END_TEST
 
-START_TEST(a_name_that_cannot_be_seen_by_then_is_not_taken)
+START_TEST(a_path_that_becomes_inaccessible_is_not_unlinked)
 {
 	pthread_t thread;
 
 	ck_assert_int_eq(mkdir("dir", 0755), 0);
 	make_stale("dir/s");
-	thread = start_holder_that("dir/s", replace_directory_by_a_file);
+	thread = start_holder("dir/s", replace_directory_by_a_file);
 	if (_i == 0)
 		ASSERT_FAILS(g_unlink("dir/s"), ENOTDIR);
 	else
@@ -829,27 +835,27 @@ START_TEST(a_name_that_cannot_be_seen_by_then_is_not_taken)
 }
 END_TEST
 
-START_TEST(a_name_that_is_gone_by_then_is_not_renamed)
+START_TEST(a_path_removed_during_the_call_is_not_renamed)
 {
 	pthread_t thread;
 
 	make_stale("s");
 	make_stale("t");
-	thread = start_holder_that("s", remove_s);
+	thread = start_holder("s", remove_s);
 	ASSERT_FAILS(g_rename("s", "t"), ENOENT);
 	ck_assert(exists("t"));
 	ck_assert_int_eq(pthread_join(thread, NULL), 0);
 }
 END_TEST
 
-START_TEST(a_file_is_renamed_to_a_name_that_is_free_by_then)
+START_TEST(a_file_is_renamed_to_a_path_freed_during_the_call)
 {
 	pthread_t thread;
 
 	make_stale("s");
 	write_file("file", "");
-	thread = start_holder_that("s", remove_s);
-	ASSERT_WORKS(g_rename("file", "s"));
+	thread = start_holder("s", remove_s);
+	ASSERT_SUCCEEDS(g_rename("file", "s"));
 	ck_assert(exists("s") && !exists("file"));
 	ck_assert_int_eq(pthread_join(thread, NULL), 0);
 	ck_assert(!exists(FILE_OF("s")));
@@ -858,14 +864,14 @@ END_TEST
 
 static void unlink_while_held(const char *path)
 {
-	pthread_t thread = start_holder_that(path, NULL);
+	pthread_t thread = start_holder(path, NULL);
 
-	ASSERT_WORKS(g_unlink(path));
+	ASSERT_SUCCEEDS(g_unlink(path));
 	ck_assert(!exists(path));
 	ck_assert_int_eq(pthread_join(thread, NULL), 0);
 }
 
-START_TEST(a_mutex_held_for_a_moment_is_waited_for)
+START_TEST(unlink_waits_for_a_mutex_held_for_a_moment)
 {
 	make_stale("s");
 	unlink_while_held("s");
@@ -874,29 +880,30 @@ END_TEST
 
 START_TEST(a_held_socket_is_not_refused_without_its_mutex)
 {
-	int fd = listening("s", SOCK_STREAM); /* past the guard: nothing is noted */
+	int fd = listening_socket("s",
+		SOCK_STREAM); /* without the guard, so it is not in the table */
 
 	unlink_while_held("s");
 	close(fd);
 }
 END_TEST
 
-START_TEST(an_own_name_waits_for_its_mutex_too)
+START_TEST(the_unlink_of_an_own_path_waits_for_its_mutex)
 {
-	guarded("s");
+	guarded_listener("s");
 	unlink_while_held("s");
 	ck_assert(!exists(FILE_OF("s")));
 }
 END_TEST
 
-/* A program that goes through a directory takes lock files as it finds them, but not from under us.
- */
+/* A program that removes every entry of a directory unlinks lock files, too, but not while another
+ * process holds the mutex. */
 START_TEST(a_lock_file_is_removed_under_its_own_mutex)
 {
 	double start_time = now();
-	pthread_t thread = start_holder_that("s", NULL);
+	pthread_t thread = start_holder("s", NULL);
 
-	ASSERT_WORKS(g_unlink(LOCKFILE_PREFIX "s" LOCKFILE_SUFFIX));
+	ASSERT_SUCCEEDS(g_unlink(LOCKFILE_PREFIX "s" LOCKFILE_SUFFIX));
 	ck_assert(now() - start_time > 0.1);
 	ck_assert(!exists(LOCKFILE_PREFIX "s" LOCKFILE_SUFFIX));
 	ck_assert_int_eq(pthread_join(thread, NULL), 0);
@@ -910,51 +917,72 @@ static void do_nothing(const void *about)
 
 static int fork_and_fail(const struct call *call)
 {
-	start(do_nothing, NULL);
+	start_child(do_nothing, NULL);
 	return fail_with_erofs(call);
 }
 
-/* Not by close alone, for the child has a copy. */
-START_TEST(a_lock_file_that_stays_has_its_mutex_given_back)
+/* close(2) alone does not release it, because a child has a copy of the descriptor. */
+START_TEST(the_mutex_of_a_remaining_lock_file_is_released)
 {
 	struct call call = {"unlink", fork_and_fail, AT_FDCWD, FILE_OF("s"), 0, NULL, 0};
 	struct lockfile lock;
 
-	guarded("s");
+	guarded_listener("s");
 	ASSERT_FAILS(guard_unlink(&call), EROFS);
-	lockfile_name(&lock, AT_FDCWD, "s");
-	ck_assert_int_eq(lockfile_try(&lock), LOCKFILE_HELD);
-	lockfile_leave(&lock);
+	lockfile_init(&lock, AT_FDCWD, "s");
+	ck_assert_int_eq(lockfile_try_lock(&lock), LOCKFILE_HELD);
+	lockfile_release(&lock);
 }
 END_TEST
 
 static struct lockfile outer;
 
-static int unlink_within(const struct call *call)
+static int unlink_while_we_hold(const struct call *call)
 {
-	lockfile_name(&outer, AT_FDCWD, call->path);
-	ck_assert_int_eq(lockfile_try(&outer), LOCKFILE_HELD);
+	lockfile_init(&outer, AT_FDCWD, call->path);
+	ck_assert_int_eq(lockfile_try_lock(&outer), LOCKFILE_HELD);
 	return g_unlink(call->path);
 }
 
-/* As another preloaded library does that has its own way to bind. */
-START_TEST(a_call_within_a_call_waits_for_no_mutex_of_its_own)
+/* Another preloaded library may make calls within a call. */
+START_TEST(a_nested_call_does_not_wait_for_its_own_mutex)
 {
-	const struct call call = {.perform = unlink_within, .dirfd = AT_FDCWD, .path = "s"};
-	double start_time = now();
+	const struct call call = {.perform = unlink_while_we_hold, .dirfd = AT_FDCWD, .path = "s"};
 
 	make_stale("s");
-	ASSERT_WORKS(call.perform(&call));
-	ck_assert(now() - start_time < 2);
+	ASSERT_SUCCEEDS(call.perform(&call)); /* after a wait, it would be refused */
 	ck_assert(!exists("s"));
-	lockfile_leave(&outer);
+	lockfile_release(&outer);
 	ck_assert(!exists(LOCKFILE_PREFIX "s" LOCKFILE_SUFFIX));
 }
 END_TEST
 
-START_TEST(a_lock_file_that_went_with_its_socket_is_removed_all_the_same)
+/* The lock file of the socket path has another name then. */
+START_TEST(the_unlink_of_a_planted_lock_file_leaves_no_other)
 {
-	ASSERT_WORKS(g_unlink(LOCKFILE_PREFIX "s" LOCKFILE_SUFFIX));
+	ck_assert_int_eq(mkdir("sticky", 0755), 0);
+	ck_assert_int_eq(chmod("sticky", 01777), 0);
+	write_file("sticky/" FILE_OF("s"), "");
+	ck_assert_int_eq(chown("sticky/" FILE_OF("s"), STRANGER, STRANGER), 0);
+	ASSERT_SUCCEEDS(g_unlink("sticky/" FILE_OF("s")));
+	ck_assert_int_eq(rmdir("sticky"), 0);
+}
+END_TEST
+
+/* A crash left it, and a process that empties the directory finds it. */
+START_TEST(unlink_of_an_alternate_lock_file_without_a_socket_succeeds)
+{
+	ck_assert_int_eq(chmod(".", 01777), 0);
+	write_file(FILE_OF("s") ".0123456789ab", "");
+	ASSERT_SUCCEEDS(g_unlink(FILE_OF("s") ".0123456789ab"));
+	ck_assert(!exists(FILE_OF("s")));
+	ck_assert(!exists(FILE_OF("s") ".0123456789ab"));
+}
+END_TEST
+
+START_TEST(unlink_of_a_lock_file_that_is_already_gone_succeeds)
+{
+	ASSERT_SUCCEEDS(g_unlink(LOCKFILE_PREFIX "s" LOCKFILE_SUFFIX));
 	ASSERT_FAILS(g_unlink("absent/" LOCKFILE_PREFIX "s" LOCKFILE_SUFFIX), ENOENT);
 	ASSERT_FAILS(g_unlink("s"), ENOENT);
 }
@@ -973,15 +1001,15 @@ static void *unlink_with_cancellation_pending(void *refused)
 	return &worked;
 }
 
-/* unlink is none in glibc, nor in musl; closing a claim or telling a refusal must not make it one.
- */
+/* unlink is no cancellation point in glibc or musl. It must not become one because the guard closes
+ * a claim or logs a refusal. */
 START_TEST(no_call_becomes_a_cancellation_point)
 {
 	static char *const names[] = {"ours", "theirs"};
 	pthread_t thread;
 	void *worked;
 
-	guarded("ours");
+	guarded_listener("ours");
 	start_owner("theirs", SOCK_STREAM);
 	ck_assert_int_eq(pthread_create(&thread, NULL, unlink_with_cancellation_pending, names[_i]),
 		0);
@@ -991,21 +1019,21 @@ START_TEST(no_call_becomes_a_cancellation_point)
 }
 END_TEST
 
-/* While the mutex is held no handler may run, and afterwards all is as it was. */
-static sigset_t mask_within;
-static int cancel_within;
+/* No signal handler may run while the mutex is held. Afterwards, the mask is restored. */
+static sigset_t mask_during_call;
+static int cancel_state_during_call;
 
-static int look_within(const struct call *call)
+static int record_mask_and_unlink(const struct call *call)
 {
-	sigprocmask(SIG_BLOCK, NULL, &mask_within);
-	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_within);
-	pthread_setcancelstate(cancel_within, NULL);
+	sigprocmask(SIG_BLOCK, NULL, &mask_during_call);
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state_during_call);
+	pthread_setcancelstate(cancel_state_during_call, NULL);
 	return libc.unlinkat(call->dirfd, call->path, 0);
 }
 
-START_TEST(signals_and_cancellation_are_held_off_within)
+START_TEST(signals_and_cancellation_are_blocked_during_the_call)
 {
-	struct call call = {"unlink", look_within, AT_FDCWD, "s", 0, NULL, 0};
+	struct call call = {"unlink", record_mask_and_unlink, AT_FDCWD, "s", 0, NULL, 0};
 	sigset_t before, after;
 	int cancel;
 
@@ -1013,9 +1041,10 @@ START_TEST(signals_and_cancellation_are_held_off_within)
 	sigemptyset(&before);
 	sigaddset(&before, SIGUSR2);
 	ck_assert_int_eq(sigprocmask(SIG_SETMASK, &before, NULL), 0);
-	ASSERT_WORKS(guard_unlink(&call));
-	ck_assert(sigismember(&mask_within, SIGTERM) && sigismember(&mask_within, SIGUSR1));
-	ck_assert_int_eq(cancel_within, PTHREAD_CANCEL_DISABLE);
+	ASSERT_SUCCEEDS(guard_unlink(&call));
+	ck_assert(sigismember(&mask_during_call, SIGTERM) &&
+		  sigismember(&mask_during_call, SIGUSR1));
+	ck_assert_int_eq(cancel_state_during_call, PTHREAD_CANCEL_DISABLE);
 	ck_assert_int_eq(sigprocmask(SIG_BLOCK, NULL, &after), 0);
 	for (int i = 1; i < SIGRTMAX; i++)
 		ck_assert_int_eq(sigismember(&before, i), sigismember(&after, i));
@@ -1026,9 +1055,9 @@ END_TEST
 
 /* ---- bind ---- */
 
-START_TEST(a_bind_claims_the_name)
+START_TEST(a_bind_claims_the_path)
 {
-	int fd = guarded("s");
+	int fd = guarded_listener("s");
 
 	ck_assert(exists("s"));
 	ck_assert(is_claimed("s"));
@@ -1037,12 +1066,12 @@ START_TEST(a_bind_claims_the_name)
 }
 END_TEST
 
-static void close_and_live_on(const void *path)
+static void close_and_stay_alive(const void *path)
 {
-	close(guarded(path));
+	close(guarded_listener(path));
 }
 
-START_TEST(a_bound_name_is_in_use)
+START_TEST(bind_to_a_bound_path_fails)
 {
 	start_rival(_i, "s");
 	ASSERT_FAILS(g_bind_fd(new_socket(false), "s"), EADDRINUSE);
@@ -1053,16 +1082,16 @@ START_TEST(a_bound_name_is_in_use)
 }
 END_TEST
 
-START_TEST(an_own_bound_name_is_in_use_as_well)
+START_TEST(bind_to_an_own_bound_path_fails)
 {
-	guarded("s");
+	guarded_listener("s");
 	ASSERT_FAILS(g_bind_fd(new_socket(true), "s"), EADDRINUSE);
 	ck_assert(is_served("s"));
 	ck_assert(is_claimed("s"));
 }
 END_TEST
 
-START_TEST(a_stale_name_is_in_use_as_without_the_guard)
+START_TEST(bind_to_a_stale_path_fails_as_without_the_guard)
 {
 	make_stale("s");
 	ASSERT_FAILS(g_bind_fd(new_socket(false), "s"), EADDRINUSE);
@@ -1073,79 +1102,115 @@ START_TEST(a_stale_name_is_in_use_as_without_the_guard)
 }
 END_TEST
 
-START_TEST(so_reuseaddr_replaces_a_stale_name)
+START_TEST(so_reuseaddr_replaces_a_stale_path)
 {
 	int fd = new_socket(true);
 
 	make_stale("s");
-	ASSERT_WORKS(g_bind_fd(fd, "s"));
+	ASSERT_SUCCEEDS(g_bind_fd(fd, "s"));
 	ck_assert_int_eq(listen(fd, 1), 0);
 	ck_assert(is_served("s"));
 	ck_assert(is_claimed("s"));
-	ASSERT_WORKS(g_unlink("s"));
+	ASSERT_SUCCEEDS(g_unlink("s"));
 }
 END_TEST
 
-START_TEST(a_setting_replaces_a_stale_name)
+START_TEST(a_stale_path_that_cannot_be_removed_is_in_use_as_without_the_guard)
+{
+	int fd = new_socket(true);
+
+	make_stale("s");
+	config.debug = true;
+	start_log();
+	forbid_with(SYS_unlinkat, EACCES);
+	ASSERT_FAILS(g_bind_fd(fd, "s"), EADDRINUSE);
+	ck_assert_ptr_nonnull(strstr(logged(), "failed as without the guard: the path exists"));
+	ck_assert_ptr_null(strstr(logged(), "refused"));
+}
+END_TEST
+
+/* Before which system call of the guard, once, an unguarded process unlinks s. */
+static long unlinked_before;
+
+static long unlink_before(long number, const long arguments[6])
+{
+	if (number == unlinked_before && unlink("s") == 0)
+		unlinked_before = -1;
+	return make_call(number, arguments);
+}
+
+START_TEST(a_stale_path_that_is_removed_during_the_check_may_be_bound)
+{
+	static const long calls[] = {SYS_connect, SYS_unlinkat};
+
+	make_stale("s");
+	unlinked_before = calls[_i];
+	replace_system_calls(unlink_before);
+	ASSERT_SUCCEEDS(g_bind_fd(new_socket(true), "s"));
+	ck_assert_int_eq(unlinked_before, -1);
+}
+END_TEST
+
+START_TEST(reuse_always_replaces_a_stale_path)
 {
 	make_stale("s");
 	config.reuse = REUSE_ALWAYS;
-	ASSERT_WORKS(g_bind_fd(new_socket(false), "s"));
+	ASSERT_SUCCEEDS(g_bind_fd(new_socket(false), "s"));
 }
 END_TEST
 
-/* A helper of a crashed server may hold the claim on: the kernel's answer beats it. */
-START_TEST(a_leftover_claim_does_not_keep_a_stale_name)
+/* A child of a crashed server may still hold the claim. The kernel's answer takes precedence. */
+START_TEST(a_leftover_claim_does_not_protect_a_stale_path)
 {
-	pid_t helper = start(close_and_live_on, "s");
+	pid_t helper = start_child(close_and_stay_alive, "s");
 
 	ck_assert(is_claimed("s"));
-	ASSERT_WORKS(g_bind_fd(new_socket(true), "s"));
+	ASSERT_SUCCEEDS(g_bind_fd(new_socket(true), "s"));
 	ck_assert(is_claimed("s"));
-	end(helper);
-	ck_assert(is_claimed("s")); /* ours, on a file of our own */
-	ASSERT_WORKS(g_unlink("s"));
+	kill_child(helper);
+	ck_assert(is_claimed("s")); /* by us, through a new lock file */
+	ASSERT_SUCCEEDS(g_unlink("s"));
 	ck_assert(!exists(FILE_OF("s")));
 }
 END_TEST
 
-static void claim_of_no_known_socket(const void *path)
+static void claim_for_unknown_socket(const void *path)
 {
 	struct record record;
 	struct lockfile lock;
 
-	record_of_self(&record, -1);
-	lockfile_name(&lock, AT_FDCWD, path);
-	ck_assert_int_eq(lockfile_try(&lock), LOCKFILE_HELD);
+	record_describe_self(&record, -1);
+	lockfile_init(&lock, AT_FDCWD, path);
+	ck_assert_int_eq(lockfile_try_lock(&lock), LOCKFILE_HELD);
 	ck_assert_int_ge(lockfile_claim(&lock, &record), 0);
-	lockfile_leave(&lock);
+	lockfile_release(&lock);
 }
 
-/* Whatever the claim says of itself: the socket that is there is dead. */
-START_TEST(a_claim_of_no_known_socket_does_not_keep_a_stale_name)
+/* The kernel's answer, that the socket is stale, takes precedence over any claim. */
+START_TEST(a_claim_for_an_unknown_socket_does_not_protect_a_stale_path)
 {
 	make_stale("s");
-	start(claim_of_no_known_socket, "s");
-	ASSERT_WORKS(g_bind_fd(new_socket(true), "s"));
-	ASSERT_WORKS(g_unlink("s"));
+	start_child(claim_for_unknown_socket, "s");
+	ASSERT_SUCCEEDS(g_bind_fd(new_socket(true), "s"));
+	ASSERT_SUCCEEDS(g_unlink("s"));
 	ck_assert(!exists(FILE_OF("s")));
 }
 END_TEST
 
-START_TEST(own_stale_names_are_replaced_too)
+START_TEST(own_stale_paths_are_replaced)
 {
-	int before = open_descriptors();
+	int before = count_descriptors();
 
 	for (int i = 0; i < 5; i++) {
 		int fd = new_socket(true);
 
-		ASSERT_WORKS(g_bind_fd(fd, "s"));
+		ASSERT_SUCCEEDS(g_bind_fd(fd, "s"));
 		ck_assert(is_claimed("s"));
 		close(fd);
 	}
-	ASSERT_WORKS(g_unlink("s"));
+	ASSERT_SUCCEEDS(g_unlink("s"));
 	ck_assert(!exists(FILE_OF("s")));
-	ck_assert_int_eq(open_descriptors(), before);
+	ck_assert_int_eq(count_descriptors(), before);
 }
 END_TEST
 
@@ -1160,102 +1225,102 @@ START_TEST(so_reuseaddr_replaces_no_other_files)
 }
 END_TEST
 
-/* Somebody unguarded removed the name; its owner lives, and claims it. */
-START_TEST(an_absent_name_that_is_claimed_is_in_use)
+/* An unguarded process unlinked the path. Its owner is alive, and holds the claim. */
+START_TEST(bind_to_a_claimed_absent_path_fails)
 {
-	pid_t rival = start(own_guarded, "s");
+	pid_t rival = start_child(serve_guarded, "s");
 
 	ck_assert_int_eq(unlink("s"), 0);
 	ASSERT_FAILS(g_bind_fd(new_socket(true), "s"), EADDRINUSE);
 	ck_assert(!exists("s"));
 	ck_assert(is_claimed("s"));
-	end(rival);
-	ASSERT_WORKS(g_bind_fd(new_socket(false), "s"));
+	kill_child(rival);
+	ASSERT_SUCCEEDS(g_bind_fd(new_socket(false), "s"));
 }
 END_TEST
 
-START_TEST(the_refusal_of_an_absent_name_is_told)
+START_TEST(the_refusal_of_an_absent_path_is_reported)
 {
 	int fd;
 
-	start(own_guarded, "s");
+	start_child(serve_guarded, "s");
 	ck_assert_int_eq(unlink("s"), 0);
 	fd = new_socket(false);
-	log_anew();
+	start_log();
 	ASSERT_FAILS(g_bind_fd(fd, "s"), EADDRINUSE);
 	ck_assert_ptr_nonnull(strstr(logged(), "refused"));
 }
 END_TEST
 
-START_TEST(an_absent_name_claimed_by_an_owner_without_socket_is_free)
+START_TEST(an_absent_path_whose_owner_closed_the_socket_is_free)
 {
-	pid_t rival = start(close_and_live_on, "s");
+	pid_t rival = start_child(close_and_stay_alive, "s");
 
 	ck_assert_int_eq(unlink("s"), 0);
 	ck_assert(is_claimed("s"));
-	ASSERT_WORKS(g_bind_fd(new_socket(false), "s"));
-	end(rival);
+	ASSERT_SUCCEEDS(g_bind_fd(new_socket(false), "s"));
+	kill_child(rival);
 	ck_assert(is_claimed("s"));
 }
 END_TEST
 
-START_TEST(an_absent_name_of_our_own_is_bound_anew)
+START_TEST(an_absent_own_path_is_bound_again)
 {
-	guarded("s");
-	ck_assert_int_eq(unlink("s"), 0); /* past the guard */
-	guarded("s");
+	guarded_listener("s");
+	ck_assert_int_eq(unlink("s"), 0); /* without the guard */
+	guarded_listener("s");
 	ck_assert(is_claimed("s"));
-	ASSERT_WORKS(g_unlink("s"));
+	ASSERT_SUCCEEDS(g_unlink("s"));
 	ck_assert(!exists(FILE_OF("s")));
 }
 END_TEST
 
-/* A home directory by NFS: the local kernel knows nothing of the other host's sockets. */
-START_TEST(another_host_s_claim_keeps_the_name)
+/* In an NFS directory, the local kernel does not know the sockets of other hosts. */
+START_TEST(a_claim_of_another_host_reserves_the_path)
 {
 	struct record record;
 	struct lockfile lock;
 	int claim;
 
-	pretend(&(struct pretence){.filesystem = NFS_TYPE});
+	fake_kernel(&(struct fake_results){.filesystem = NFS_TYPE});
 	make_stale("s");
-	record_of_self(&record, -1);
+	record_describe_self(&record, -1);
 	record.boot[0] = record.boot[0] == '0' ? '1' : '0';
-	lockfile_name(&lock, AT_FDCWD, "s");
-	ck_assert_int_eq(lockfile_try(&lock), LOCKFILE_HELD);
+	lockfile_init(&lock, AT_FDCWD, "s");
+	ck_assert_int_eq(lockfile_try_lock(&lock), LOCKFILE_HELD);
 	claim = lockfile_claim(&lock, &record);
-	lockfile_leave(&lock);
+	lockfile_release(&lock);
 	ASSERT_FAILS(g_unlink("s"), EADDRINUSE);
 	ASSERT_FAILS(g_bind_fd(new_socket(true), "s"), EADDRINUSE);
 	ASSERT_FAILS(g_rename("s", "t"), EADDRINUSE);
 	ck_assert(exists("s"));
-	lockfile_unclaim(claim);
-	ASSERT_WORKS(g_unlink("s"));
+	lockfile_release_claim(claim);
+	ASSERT_SUCCEEDS(g_unlink("s"));
 }
 END_TEST
 
-START_TEST(a_bind_that_fails_leaves_no_trace)
+START_TEST(a_bind_that_fails_leaves_no_file)
 {
-	int fd = guarded("s");
+	int fd = guarded_listener("s");
 	int before;
 
 	write_file("file", "");
-	before = open_descriptors();
+	before = count_descriptors();
 	ASSERT_FAILS(g_bind_fd(fd, "t"), EINVAL); /* bound already */
-	ck_assert_int_eq(open_descriptors(), before);
+	ck_assert_int_eq(count_descriptors(), before);
 	fd = new_socket(false);
 	ASSERT_FAILS(g_bind_fd(fd, "absent/t"), ENOENT);
 	ASSERT_FAILS(g_bind_fd(fd, "file/t"), ENOTDIR);
 	ASSERT_FAILS(g_bind_fd(-1, "t"), EBADF);
 	ck_assert(!exists("t") && !exists(FILE_OF("t")));
-	ck_assert_int_eq(open_descriptors(), before + 1);
+	ck_assert_int_eq(count_descriptors(), before + 1);
 }
 END_TEST
 
-/* Even where a bind of this name would be refused. */
-START_TEST(other_descriptors_are_libc_s)
+/* Even if a bind to this path would be refused. */
+START_TEST(other_descriptors_are_left_to_libc)
 {
-	pid_t rival = start(own_guarded, "claimed");
+	pid_t rival = start_child(serve_guarded, "claimed");
 	int internet = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	const char *const paths[] = {"s", "claimed"};
 
@@ -1267,21 +1332,22 @@ START_TEST(other_descriptors_are_libc_s)
 	}
 	ck_assert(!exists("s") && !exists(FILE_OF("s")));
 	ASSERT_FAILS(g_bind_fd(new_socket(false), "claimed"), EADDRINUSE);
-	end(rival);
-	start(hold_mutex, "s");
+	kill_child(rival);
+	start_child(hold_mutex, "s");
 	ASSERT_FAILS(g_bind_fd(internet, "s"), EAFNOSUPPORT);
 }
 END_TEST
 
-START_TEST(other_addresses_are_libc_s)
+START_TEST(other_addresses_are_left_to_libc)
 {
 	struct sockaddr_un abstract = {.sun_family = AF_UNIX, .sun_path = "\0sockguard-check"};
 	struct sockaddr_un path = {.sun_family = AF_UNIX, .sun_path = "s"};
 	const struct sockaddr *address = (const struct sockaddr *)&path;
 
-	ASSERT_WORKS(guarded_bind(new_socket(false), (const struct sockaddr *)&abstract,
+	ASSERT_SUCCEEDS(guarded_bind(new_socket(false), (const struct sockaddr *)&abstract,
 		offsetof(struct sockaddr_un, sun_path) + 16));
-	ASSERT_WORKS(guarded_bind(new_socket(false), address, sizeof(sa_family_t))); /* autobind */
+	ASSERT_SUCCEEDS(guarded_bind(new_socket(false), address,
+		sizeof(sa_family_t))); /* autobind */
 	ASSERT_FAILS(guarded_bind(new_socket(false), address, 1), EINVAL);
 	ASSERT_FAILS(guarded_bind(new_socket(false), address, sizeof(path) + 1), EINVAL);
 	path.sun_family = AF_INET;
@@ -1291,27 +1357,27 @@ START_TEST(other_addresses_are_libc_s)
 }
 END_TEST
 
-/* The length counts, not a NUL. */
-START_TEST(an_address_may_be_cut_short_or_filled)
+/* The length ends the path, and not a NUL. */
+START_TEST(a_path_ends_with_the_length_of_the_address)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	char name[sizeof(address.sun_path) + 1] = {0};
 
 	memset(name, 'n', sizeof(address.sun_path));
 	memcpy(address.sun_path, name, sizeof(address.sun_path));
-	ASSERT_WORKS(guarded_bind(new_socket(false), (const struct sockaddr *)&address,
+	ASSERT_SUCCEEDS(guarded_bind(new_socket(false), (const struct sockaddr *)&address,
 		sizeof(address)));
 	ck_assert(exists(name));
 	ck_assert(is_claimed(name));
-	ASSERT_WORKS(guarded_bind(new_socket(false), (const struct sockaddr *)&address,
+	ASSERT_SUCCEEDS(guarded_bind(new_socket(false), (const struct sockaddr *)&address,
 		offsetof(struct sockaddr_un, sun_path) + 3));
 	ck_assert(exists("nnn"));
 	ck_assert(is_claimed("nnn"));
 }
 END_TEST
 
-/* An address at the end of a page, and none behind it. */
-START_TEST(nothing_behind_an_address_is_read)
+/* The address is at the end of a page, and the next page is not mapped. */
+START_TEST(nothing_after_an_address_is_read)
 {
 	size_t page = (size_t)sysconf(_SC_PAGESIZE);
 	char *pages =
@@ -1324,7 +1390,8 @@ START_TEST(nothing_behind_an_address_is_read)
 	at = pages + page - length;
 	memcpy(at, &address, length);
 	ck_assert_int_eq(mprotect(pages + page, page, PROT_NONE), 0);
-	ASSERT_WORKS(guarded_bind(new_socket(false), (const struct sockaddr *)(void *)at, length));
+	ASSERT_SUCCEEDS(guarded_bind(new_socket(false), (const struct sockaddr *)(void *)at,
+		length));
 	ck_assert(exists("s"));
 	ASSERT_FAILS(guarded_bind(new_socket(false), (const struct sockaddr *)(void *)at,
 			     sizeof(address)),
@@ -1341,14 +1408,15 @@ static int binds_without_files(const void *about)
 	/* From here on Check cannot write its notes either: no assertions. */
 	if (setrlimit(RLIMIT_FSIZE, &none) != 0)
 		return 1;
-	errno = MARK;
-	return g_bind_fd(fd, "s") == 0 && errno == MARK ? 0 : 2;
+	errno = ERRNO_SENTINEL;
+	return g_bind_fd(fd, "s") == 0 && errno == ERRNO_SENTINEL ? 0 : 2;
 }
 
-/* A service that may write no files is not to be ended by the record's SIGXFSZ. */
-START_TEST(a_bind_where_no_file_may_be_written_works)
+/* Writing the record must not raise SIGXFSZ, which would kill a service with a file size limit of
+ * 0. */
+START_TEST(bind_works_without_disk_space_for_a_record)
 {
-	ck_assert_int_eq(in_child(binds_without_files, NULL), 0);
+	ck_assert_int_eq(run_in_child(binds_without_files, NULL), 0);
 	ck_assert(exists("s"));
 	ck_assert(!exists(FILE_OF("s")));
 }
@@ -1357,8 +1425,8 @@ END_TEST
 START_TEST(a_bind_without_a_lock_file_works)
 {
 	ck_assert_int_eq(mkdir(FILE_OF("s"), 0700), 0);
-	guarded("s");
-	ASSERT_WORKS(g_unlink("s"));
+	guarded_listener("s");
+	ASSERT_SUCCEEDS(g_unlink("s"));
 	ck_assert(!exists("s"));
 	ck_assert(exists(FILE_OF("s")));
 }
@@ -1369,13 +1437,13 @@ START_TEST(a_bind_works_with_few_descriptors)
 	int fd = new_socket(false);
 
 	leave_descriptors(_i);
-	ASSERT_WORKS(g_bind_fd(fd, "s"));
+	ASSERT_SUCCEEDS(g_bind_fd(fd, "s"));
 	ck_assert(exists("s"));
-	ASSERT_WORKS(g_unlink("s"));
+	ASSERT_SUCCEEDS(g_unlink("s"));
 }
 END_TEST
 
-/* ---- what libc's bind may say ---- */
+/* ---- failures of libc's bind ---- */
 
 static int (*real_bind)(int, const struct sockaddr *, socklen_t);
 static int error_of_bind;
@@ -1388,22 +1456,22 @@ static int failing_bind(int fd, const struct sockaddr *address, socklen_t length
 	return -1;
 }
 
-/* The lock file may have taken the last room: once more without. */
-START_TEST(a_bind_without_room_is_tried_without_a_lock_file)
+/* The lock file may have used the last disk space. Then bind is tried again without it. */
+START_TEST(bind_without_disk_space_is_tried_without_a_lock_file)
 {
 	static const int errors[] = {ENOSPC, EDQUOT};
 
 	libc.bind = failing_bind;
 	error_of_bind = errors[_i % 2];
 	if (_i >= 2)
-		ck_assert_int_eq(mkdir(FILE_OF("s"), 0700), 0); /* there is none to blame */
+		ck_assert_int_eq(mkdir(FILE_OF("s"), 0700), 0); /* so there is no lock file */
 	ASSERT_FAILS(g_bind_fd(new_socket(false), "s"), error_of_bind);
 	ck_assert_int_eq(performed, _i >= 2 ? 1 : 2);
 	ck_assert_int_eq(exists(FILE_OF("s")), _i >= 2);
 }
 END_TEST
 
-/* As if a rival's socket came and died before each try. */
+/* A rival binds the path and dies before each attempt. */
 static int bind_after_a_rival(int fd, const struct sockaddr *address, socklen_t length)
 {
 	if (!exists("s"))
@@ -1412,7 +1480,7 @@ static int bind_after_a_rival(int fd, const struct sockaddr *address, socklen_t 
 	return real_bind(fd, address, length);
 }
 
-START_TEST(a_bind_before_which_rivals_always_are_ends_in_use)
+START_TEST(a_bind_that_always_loses_fails_with_eaddrinuse)
 {
 	real_bind = libc.bind;
 	libc.bind = bind_after_a_rival;
@@ -1423,7 +1491,7 @@ START_TEST(a_bind_before_which_rivals_always_are_ends_in_use)
 }
 END_TEST
 
-static int bind_and_lose(int fd, const struct sockaddr *address, socklen_t length)
+static int bind_and_lose_path(int fd, const struct sockaddr *address, socklen_t length)
 {
 	int result = real_bind(fd, address, length);
 
@@ -1431,30 +1499,30 @@ static int bind_and_lose(int fd, const struct sockaddr *address, socklen_t lengt
 	return result;
 }
 
-START_TEST(a_name_that_is_gone_right_after_its_bind_is_not_claimed)
+START_TEST(a_path_removed_right_after_bind_is_not_claimed)
 {
 	real_bind = libc.bind;
-	libc.bind = bind_and_lose;
-	ASSERT_WORKS(g_bind_fd(new_socket(false), "s"));
+	libc.bind = bind_and_lose_path;
+	ASSERT_SUCCEEDS(g_bind_fd(new_socket(false), "s"));
 	ck_assert(!exists("s") && !exists(FILE_OF("s")));
 }
 END_TEST
 
-START_TEST(an_ignored_bind_leaves_no_trace)
+START_TEST(an_ignored_bind_leaves_no_file)
 {
 	config.only = "/nowhere/*";
-	ASSERT_WORKS(g_bind_fd(new_socket(false), "s"));
+	ASSERT_SUCCEEDS(g_bind_fd(new_socket(false), "s"));
 	ck_assert(!exists(FILE_OF("s")));
 }
 END_TEST
 
 /* ---- rename ---- */
 
-START_TEST(a_live_name_is_not_renamed_over)
+START_TEST(a_live_path_is_not_renamed_over)
 {
 	start_rival(_i, "s");
 	write_file("file", "");
-	guarded("mine");
+	guarded_listener("mine");
 	ASSERT_FAILS(g_rename("file", "s"), EADDRINUSE);
 	ASSERT_FAILS(g_rename("mine", "s"), EADDRINUSE);
 	ASSERT_FAILS(g_rename_with("mine", "s", RENAME_EXCHANGE), EADDRINUSE);
@@ -1466,7 +1534,7 @@ START_TEST(a_live_name_is_not_renamed_over)
 }
 END_TEST
 
-START_TEST(a_live_name_is_not_renamed_away)
+START_TEST(a_live_path_is_not_renamed_away)
 {
 	start_rival(_i, "s");
 	write_file("file", "");
@@ -1480,135 +1548,148 @@ START_TEST(a_live_name_is_not_renamed_away)
 }
 END_TEST
 
-/* That would take nothing away, and says so itself. */
-START_TEST(a_rename_that_replaces_nothing_is_libc_s_to_refuse)
+/* The kernel lets it fail with EEXIST and replaces nothing, so the guard does not refuse it. */
+START_TEST(libc_refuses_a_rename_noreplace)
 {
 	start_rival(_i, "s");
-	guarded("mine");
+	guarded_listener("mine");
 	ASSERT_FAILS(g_rename_with("mine", "s", RENAME_NOREPLACE), EEXIST);
 	ck_assert(is_served("s") && is_served("mine"));
 	ck_assert(is_claimed("mine"));
 }
 END_TEST
 
-START_TEST(an_own_name_moves_with_its_claim)
+START_TEST(the_rename_of_an_own_path_moves_its_claim)
 {
-	guarded("s");
-	ASSERT_WORKS(g_rename("s", "t"));
+	guarded_listener("s");
+	ASSERT_SUCCEEDS(g_rename("s", "t"));
 	ck_assert(is_served("t") && !exists("s"));
 	ck_assert(is_claimed("t") && !exists(FILE_OF("s")));
-	ASSERT_WORKS(g_unlink("t"));
+	ASSERT_SUCCEEDS(g_unlink("t"));
 	ck_assert(!exists("t") && !exists(FILE_OF("t")));
 }
 END_TEST
 
-START_TEST(an_own_name_replaces_a_stale_one)
+START_TEST(an_own_path_replaces_a_stale_one)
 {
 	pid_t rival = start_rival(_i, "t");
 
-	end(rival);
-	guarded("s");
-	ASSERT_WORKS(g_rename("s", "t"));
+	kill_child(rival);
+	guarded_listener("s");
+	ASSERT_SUCCEEDS(g_rename("s", "t"));
 	ck_assert(is_served("t") && !exists("s"));
 	ck_assert(is_claimed("t") && !exists(FILE_OF("s")));
-	ASSERT_WORKS(g_unlink("t"));
+	ASSERT_SUCCEEDS(g_unlink("t"));
 	ck_assert(!exists(FILE_OF("t")));
 }
 END_TEST
 
-START_TEST(an_own_name_replaces_another_of_ours)
+START_TEST(an_own_path_replaces_another_own_path)
 {
-	int before = open_descriptors();
-	int a = guarded("a");
-	int b = guarded("b");
+	int before = count_descriptors();
+	int a = guarded_listener("a");
+	int b = guarded_listener("b");
 
-	ASSERT_WORKS(g_rename("a", "b"));
+	ASSERT_SUCCEEDS(g_rename("a", "b"));
 	ck_assert(is_served("b") && !exists("a"));
 	ck_assert(is_claimed("b") && !exists(FILE_OF("a")));
 	close(b);
 	ck_assert(is_served("b"));
-	ASSERT_WORKS(g_unlink("b"));
+	ASSERT_SUCCEEDS(g_unlink("b"));
 	close(a);
 	ck_assert(!exists(FILE_OF("b")));
-	ck_assert_int_eq(open_descriptors(), before);
+	ck_assert_int_eq(count_descriptors(), before);
 }
 END_TEST
 
-START_TEST(exchanged_names_of_ours_stay_ours)
+START_TEST(exchanged_own_paths_are_still_owned)
 {
-	guarded("a");
+	guarded_listener("a");
 	make_stale("b");
-	ASSERT_WORKS(g_rename_with("a", "b", RENAME_EXCHANGE));
+	ASSERT_SUCCEEDS(g_rename_with("a", "b", RENAME_EXCHANGE));
 	ck_assert(is_served("b") && !is_served("a"));
 	ck_assert(is_claimed("b") && !is_claimed("a"));
-	ASSERT_WORKS(g_unlink("b"));
-	ASSERT_WORKS(g_unlink("a"));
+	ASSERT_SUCCEEDS(g_unlink("b"));
+	ASSERT_SUCCEEDS(g_unlink("a"));
 	ck_assert(!exists(FILE_OF("a")) && !exists(FILE_OF("b")));
 }
 END_TEST
 
-START_TEST(a_file_replaces_an_own_name)
+/* Otherwise the claim would remain beside a file that we do not own. */
+START_TEST(a_claim_that_cannot_be_exchanged_is_released)
 {
-	guarded("s");
-	write_file("file", "");
-	ASSERT_WORKS(g_rename("file", "s"));
-	ck_assert(!exists("file") && !exists(FILE_OF("s")) && !exists(FILE_OF("file")));
-	ASSERT_WORKS(g_unlink("s"));
+	char name[NAME_MAX] = "";
+
+	memset(name, 'n', sizeof(name) - 1);
+	guarded_listener("s");
+	write_file(name, "");
+	ASSERT_SUCCEEDS(g_rename_with(_i ? name : "s", _i ? "s" : name, RENAME_EXCHANGE));
+	ck_assert(!exists(FILE_OF("s")));
 }
 END_TEST
 
-START_TEST(a_stale_name_is_renamed)
+START_TEST(a_file_replaces_an_own_path)
+{
+	guarded_listener("s");
+	write_file("file", "");
+	ASSERT_SUCCEEDS(g_rename("file", "s"));
+	ck_assert(!exists("file") && !exists(FILE_OF("s")) && !exists(FILE_OF("file")));
+	ASSERT_SUCCEEDS(g_unlink("s"));
+}
+END_TEST
+
+START_TEST(a_stale_path_is_renamed)
 {
 	make_stale("s");
-	ASSERT_WORKS(g_rename("s", "t"));
+	ASSERT_SUCCEEDS(g_rename("s", "t"));
 	ck_assert(exists("t") && !exists("s"));
 	ck_assert(!exists(FILE_OF("s")) && !exists(FILE_OF("t")));
 }
 END_TEST
 
-START_TEST(a_name_is_not_renamed_to_an_absent_one_that_is_claimed)
+START_TEST(a_path_is_not_renamed_to_a_claimed_absent_path)
 {
-	pid_t rival = start(own_guarded, "t");
+	pid_t rival = start_child(serve_guarded, "t");
 
 	ck_assert_int_eq(unlink("t"), 0);
-	guarded("s");
+	guarded_listener("s");
 	ASSERT_FAILS(g_rename("s", "t"), EADDRINUSE);
 	ck_assert(is_served("s") && !exists("t"));
 	ck_assert(is_claimed("s") && is_claimed("t"));
 	write_file("file", "");
-	ASSERT_WORKS(g_rename("file", "t")); /* no socket, no owner */
-	ASSERT_WORKS(g_unlink("t"));
-	end(rival);
-	ASSERT_WORKS(g_rename("s", "t"));
+	ASSERT_SUCCEEDS(g_rename("file", "t")); /* no socket, no owner */
+	ASSERT_SUCCEEDS(g_unlink("t"));
+	kill_child(rival);
+	ASSERT_SUCCEEDS(g_rename("s", "t"));
 }
 END_TEST
 
-START_TEST(two_names_of_one_socket_stay_when_renamed)
+START_TEST(the_rename_of_one_link_to_another_changes_nothing)
 {
 	start_owner("s", SOCK_STREAM);
 	ck_assert_int_eq(link("s", "t"), 0);
-	ASSERT_WORKS(g_rename("s", "t"));
+	ASSERT_SUCCEEDS(g_rename("s", "t"));
 	ck_assert(exists("s") && exists("t"));
 }
 END_TEST
 
-/* It has one lock file, and must not wait for itself. */
-START_TEST(a_name_is_renamed_to_itself)
+/* Both paths have the same lock file. The call must not wait for the mutex that it holds itself. */
+START_TEST(a_path_is_renamed_to_itself)
 {
-	guarded("s");
+	guarded_listener("s");
 	make_stale("stale");
-	ASSERT_WORKS(g_rename("s", "s"));
-	ASSERT_WORKS(g_rename("s", "./s"));
-	ASSERT_WORKS(g_rename_with("s", "s", RENAME_EXCHANGE));
+	ASSERT_SUCCEEDS(g_rename("s", "s"));
+	ASSERT_SUCCEEDS(g_rename("s", "./s"));
+	ASSERT_SUCCEEDS(g_rename_with("s", "s", RENAME_EXCHANGE));
 	ck_assert(is_served("s") && is_claimed("s"));
-	ASSERT_WORKS(g_rename("stale", "stale"));
+	ASSERT_SUCCEEDS(g_rename("stale", "stale"));
 	start_owner("theirs", SOCK_STREAM);
-	ASSERT_WORKS(g_rename("theirs", "theirs"));
+	ASSERT_SUCCEEDS(g_rename("theirs", "theirs"));
 	ck_assert(is_served("theirs"));
 }
 END_TEST
 
-START_TEST(renaming_an_absent_name_fails_as_ever)
+START_TEST(renaming_an_absent_path_fails_as_without_the_guard)
 {
 	start_owner("s", SOCK_STREAM);
 	ASSERT_FAILS(g_rename("absent", "s"), ENOENT);
@@ -1620,118 +1701,119 @@ END_TEST
 
 START_TEST(a_failed_rename_keeps_the_claim)
 {
-	guarded("s");
+	guarded_listener("s");
 	ck_assert_int_eq(mkdir("dir", 0755), 0);
 	ASSERT_FAILS(g_rename("s", "dir"), EISDIR);
 	ASSERT_FAILS(g_rename("s", "absent/t"), ENOENT);
 	ASSERT_FAILS(g_rename_with("s", "dir", 0x80), EINVAL);
 	ck_assert(is_served("s") && is_claimed("s"));
-	ASSERT_WORKS(g_unlink("s"));
+	ASSERT_SUCCEEDS(g_unlink("s"));
 }
 END_TEST
 
-/* What a claim's record says of the name: see lockfile_note_left. */
-static bool is_left(const char *path)
+/* Whether the record says that the owner is removing the path: see lockfile_mark_leaving. */
+static bool record_says_left(const char *path)
 {
 	struct lockfile lock;
 	struct record record = {0};
 
-	lockfile_name(&lock, AT_FDCWD, path);
-	ck_assert(lockfile_peek(&lock));
-	ck_assert(lockfile_record(&lock, &record));
-	lockfile_leave(&lock);
-	return record.left;
+	lockfile_init(&lock, AT_FDCWD, path);
+	ck_assert(lockfile_open_readonly(&lock));
+	ck_assert(lockfile_read_record(&lock, &record));
+	lockfile_release(&lock);
+	return record.leaving;
 }
 
-static int end_within(const struct call *call)
+static int unlink_and_exit(const struct call *call)
 {
 	libc.unlinkat(call->dirfd, call->path, 0);
 	_exit(0);
 }
 
-static int ends_within(const void *path)
+static int exits_during_unlink(const void *path)
 {
-	struct call call = {"unlink", end_within, AT_FDCWD, path, 0, NULL, 0};
+	struct call call = {"unlink", unlink_and_exit, AT_FDCWD, path, 0, NULL, 0};
 
 	return guard_unlink(&call);
 }
 
-START_TEST(who_ends_on_the_way_out_leaves_the_name_free)
+START_TEST(an_owner_killed_during_the_unlink_leaves_the_path_free)
 {
-	start(own_guarded, "s"); /* as a worker that holds the claim on */
-	guarded("t");
-	ck_assert_int_eq(in_child(ends_within, "t"), 0);
+	start_child(serve_guarded, "s");
+	guarded_listener("t");
+	ck_assert_int_eq(run_in_child(exits_during_unlink, "t"), 0);
 	ck_assert(!exists("t") && is_claimed("t"));
-	ck_assert(is_left("t"));
-	ck_assert(!is_left("s"));
+	ck_assert(record_says_left("t"));
+	ck_assert(!record_says_left("s"));
 }
 END_TEST
 
-static int see_both_left(const struct call *call)
+static int expect_both_left(const struct call *call)
 {
-	ck_assert(is_left("s"));
-	ck_assert(is_left("t"));
+	ck_assert(record_says_left("s"));
+	ck_assert(record_says_left("t"));
 	return perform_rename(call);
 }
 
-/* Whoever is killed right after leaves both free: the one is gone, the other another's. */
-START_TEST(both_names_are_left_while_one_replaces_the_other)
+/* If the process is killed right after the rename, both paths are free: one is absent, and the
+ * other leads to a new socket. */
+START_TEST(both_records_say_left_during_a_replacing_rename)
 {
-	struct call call = {"rename", see_both_left, AT_FDCWD, "s", AT_FDCWD, "t", 0};
+	struct call call = {"rename", expect_both_left, AT_FDCWD, "s", AT_FDCWD, "t", 0};
 
-	guarded("s");
-	guarded("t");
+	guarded_listener("s");
+	guarded_listener("t");
 	ck_assert_int_eq(guard_rename(&call), 0);
-	ck_assert(!is_left("t"));
+	ck_assert(!record_says_left("t"));
 }
 END_TEST
 
-START_TEST(an_own_name_replaces_a_file)
+START_TEST(an_own_path_replaces_a_file)
 {
-	guarded("s");
+	guarded_listener("s");
 	write_file("file", "");
-	ASSERT_WORKS(g_rename("s", "file"));
+	ASSERT_SUCCEEDS(g_rename("s", "file"));
 	ck_assert(is_served("file") && is_claimed("file"));
 	ck_assert(!exists(FILE_OF("s")));
-	ASSERT_WORKS(g_unlink("file"));
+	ASSERT_SUCCEEDS(g_unlink("file"));
 }
 END_TEST
 
-START_TEST(the_claim_on_a_replaced_name_is_given_up)
+START_TEST(the_claim_on_a_replaced_path_is_released)
 {
-	int before = open_descriptors();
+	int before = count_descriptors();
 	int fd;
 
 	make_stale("s");
-	fd = guarded("t");
-	ASSERT_WORKS(g_rename("s", "t"));
+	fd = guarded_listener("t");
+	ASSERT_SUCCEEDS(g_rename("s", "t"));
 	close(fd);
 	ck_assert(!exists(FILE_OF("t")));
-	ck_assert_int_eq(open_descriptors(), before);
+	ck_assert_int_eq(count_descriptors(), before);
 }
 END_TEST
 
-START_TEST(a_name_that_stays_is_not_left)
+START_TEST(the_record_of_a_path_that_remains_does_not_say_left)
 {
-	guarded("s");
+	guarded_listener("s");
 	ck_assert_int_eq(mkdir("dir", 0755), 0);
 	ASSERT_FAILS(g_rename("s", "dir"), EISDIR);
-	ck_assert(!is_left("s"));
-	ASSERT_WORKS(g_rename("s", "t"));
-	ck_assert(!is_left("t"));
+	ck_assert(!record_says_left("s"));
+	ASSERT_SUCCEEDS(g_rename("s", "t"));
+	ck_assert(!record_says_left("t"));
 	make_stale("u");
-	ASSERT_WORKS(g_rename_with("t", "u", RENAME_EXCHANGE));
-	ck_assert(!is_left("u"));
+	ASSERT_SUCCEEDS(g_rename_with("t", "u", RENAME_EXCHANGE));
+	ck_assert(!record_says_left("u"));
 }
 END_TEST
 
-START_TEST(files_and_directories_are_libc_s_to_rename)
+START_TEST(renames_of_files_and_directories_are_left_to_libc)
 {
 	write_file("a", "");
 	ck_assert_int_eq(mkdir("dir", 0755), 0);
-	ASSERT_WORKS(g_rename("a", "b"));
-	ASSERT_WORKS(g_rename("dir", "rid"));
-	ASSERT_WORKS(g_rename_with("b", "rid", RENAME_EXCHANGE));
+	ASSERT_SUCCEEDS(g_rename("a", "b"));
+	ASSERT_SUCCEEDS(g_rename("dir", "rid"));
+	ASSERT_SUCCEEDS(g_rename_with("b", "rid", RENAME_EXCHANGE));
 	ASSERT_FAILS(g_rename("b", "rid"), ENOTDIR);
 	ck_assert(!exists(FILE_OF("a")) && !exists(FILE_OF("b")));
 }
@@ -1739,54 +1821,82 @@ END_TEST
 
 /* ---- link ---- */
 
-START_TEST(a_linked_name_is_as_ours_as_the_socket)
+START_TEST(a_process_owns_its_link_to_its_socket)
 {
-	guarded("p.1");
-	ASSERT_WORKS(g_link("p.1", "p"));
+	guarded_listener("p.1");
+	ASSERT_SUCCEEDS(g_link("p.1", "p"));
 	ck_assert(is_claimed("p") && is_claimed("p.1"));
-	ASSERT_WORKS(g_unlink("p.1"));
+	ASSERT_SUCCEEDS(g_unlink("p.1"));
 	ck_assert(!exists(FILE_OF("p.1")));
 	ck_assert(is_served("p") && is_claimed("p"));
-	ASSERT_WORKS(g_unlink("p"));
+	ASSERT_SUCCEEDS(g_unlink("p"));
 	ck_assert(!exists("p") && !exists(FILE_OF("p")));
 }
 END_TEST
 
-START_TEST(a_name_we_gave_a_foreign_socket_is_ours_to_remove)
+START_TEST(a_process_may_unlink_its_link_to_a_foreign_socket)
 {
 	start_rival(_i, "p");
-	ASSERT_WORKS(g_link("p", "p.bak"));
+	ASSERT_SUCCEEDS(g_link("p", "p.bak"));
 	ASSERT_FAILS(g_unlink("p"), EADDRINUSE);
 	ck_assert(is_served("p"));
-	ASSERT_WORKS(g_unlink("p.bak"));
+	ASSERT_SUCCEEDS(g_unlink("p.bak"));
 	ck_assert(!exists("p.bak") && !exists(FILE_OF("p.bak")));
 	ck_assert(is_served("p"));
 	ck_assert_int_eq(is_claimed("p"), _i % 2);
 }
 END_TEST
 
-/* There can be no lock file, and the inode is not ours. */
-START_TEST(a_name_we_gave_a_foreign_socket_without_a_claim_is_not_ours)
+/* Without a lock file, nothing shows who made the link, and the process does not own the inode. */
+START_TEST(without_a_claim_a_link_to_a_foreign_socket_is_not_owned)
 {
 	start_rival(_i, "p");
 	ck_assert_int_eq(mkdir(FILE_OF("p.bak"), 0700), 0);
-	ASSERT_WORKS(g_link("p", "p.bak"));
+	ASSERT_SUCCEEDS(g_link("p", "p.bak"));
 	ASSERT_FAILS(g_unlink("p.bak"), EADDRINUSE);
 	ck_assert(is_served("p.bak"));
 }
 END_TEST
 
-START_TEST(an_ignored_link_leaves_no_trace)
+START_TEST(an_ignored_link_leaves_no_file)
 {
-	guarded("p");
+	guarded_listener("p");
 	config.ignore = "*/p.bak";
-	ASSERT_WORKS(g_link("p", "p.bak"));
+	ASSERT_SUCCEEDS(g_link("p", "p.bak"));
 	ck_assert(is_served("p.bak") && !exists(FILE_OF("p.bak")));
 	ck_assert(is_claimed("p"));
 }
 END_TEST
 
-static int link_and_lose(const struct call *call)
+START_TEST(an_ignored_rename_leaves_no_file)
+{
+	static const char *const ignored[] = {"*/p.bak", "*/p", "*/p:*/p.bak"};
+
+	make_stale("p");
+	config.ignore = ignored[_i];
+	config.debug = true;
+	start_log();
+	ASSERT_SUCCEEDS(g_rename("p", "p.bak"));
+	ck_assert(!exists("p") && exists("p.bak"));
+	ck_assert(!exists(FILE_OF("p")) && !exists(FILE_OF("p.bak")));
+	ck_assert_int_eq(strstr(logged(), "a setting excludes the path") != NULL, _i == 2);
+}
+END_TEST
+
+START_TEST(a_rename_and_a_link_are_logged_as_allowed)
+{
+	guarded_listener("s");
+	config.debug = true;
+	start_log();
+	ASSERT_SUCCEEDS(g_link("s", "t"));
+	ck_assert_ptr_nonnull(strstr(logged(), "no live owner claims the path"));
+	ck_assert_ptr_null(strstr(logged(), "no live owner loses a path"));
+	ASSERT_SUCCEEDS(g_rename("s", "u"));
+	ck_assert_ptr_nonnull(strstr(logged(), "no live owner loses a path"));
+}
+END_TEST
+
+static int link_and_lose_path(const struct call *call)
 {
 	int result = perform_link(call);
 
@@ -1794,60 +1904,60 @@ static int link_and_lose(const struct call *call)
 	return result;
 }
 
-START_TEST(a_link_that_is_gone_at_once_is_not_claimed)
+START_TEST(a_link_removed_at_once_is_not_claimed)
 {
-	struct call call = {"link", link_and_lose, AT_FDCWD, "p", AT_FDCWD, "p.bak", 0};
+	struct call call = {"link", link_and_lose_path, AT_FDCWD, "p", AT_FDCWD, "p.bak", 0};
 
-	guarded("p");
+	guarded_listener("p");
 	ck_assert_int_eq(guard_link(&call), 0);
 	ck_assert(!exists(FILE_OF("p.bak")));
 	ck_assert(is_claimed("p"));
 }
 END_TEST
 
-START_TEST(another_s_link_is_not_ours)
+START_TEST(a_link_made_by_another_process_is_not_owned)
 {
 	start_owner("p", SOCK_STREAM);
-	ck_assert_int_eq(link("p", "p.bak"), 0); /* past the guard */
+	ck_assert_int_eq(link("p", "p.bak"), 0); /* without the guard */
 	ASSERT_FAILS(g_unlink("p.bak"), EADDRINUSE);
 }
 END_TEST
 
-START_TEST(an_absent_name_that_is_claimed_is_not_linked)
+START_TEST(a_claimed_absent_path_is_not_linked)
 {
-	start(own_guarded, "p");
+	start_child(serve_guarded, "p");
 	ck_assert_int_eq(unlink("p"), 0);
-	guarded("p.1");
+	guarded_listener("p.1");
 	ASSERT_FAILS(g_link("p.1", "p"), EADDRINUSE);
 	ck_assert(!exists("p"));
 	ck_assert(is_claimed("p"));
 }
 END_TEST
 
-START_TEST(a_link_that_fails_leaves_no_trace)
+START_TEST(a_link_that_fails_leaves_no_file)
 {
-	guarded("s");
+	guarded_listener("s");
 	write_file("file", "");
 	ASSERT_FAILS(g_link("s", "file"), EEXIST);
 	ASSERT_FAILS(g_link("s", "s"), EEXIST);
 	ASSERT_FAILS(g_link("s", "absent/t"), ENOENT);
 	ASSERT_FAILS(g_link("absent", "t"), ENOENT);
-	ASSERT_WORKS(g_link("file", "other"));
+	ASSERT_SUCCEEDS(g_link("file", "other"));
 	ck_assert(!exists(FILE_OF("file")) && !exists(FILE_OF("t")) && !exists(FILE_OF("other")));
 	ck_assert(is_claimed("s"));
 }
 END_TEST
 
-START_TEST(a_symlink_to_a_socket_is_linked_as_told)
+START_TEST(a_symlink_to_a_socket_is_followed_only_on_request)
 {
-	guarded("s");
+	guarded_listener("s");
 	ck_assert_int_eq(symlink("s", "link"), 0);
-	ASSERT_WORKS(g_link_with("link", "a", 0)); /* a second symlink */
+	ASSERT_SUCCEEDS(g_link_with("link", "a", 0)); /* a second symlink */
 	ck_assert(!exists(FILE_OF("a")));
-	ASSERT_WORKS(g_link_with("link", "b", AT_SYMLINK_FOLLOW));
+	ASSERT_SUCCEEDS(g_link_with("link", "b", AT_SYMLINK_FOLLOW));
 	ck_assert(is_claimed("b"));
-	ASSERT_WORKS(g_unlink("b"));
-	ASSERT_WORKS(g_unlink("a"));
+	ASSERT_SUCCEEDS(g_unlink("b"));
+	ASSERT_SUCCEEDS(g_unlink("a"));
 	ck_assert(is_served("s") && is_claimed("s"));
 }
 END_TEST
@@ -1857,19 +1967,19 @@ static bool record_of(const char *path, struct record *record)
 	struct lockfile lock;
 	bool found;
 
-	lockfile_name(&lock, AT_FDCWD, path);
-	found = lockfile_peek(&lock) && lockfile_record(&lock, record);
-	lockfile_leave(&lock);
+	lockfile_init(&lock, AT_FDCWD, path);
+	found = lockfile_open_readonly(&lock) && lockfile_read_record(&lock, record);
+	lockfile_release(&lock);
 	return found;
 }
 
-/* Or the claim on it could not be asked whether its socket is still there. */
-START_TEST(a_linked_name_s_record_tells_of_the_socket)
+/* Otherwise the guard could not check whether the socket of a claim still exists. */
+START_TEST(the_record_of_a_link_names_the_socket)
 {
 	struct record record, linked;
 
-	guarded("p");
-	ASSERT_WORKS(g_link("p", "p.bak"));
+	guarded_listener("p");
+	ASSERT_SUCCEEDS(g_link("p", "p.bak"));
 	ck_assert(record_of("p", &record));
 	ck_assert(record_of("p.bak", &linked));
 	ck_assert_uint_ne(linked.socket, 0);
@@ -1878,30 +1988,84 @@ START_TEST(a_linked_name_s_record_tells_of_the_socket)
 }
 END_TEST
 
-static int link_without_a_trace(const struct call *call)
+static int link_without_a_lock_file(const struct call *call)
 {
 	ck_assert(exists(FILE_OF("a")));
 	ck_assert(!exists(FILE_OF("link")));
 	return perform_link(call);
 }
 
-/* What has the lock file is the name that the symlink leads to, which is not looked for. */
-START_TEST(no_lock_file_is_made_beside_a_symlink_that_is_followed)
+/* The lock file belongs to the path that the symlink leads to, which the guard does not search for.
+ */
+START_TEST(no_lock_file_is_created_beside_a_followed_symlink)
 {
-	struct call call = {
-		"linkat", link_without_a_trace, AT_FDCWD, "link", AT_FDCWD, "a", AT_SYMLINK_FOLLOW};
+	struct call call = {"linkat", link_without_a_lock_file, AT_FDCWD, "link", AT_FDCWD, "a",
+		AT_SYMLINK_FOLLOW};
 
-	guarded("s");
+	guarded_listener("s");
 	ck_assert_int_eq(symlink("s", "link"), 0);
 	ck_assert_int_eq(guard_link(&call), 0);
 	ck_assert(is_claimed("a"));
 }
 END_TEST
 
-/* ---- together ---- */
+/* Programs rely on getting the lowest free descriptor. */
+START_TEST(claims_have_high_descriptors)
+{
+	int fd = new_socket(false);
+	int low[8];
 
-/* As a server starts: unlink, bind, serve. Says whether it came to own the name. */
-static int start_up(const void *path)
+	for (int i = 0; i < 8; i++)
+		low[i] = dup(fd);
+	for (int i = 0; i < 8; i++)
+		close(low[i]);
+	ASSERT_SUCCEEDS(g_bind_fd(fd, "s"));
+	ASSERT_SUCCEEDS(g_link("s", "t"));
+	ck_assert(is_claimed("s") && is_claimed("t"));
+	for (int i = 0; i < 8; i++)
+		ck_assert_int_eq(dup(fd), low[i]);
+}
+END_TEST
+
+/* ---- with standard input closed ---- */
+
+/* The next descriptor that the guard opens is 0, which must work like any other. */
+START_TEST(descriptor_0_works_like_any_other)
+{
+	int fd = new_socket(false);
+	int reused = new_socket(true);
+	pid_t rival = start_rival(_i, "r");
+
+	make_stale("old");
+	make_stale("older");
+	ck_assert_int_eq(chmod(".", _i / RIVALS ? 01777 : 0755), 0);
+	close(STDIN_FILENO);
+	ASSERT_SUCCEEDS(g_bind_fd(fd, "s"));
+	ck_assert(is_claimed("s"));
+	ASSERT_FAILS(g_unlink("r"), EADDRINUSE);
+	ASSERT_FAILS(g_rename("s", "r"), EADDRINUSE);
+	ASSERT_SUCCEEDS(g_rename("s", "t"));
+	ck_assert(is_claimed("t"));
+	ASSERT_SUCCEEDS(g_link("t", "s"));
+	ck_assert(is_claimed("s"));
+	ASSERT_SUCCEEDS(g_unlink("old"));
+	ASSERT_SUCCEEDS(g_bind_fd(reused, "older"));
+	ck_assert(is_claimed("older"));
+	ASSERT_SUCCEEDS(g_rename_with("older", "t", RENAME_EXCHANGE));
+	ck_assert(is_claimed("older"));
+	ASSERT_SUCCEEDS(g_unlink("older"));
+	ASSERT_SUCCEEDS(g_unlink("t"));
+	ASSERT_SUCCEEDS(g_unlink("s"));
+	ck_assert(!exists(FILE_OF("s")) && !exists(FILE_OF("t")) && !exists(FILE_OF("older")));
+	ASSERT_FAILS(fcntl(STDIN_FILENO, F_GETFD), EBADF);
+	kill_child(rival);
+}
+END_TEST
+
+/* ---- simultaneous starts ---- */
+
+/* Starts like a server: unlink, bind, listen. Returns whether the path leads to its socket. */
+static int start_like_a_server(const void *path)
 {
 	int fd = new_socket(false);
 
@@ -1910,7 +2074,7 @@ static int start_up(const void *path)
 	if (g_bind_fd(fd, path) != 0)
 		return 1;
 	ck_assert_int_eq(listen(fd, 8), 0);
-	usleep(20000); /* for the others to try it on */
+	usleep(20000); /* while the others try to take the path */
 	if (!is_served(path))
 		return 2; /* stolen */
 	return 0;
@@ -1925,7 +2089,7 @@ static int compete(const void *path)
 	for (int i = 0; i < 4; i++) {
 		pids[i] = fork();
 		if (pids[i] == 0)
-			_exit(start_up(path));
+			_exit(start_like_a_server(path));
 	}
 	for (int i = 0; i < 4; i++) {
 		ck_assert_int_eq(waitpid(pids[i], &status, 0), pids[i]);
@@ -1937,146 +2101,163 @@ static int compete(const void *path)
 	return winners > 0 ? 0 : 1;
 }
 
-START_TEST(of_many_that_start_at_once_none_is_robbed)
+START_TEST(no_path_is_stolen_when_many_servers_start_at_once)
 {
 	for (int i = 0; i < 50; i++)
-		ck_assert_int_eq(in_child(compete, "s"), 0);
+		ck_assert_int_eq(run_in_child(compete, "s"), 0);
 }
 END_TEST
 
 static void add_unlink(TCase *cases)
 {
-	tcase_add_loop_test(cases, a_live_name_is_not_unlinked, 0, RIVALS);
-	tcase_add_loop_test(cases, a_bound_name_is_not_unlinked_before_it_listens, 0, 3);
-	tcase_add_test(cases, a_stale_name_is_unlinked);
-	tcase_add_test(cases, an_own_name_is_unlinked_with_its_lock_file);
-	tcase_add_test(cases, an_own_name_is_unlinked_after_its_listener_is_closed);
-	tcase_add_test(cases, a_fork_may_unlink_what_its_parent_bound);
-	tcase_add_test(cases, a_held_socket_s_name_is_unlinked);
-	tcase_add_test(cases, an_absent_name_is_not_there);
-	tcase_add_test(cases, a_name_that_appears_meanwhile_is_not_unlinked);
-	tcase_add_test(cases, a_rival_that_appears_meanwhile_keeps_its_name);
-	tcase_add_test(cases, a_name_that_only_libc_sees_is_libc_s);
-	ADD_ROOT_TEST(cases, a_name_that_may_not_be_looked_at_is_not_looked_at_again);
-	tcase_add_test(cases, what_libc_does_with_a_slash_behind_is_done);
-	tcase_add_test(cases, a_directory_that_appears_meanwhile_is_libc_s);
-	tcase_add_test(cases, a_long_path_is_unlinked_as_any);
-	tcase_add_test(cases, a_lock_file_at_a_long_path_is_libc_s);
-	tcase_add_test(cases, an_absent_name_at_the_longest_path_is_not_there);
-	tcase_add_test(cases, an_own_name_that_libc_does_not_unlink_stays_ours);
-	tcase_add_test(cases, what_is_no_socket_is_libc_s);
-	tcase_add_test(cases, a_slash_behind_a_socket_is_an_error);
-	tcase_add_test(cases, no_spelling_of_a_live_name_is_unlinked);
-	tcase_add_test(cases, an_unreadable_path_is_a_fault);
-	tcase_add_test(cases, an_ignored_path_is_libc_s);
-	if (suite_is_root("who_may_not_connect_may_not_take_the_name"))
-		tcase_add_loop_test(cases, who_may_not_connect_may_not_take_the_name, 0, RIVALS);
-	if (suite_is_root("who_may_not_connect_may_take_a_stale_name"))
-		tcase_add_loop_test(cases, who_may_not_connect_may_take_a_stale_name, 0, RIVALS);
-	tcase_add_test(cases, without_a_directory_to_write_the_kernel_decides);
-	tcase_add_loop_test(cases, with_few_descriptors_no_live_name_is_taken, 0, RIVALS * FEW);
-	tcase_add_loop_test(cases, with_few_descriptors_an_own_name_is_taken, 0, FEW);
-	tcase_add_test(cases, a_mutex_held_for_ever_is_waited_for_with_a_bound);
-	tcase_add_test(cases, every_call_waits_with_a_bound);
-	tcase_add_loop_test(cases, a_live_name_is_refused_without_its_mutex, 0, RIVALS);
-	tcase_add_loop_test(cases, who_has_names_waits_for_the_mutex_of_a_live_one, 0, RIVALS);
+	tcase_add_loop_test(cases, a_live_path_is_not_unlinked, 0, RIVALS);
+	tcase_add_loop_test(cases, a_bound_path_is_not_unlinked_before_its_socket_listens, 0, 3);
+	tcase_add_test(cases, a_stale_path_is_unlinked);
+	tcase_add_test(cases, an_own_path_is_unlinked_with_its_lock_file);
+	tcase_add_test(cases, an_own_path_is_unlinked_after_its_listener_is_closed);
+	tcase_add_test(cases, a_forked_child_may_unlink_its_parents_path);
+	tcase_add_test(cases, the_path_of_a_held_socket_is_unlinked);
+	tcase_add_test(cases, unlink_of_an_absent_path_fails_with_enoent);
+	tcase_add_test(cases, a_path_that_appears_during_the_call_is_judged_again);
+	tcase_add_test(cases, a_rival_that_binds_during_the_call_keeps_its_path);
+	tcase_add_test(cases, a_path_that_only_libc_sees_is_left_to_libc);
+	ADD_ROOT_TEST(cases, a_failed_lookup_is_not_repeated);
+	tcase_add_test(cases, a_call_that_succeeds_with_a_slash_appended_is_not_repeated);
+	tcase_add_test(cases, a_directory_that_appears_during_the_call_is_left_to_libc);
+	tcase_add_test(cases, a_long_path_is_unlinked);
+	tcase_add_test(cases, a_lock_file_at_a_long_path_is_left_to_libc);
+	tcase_add_test(cases, the_longest_absent_path_fails_with_enoent);
+	tcase_add_test(cases, an_own_path_is_still_owned_if_libc_fails_to_unlink_it);
+	tcase_add_test(cases, other_files_are_left_to_libc);
+	tcase_add_test(cases, a_slash_after_a_socket_fails_with_enotdir);
+	tcase_add_test(cases, no_path_to_a_live_socket_is_unlinked);
+	tcase_add_test(cases, an_unreadable_path_fails_with_efault);
+	tcase_add_test(cases, an_ignored_path_is_left_to_libc);
+	if (suite_is_root("without_connect_permission_a_live_path_is_refused"))
+		tcase_add_loop_test(cases, without_connect_permission_a_live_path_is_refused, 0,
+			RIVALS);
+	if (suite_is_root("without_connect_permission_a_stale_path_is_unlinked"))
+		tcase_add_loop_test(cases, without_connect_permission_a_stale_path_is_unlinked, 0,
+			RIVALS);
+	tcase_add_test(cases, without_a_lock_file_the_kernel_decides);
+	tcase_add_loop_test(cases, with_few_descriptors_no_live_path_is_unlinked, 0, RIVALS * FEW);
+	tcase_add_loop_test(cases, with_few_descriptors_an_own_path_is_unlinked, 0, FEW);
+	tcase_add_test(cases, the_wait_for_a_mutex_ends);
+	tcase_add_test(cases, every_call_waits_for_a_bounded_time);
+	tcase_add_loop_test(cases, a_live_path_is_refused_without_its_mutex, 0, RIVALS);
+	tcase_add_loop_test(cases, a_process_that_owns_paths_waits_for_the_mutex_of_a_live_path, 0,
+		RIVALS);
 	tcase_add_test(cases, a_held_socket_is_not_refused_without_its_mutex);
-	ADD_ROOT_TEST(cases, a_planted_lock_file_tells_nothing);
-	tcase_add_test(cases, a_mutex_held_for_a_moment_is_waited_for);
-	tcase_add_test(cases, an_own_name_waits_for_its_mutex_too);
-	tcase_add_test(cases, a_socket_that_is_a_file_by_then_is_libc_s);
-	tcase_add_loop_test(cases, a_name_that_cannot_be_seen_by_then_is_not_taken, 0, 2);
+	ADD_ROOT_TEST(cases, a_planted_lock_file_names_no_owner);
+	tcase_add_test(cases, unlink_waits_for_a_mutex_held_for_a_moment);
+	tcase_add_test(cases, the_unlink_of_an_own_path_waits_for_its_mutex);
+	tcase_add_test(cases, a_socket_replaced_by_a_file_is_left_to_libc);
+	tcase_add_loop_test(cases, a_path_that_becomes_inaccessible_is_not_unlinked, 0, 2);
 	tcase_add_test(cases, a_lock_file_is_removed_under_its_own_mutex);
-	tcase_add_test(cases, a_lock_file_that_stays_has_its_mutex_given_back);
-	tcase_add_test(cases, the_unlink_of_an_own_name_is_told_as_such);
-	tcase_add_test(cases, a_call_within_a_call_waits_for_no_mutex_of_its_own);
-	tcase_add_test(cases, a_lock_file_that_went_with_its_socket_is_removed_all_the_same);
+	tcase_add_test(cases, the_mutex_of_a_remaining_lock_file_is_released);
+	tcase_add_test(cases, the_unlink_of_an_own_path_is_logged_as_allowed);
+	tcase_add_test(cases, a_nested_call_does_not_wait_for_its_own_mutex);
+	tcase_add_test(cases, unlink_of_an_alternate_lock_file_without_a_socket_succeeds);
+	tcase_add_test(cases, unlink_of_a_lock_file_that_is_already_gone_succeeds);
+	ADD_ROOT_TEST(cases, the_unlink_of_a_planted_lock_file_leaves_no_other);
 	tcase_add_loop_test(cases, no_call_becomes_a_cancellation_point, 0, 2);
-	tcase_add_test(cases, signals_and_cancellation_are_held_off_within);
+	tcase_add_test(cases, signals_and_cancellation_are_blocked_during_the_call);
 }
 
 static void add_bind(TCase *cases)
 {
-	tcase_add_test(cases, a_bind_claims_the_name);
-	tcase_add_loop_test(cases, a_bound_name_is_in_use, 0, RIVALS);
-	tcase_add_test(cases, an_own_bound_name_is_in_use_as_well);
-	tcase_add_test(cases, a_stale_name_is_in_use_as_without_the_guard);
-	tcase_add_test(cases, so_reuseaddr_replaces_a_stale_name);
-	tcase_add_test(cases, a_setting_replaces_a_stale_name);
-	tcase_add_test(cases, a_leftover_claim_does_not_keep_a_stale_name);
-	tcase_add_test(cases, a_claim_of_no_known_socket_does_not_keep_a_stale_name);
-	tcase_add_test(cases, own_stale_names_are_replaced_too);
+	tcase_add_test(cases, a_bind_claims_the_path);
+	tcase_add_test(cases, claims_have_high_descriptors);
+	tcase_add_loop_test(cases, bind_to_a_bound_path_fails, 0, RIVALS);
+	tcase_add_test(cases, bind_to_an_own_bound_path_fails);
+	tcase_add_test(cases, bind_to_a_stale_path_fails_as_without_the_guard);
+	tcase_add_test(cases, so_reuseaddr_replaces_a_stale_path);
+	tcase_add_loop_test(cases, a_stale_path_that_is_removed_during_the_check_may_be_bound, 0,
+		2);
+	tcase_add_test(cases, reuse_always_replaces_a_stale_path);
+	tcase_add_test(cases, a_leftover_claim_does_not_protect_a_stale_path);
+	tcase_add_test(cases, a_claim_for_an_unknown_socket_does_not_protect_a_stale_path);
+	tcase_add_test(cases, own_stale_paths_are_replaced);
 	tcase_add_test(cases, so_reuseaddr_replaces_no_other_files);
-	tcase_add_test(cases, an_absent_name_that_is_claimed_is_in_use);
-	tcase_add_test(cases, the_refusal_of_an_absent_name_is_told);
-	tcase_add_test(cases, an_absent_name_claimed_by_an_owner_without_socket_is_free);
-	tcase_add_test(cases, an_absent_name_of_our_own_is_bound_anew);
-	tcase_add_test(cases, another_host_s_claim_keeps_the_name);
-	tcase_add_test(cases, a_bind_that_fails_leaves_no_trace);
-	tcase_add_test(cases, other_descriptors_are_libc_s);
-	tcase_add_test(cases, other_addresses_are_libc_s);
-	tcase_add_test(cases, an_address_may_be_cut_short_or_filled);
-	tcase_add_test(cases, nothing_behind_an_address_is_read);
-	tcase_add_test(cases, a_bind_where_no_file_may_be_written_works);
+	tcase_add_test(cases, bind_to_a_claimed_absent_path_fails);
+	tcase_add_test(cases, the_refusal_of_an_absent_path_is_reported);
+	tcase_add_test(cases, an_absent_path_whose_owner_closed_the_socket_is_free);
+	tcase_add_test(cases, an_absent_own_path_is_bound_again);
+	tcase_add_test(cases, a_claim_of_another_host_reserves_the_path);
+	tcase_add_test(cases, a_bind_that_fails_leaves_no_file);
+	tcase_add_test(cases, other_descriptors_are_left_to_libc);
+	tcase_add_test(cases, other_addresses_are_left_to_libc);
+	tcase_add_test(cases, a_path_ends_with_the_length_of_the_address);
+	tcase_add_test(cases, nothing_after_an_address_is_read);
+	tcase_add_test(cases, bind_works_without_disk_space_for_a_record);
 	tcase_add_test(cases, a_bind_without_a_lock_file_works);
 	tcase_add_loop_test(cases, a_bind_works_with_few_descriptors, 0, FEW);
-	tcase_add_test(cases, an_ignored_bind_leaves_no_trace);
-	tcase_add_loop_test(cases, a_bind_without_room_is_tried_without_a_lock_file, 0, 4);
-	tcase_add_test(cases, a_bind_before_which_rivals_always_are_ends_in_use);
-	tcase_add_test(cases, a_name_that_is_gone_right_after_its_bind_is_not_claimed);
+	tcase_add_test(cases, an_ignored_bind_leaves_no_file);
+	tcase_add_loop_test(cases, bind_without_disk_space_is_tried_without_a_lock_file, 0, 4);
+	tcase_add_test(cases, a_bind_that_always_loses_fails_with_eaddrinuse);
+	tcase_add_test(cases, a_path_removed_right_after_bind_is_not_claimed);
 }
 
 static void add_rename(TCase *cases)
 {
-	tcase_add_loop_test(cases, a_live_name_is_not_renamed_over, 0, RIVALS);
-	tcase_add_loop_test(cases, a_live_name_is_not_renamed_away, 0, RIVALS);
-	tcase_add_loop_test(cases, a_rename_that_replaces_nothing_is_libc_s_to_refuse, 0, RIVALS);
-	tcase_add_test(cases, an_own_name_moves_with_its_claim);
-	tcase_add_loop_test(cases, an_own_name_replaces_a_stale_one, 0, RIVALS);
-	tcase_add_test(cases, an_own_name_replaces_another_of_ours);
-	tcase_add_test(cases, exchanged_names_of_ours_stay_ours);
-	tcase_add_test(cases, a_file_replaces_an_own_name);
-	tcase_add_test(cases, a_stale_name_is_renamed);
-	tcase_add_test(cases, a_name_is_not_renamed_to_an_absent_one_that_is_claimed);
-	tcase_add_test(cases, two_names_of_one_socket_stay_when_renamed);
-	tcase_add_test(cases, a_name_is_renamed_to_itself);
-	tcase_add_test(cases, renaming_an_absent_name_fails_as_ever);
+	tcase_add_loop_test(cases, a_live_path_is_not_renamed_over, 0, RIVALS);
+	tcase_add_loop_test(cases, a_live_path_is_not_renamed_away, 0, RIVALS);
+	tcase_add_loop_test(cases, libc_refuses_a_rename_noreplace, 0, RIVALS);
+	tcase_add_test(cases, the_rename_of_an_own_path_moves_its_claim);
+	tcase_add_loop_test(cases, an_own_path_replaces_a_stale_one, 0, RIVALS);
+	tcase_add_test(cases, an_own_path_replaces_another_own_path);
+	tcase_add_test(cases, exchanged_own_paths_are_still_owned);
+	tcase_add_test(cases, a_file_replaces_an_own_path);
+	tcase_add_test(cases, a_stale_path_is_renamed);
+	tcase_add_test(cases, a_path_is_not_renamed_to_a_claimed_absent_path);
+	tcase_add_test(cases, the_rename_of_one_link_to_another_changes_nothing);
+	tcase_add_test(cases, a_path_is_renamed_to_itself);
+	tcase_add_test(cases, renaming_an_absent_path_fails_as_without_the_guard);
 	tcase_add_test(cases, a_failed_rename_keeps_the_claim);
-	tcase_add_test(cases, a_name_that_is_gone_by_then_is_not_renamed);
-	tcase_add_test(cases, a_file_is_renamed_to_a_name_that_is_free_by_then);
-	tcase_add_test(cases, who_ends_on_the_way_out_leaves_the_name_free);
-	tcase_add_test(cases, a_name_that_stays_is_not_left);
-	tcase_add_test(cases, both_names_are_left_while_one_replaces_the_other);
-	tcase_add_test(cases, an_own_name_replaces_a_file);
-	tcase_add_test(cases, the_claim_on_a_replaced_name_is_given_up);
-	tcase_add_test(cases, files_and_directories_are_libc_s_to_rename);
+	tcase_add_test(cases, a_path_removed_during_the_call_is_not_renamed);
+	tcase_add_test(cases, a_file_is_renamed_to_a_path_freed_during_the_call);
+	tcase_add_test(cases, an_owner_killed_during_the_unlink_leaves_the_path_free);
+	tcase_add_test(cases, the_record_of_a_path_that_remains_does_not_say_left);
+	tcase_add_test(cases, both_records_say_left_during_a_replacing_rename);
+	tcase_add_test(cases, an_own_path_replaces_a_file);
+	tcase_add_loop_test(cases, a_claim_that_cannot_be_exchanged_is_released, 0, 2);
+	tcase_add_test(cases, the_claim_on_a_replaced_path_is_released);
+	tcase_add_test(cases, renames_of_files_and_directories_are_left_to_libc);
 }
 
 static void add_link(TCase *cases)
 {
-	tcase_add_test(cases, a_linked_name_is_as_ours_as_the_socket);
-	tcase_add_loop_test(cases, a_name_we_gave_a_foreign_socket_is_ours_to_remove, 0, RIVALS);
-	tcase_add_loop_test(cases, a_name_we_gave_a_foreign_socket_without_a_claim_is_not_ours, 0,
+	tcase_add_test(cases, a_process_owns_its_link_to_its_socket);
+	tcase_add_loop_test(cases, a_process_may_unlink_its_link_to_a_foreign_socket, 0, RIVALS);
+	tcase_add_loop_test(cases, without_a_claim_a_link_to_a_foreign_socket_is_not_owned, 0,
 		RIVALS);
-	tcase_add_test(cases, an_ignored_link_leaves_no_trace);
-	tcase_add_test(cases, a_link_that_is_gone_at_once_is_not_claimed);
-	tcase_add_test(cases, another_s_link_is_not_ours);
-	tcase_add_test(cases, an_absent_name_that_is_claimed_is_not_linked);
-	tcase_add_test(cases, a_link_that_fails_leaves_no_trace);
-	tcase_add_test(cases, a_symlink_to_a_socket_is_linked_as_told);
-	tcase_add_test(cases, a_linked_name_s_record_tells_of_the_socket);
-	tcase_add_test(cases, no_lock_file_is_made_beside_a_symlink_that_is_followed);
+	tcase_add_test(cases, an_ignored_link_leaves_no_file);
+	tcase_add_loop_test(cases, an_ignored_rename_leaves_no_file, 0, 3);
+	tcase_add_test(cases, a_rename_and_a_link_are_logged_as_allowed);
+	tcase_add_test(cases, a_link_removed_at_once_is_not_claimed);
+	tcase_add_test(cases, a_link_made_by_another_process_is_not_owned);
+	tcase_add_test(cases, a_claimed_absent_path_is_not_linked);
+	tcase_add_test(cases, a_link_that_fails_leaves_no_file);
+	tcase_add_test(cases, a_symlink_to_a_socket_is_followed_only_on_request);
+	tcase_add_test(cases, the_record_of_a_link_names_the_socket);
+	tcase_add_test(cases, no_lock_file_is_created_beside_a_followed_symlink);
 }
 
-Suite *suite_of_room(void)
+Suite *suite_of_module(void)
 {
 	Suite *suite = suite_create("guard");
+	TCase *forbidden = suite_cases(suite, "forbidden");
 
 	add_unlink(suite_cases(suite, "unlink"));
 	add_bind(suite_cases(suite, "bind"));
 	add_rename(suite_cases(suite, "rename"));
 	add_link(suite_cases(suite, "link"));
-	tcase_add_test(suite_cases(suite, "forbidden"), without_memory_an_absent_name_is_not_there);
-	tcase_add_test(suite_cases(suite, "together"), of_many_that_start_at_once_none_is_robbed);
+	tcase_add_test(forbidden, without_memory_an_absent_path_fails_with_enoent);
+	tcase_add_test(forbidden,
+		a_stale_path_that_cannot_be_removed_is_in_use_as_without_the_guard);
+	tcase_add_loop_test(suite_cases(suite, "descriptor 0"), descriptor_0_works_like_any_other,
+		0, 2 * RIVALS);
+	tcase_add_test(suite_cases(suite, "together"),
+		no_path_is_stolen_when_many_servers_start_at_once);
 	return suite;
 }

@@ -6,16 +6,16 @@
 #include "held.h"
 #include "suite.h"
 
-#define HELD 64 /* as many as can be noted, see held.c */
+#define MAX_HELD 64 /* as many as can be registered, see held.c */
 
-static int opened(const char *path, struct file_id *file)
+static int open_file(const char *path, struct file_id *file)
 {
 	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	struct kernel_file found;
 
 	ck_assert_int_ge(fd, 0);
-	ck_assert_int_eq(inode_look(AT_FDCWD, path, &found), 0);
-	*file = file_of(&found);
+	ck_assert_int_eq(inode_stat(AT_FDCWD, path, &found), 0);
+	*file = file_id_of(&found);
 	return fd;
 }
 
@@ -24,105 +24,106 @@ static bool is_open(int fd)
 	return fcntl(fd, F_GETFD) >= 0;
 }
 
-/* ---- notes ---- */
+/* ---- registered descriptors ---- */
 
-START_TEST(what_is_noted_is_held_until_forgotten)
+START_TEST(a_descriptor_is_held_until_it_is_unregistered)
 {
 	struct file_id a, b;
-	int fd = opened("a", &a);
+	int fd = open_file("a", &a);
 
-	opened("b", &b);
-	ck_assert(!KEEPS_ERRNO(held_here(&a)));
-	ck_assert(KEEPS_ERRNO(held_note(fd)));
-	ck_assert(KEEPS_ERRNO(held_here(&a)));
-	ck_assert(!KEEPS_ERRNO(held_here(&b)));
-	KEEPS_ERRNO_VOID(held_forget(fd));
-	ck_assert(!KEEPS_ERRNO(held_here(&a)));
+	open_file("b", &b);
+	ck_assert(!KEEPS_ERRNO(held_by_this_thread(&a)));
+	ck_assert(KEEPS_ERRNO(held_register(fd)));
+	ck_assert(KEEPS_ERRNO(held_by_this_thread(&a)));
+	ck_assert(!KEEPS_ERRNO(held_by_this_thread(&b)));
+	KEEPS_ERRNO_VOID(held_unregister(fd));
+	ck_assert(!KEEPS_ERRNO(held_by_this_thread(&a)));
 	ck_assert(is_open(fd)); /* it is the caller's to close */
 }
 END_TEST
 
-START_TEST(forgetting_concerns_that_descriptor_alone)
+START_TEST(unregistering_affects_only_that_descriptor)
 {
 	struct file_id a, b;
-	int first = opened("a", &a);
-	int second = opened("b", &b);
+	int first = open_file("a", &a);
+	int second = open_file("b", &b);
 
-	ck_assert(held_note(first));
-	ck_assert(held_note(second));
-	held_forget(first);
-	ck_assert(!held_here(&a));
-	ck_assert(held_here(&b));
+	ck_assert(held_register(first));
+	ck_assert(held_register(second));
+	held_unregister(first);
+	ck_assert(!held_by_this_thread(&a));
+	ck_assert(held_by_this_thread(&b));
 }
 END_TEST
 
-START_TEST(there_is_room_for_so_many_and_again_for_what_is_forgotten)
+START_TEST(the_table_is_bounded_and_slots_are_reused)
 {
 	struct file_id file;
-	int fd = opened("a", &file);
+	int fd = open_file("a", &file);
 
-	for (int i = 0; i < HELD; i++)
-		ck_assert(held_note(1000 + i));
-	ck_assert(!KEEPS_ERRNO(held_note(fd)));
-	held_forget(1000);
-	ck_assert(held_note(fd));
-	ck_assert(held_here(&file));
+	for (int i = 0; i < MAX_HELD; i++)
+		ck_assert(held_register(1000 + i));
+	ck_assert(!KEEPS_ERRNO(held_register(fd)));
+	held_unregister(1000);
+	ck_assert(held_register(fd));
+	ck_assert(held_by_this_thread(&file));
 }
 END_TEST
 
-static void *see_whether_held(void *about)
+static void *check_held(void *about)
 {
-	return held_here(about) ? about : NULL;
+	return held_by_this_thread(about) ? about : NULL;
 }
 
-START_TEST(what_one_thread_holds_no_other_does)
+START_TEST(a_descriptor_belongs_to_one_thread)
 {
 	struct file_id file;
 	pthread_t thread;
 	void *seen;
 
-	ck_assert(held_note(opened("a", &file)));
-	ck_assert_int_eq(pthread_create(&thread, NULL, see_whether_held, &file), 0);
+	ck_assert(held_register(open_file("a", &file)));
+	ck_assert_int_eq(pthread_create(&thread, NULL, check_held, &file), 0);
 	ck_assert_int_eq(pthread_join(thread, &seen), 0);
 	ck_assert_ptr_null(seen);
-	ck_assert(held_here(&file));
+	ck_assert(held_by_this_thread(&file));
 }
 END_TEST
 
 /* ---- the child of a fork ---- */
 
 struct pair {
-	int noted;
+	int registered;
 	int other;
 	struct file_id file;
 };
 
-static int closes_what_is_noted(const void *about)
+static int closes_registered_descriptors(const void *about)
 {
 	const struct pair *pair = about;
 
 	KEEPS_ERRNO_VOID(held_after_fork_in_child());
-	return is_open(pair->noted) || !is_open(pair->other) || held_here(&pair->file);
+	return is_open(pair->registered) || !is_open(pair->other) ||
+	       held_by_this_thread(&pair->file);
 }
 
-START_TEST(the_child_of_a_fork_closes_what_is_noted)
+START_TEST(a_forked_child_closes_registered_descriptors)
 {
 	struct pair pair;
 	struct file_id other;
 
-	pair.noted = opened("a", &pair.file);
-	pair.other = opened("b", &other);
-	ck_assert(held_note(pair.noted));
-	ck_assert(held_note(pair.other));
-	held_forget(pair.other);
-	ck_assert_int_eq(in_child(closes_what_is_noted, &pair), 0);
-	ck_assert(is_open(pair.noted)); /* the parent's own stays */
-	ck_assert(held_here(&pair.file));
+	pair.registered = open_file("a", &pair.file);
+	pair.other = open_file("b", &other);
+	ck_assert(held_register(pair.registered));
+	ck_assert(held_register(pair.other));
+	held_unregister(pair.other);
+	ck_assert_int_eq(run_in_child(closes_registered_descriptors, &pair), 0);
+	ck_assert(is_open(pair.registered)); /* in the parent */
+	ck_assert(held_by_this_thread(&pair.file));
 }
 END_TEST
 
-/* What was under way in other threads of the parent is not under way in the child. */
-static int waits_for_nobody(const void *about)
+/* Calls in other threads of the parent do not continue in the child. */
+static int opens_without_waiting(const void *about)
 {
 	(void)about;
 	held_after_fork_in_child();
@@ -131,13 +132,21 @@ static int waits_for_nobody(const void *about)
 	return held_end_opening(held_begin_opening()) ? 0 : 1;
 }
 
-START_TEST(the_child_of_a_fork_waits_for_nothing_of_its_parent_s)
+/* The program may have closed the descriptor. fork(2) must not change errno. */
+START_TEST(the_child_handler_leaves_errno_alone)
+{
+	ck_assert(held_register(900));
+	KEEPS_ERRNO_VOID(held_after_fork_in_child());
+}
+END_TEST
+
+START_TEST(a_forked_child_does_not_wait_for_its_parents_openings)
 {
 	held_before_fork();
-	ck_assert_int_eq(in_child(waits_for_nobody, NULL), 0);
+	ck_assert_int_eq(run_in_child(opens_without_waiting, NULL), 0);
 	held_after_fork_in_parent();
 	held_begin_opening();
-	ck_assert_int_eq(in_child(waits_for_nobody, NULL), 0);
+	ck_assert_int_eq(run_in_child(opens_without_waiting, NULL), 0);
 }
 END_TEST
 
@@ -145,7 +154,7 @@ END_TEST
 
 static atomic_int progress;
 
-static void *open_something(void *about)
+static void *open_in_thread(void *about)
 {
 	unsigned int begun = held_begin_opening();
 
@@ -153,7 +162,7 @@ static void *open_something(void *about)
 	return held_end_opening(begun) ? about : NULL;
 }
 
-static void *fork_something(void *about)
+static void *fork_in_thread(void *about)
 {
 	held_before_fork();
 	atomic_store(&progress, 1);
@@ -161,8 +170,8 @@ static void *fork_something(void *about)
 	return about;
 }
 
-/* Long enough for a thread that does not wait to get there. */
-static void give_it_time(void)
+/* Sleeps long enough for a thread that does not wait to end. */
+static void let_threads_run(void)
 {
 	usleep(100000);
 }
@@ -176,28 +185,29 @@ static void assert_ended(pthread_t thread, void *result)
 	ck_assert_int_eq(atomic_load(&progress), 1);
 }
 
-START_TEST(an_opening_waits_for_the_forks_under_way)
+START_TEST(an_opening_waits_for_forks_under_way)
 {
 	pthread_t thread;
 
 	KEEPS_ERRNO_VOID(held_before_fork());
-	ck_assert_int_eq(pthread_create(&thread, NULL, open_something, &progress), 0);
-	give_it_time();
+	ck_assert_int_eq(pthread_create(&thread, NULL, open_in_thread, &progress), 0);
+	let_threads_run();
 	ck_assert_int_eq(atomic_load(&progress), 0);
 	KEEPS_ERRNO_VOID(held_after_fork_in_parent());
 	assert_ended(thread, &progress);
 }
 END_TEST
 
-START_TEST(a_fork_waits_for_the_opening_that_came_before)
+START_TEST(a_fork_waits_for_an_earlier_opening)
 {
 	unsigned int begun = KEEPS_ERRNO(held_begin_opening());
 	pthread_t thread;
 
-	ck_assert_int_eq(pthread_create(&thread, NULL, fork_something, &progress), 0);
-	give_it_time();
+	ck_assert_int_eq(pthread_create(&thread, NULL, fork_in_thread, &progress), 0);
+	let_threads_run();
 	ck_assert_int_eq(atomic_load(&progress), 0);
-	/* The fork that waits may just look whether it has to, and is seen then. */
+	/* Its result is not checked: the waiting fork may be checking at this moment whether to
+	 * wait. */
 	KEEPS_ERRNO(held_end_opening(begun));
 	assert_ended(thread, &progress);
 }
@@ -210,45 +220,45 @@ START_TEST(an_opening_does_not_wait_for_a_fork_that_waits)
 	void *result;
 
 	held_begin_opening();
-	ck_assert_int_eq(pthread_create(&forker, NULL, fork_something, &progress), 0);
-	give_it_time();
+	ck_assert_int_eq(pthread_create(&forker, NULL, fork_in_thread, &progress), 0);
+	let_threads_run();
 	ck_assert_int_eq(atomic_load(&progress), 0);
-	ck_assert_int_eq(pthread_create(&opener, NULL, open_something, &progress), 0);
+	ck_assert_int_eq(pthread_create(&opener, NULL, open_in_thread, &progress), 0);
 	ck_assert_int_eq(pthread_join(opener, &result), 0); /* or the case times out */
 	held_end_opening(0);
 	assert_ended(forker, &progress);
 }
 END_TEST
 
-START_TEST(a_fork_that_did_not_wait_is_noticed)
+START_TEST(a_fork_that_did_not_wait_is_detected)
 {
 	unsigned int begun = held_begin_opening();
 
 	ck_assert(KEEPS_ERRNO(held_end_opening(begun)));
 	begun = held_begin_opening();
-	ck_assert(!held_end_opening(begun + 1)); /* one has begun since */
+	ck_assert(!held_end_opening(begun + 1)); /* a fork has begun since */
 	held_before_fork();
-	ck_assert(!held_end_opening(begun)); /* one is under way */
+	ck_assert(!held_end_opening(begun)); /* a fork is under way */
 }
 END_TEST
 
 /* ---- threads ---- */
 
-static void *note_and_forget(void *about)
+static void *register_and_unregister(void *about)
 {
 	intptr_t wrong = 0;
 	struct file_id mine;
 	char name[] = {(char)('a' + (intptr_t)about), '\0'};
-	int fd = opened(name, &mine);
+	int fd = open_file(name, &mine);
 
 	for (int i = 0; i < 2000; i++) {
 		unsigned int begun = held_begin_opening();
 
-		wrong += !held_note(fd);
+		wrong += !held_register(fd);
 		held_end_opening(begun);
-		wrong += !held_here(&mine);
-		held_forget(fd);
-		wrong += held_here(&mine);
+		wrong += !held_by_this_thread(&mine);
+		held_unregister(fd);
+		wrong += held_by_this_thread(&mine);
 	}
 	return (void *)wrong;
 }
@@ -271,7 +281,9 @@ START_TEST(threads_do_not_disturb_each_other)
 
 	ck_assert_int_eq(pthread_create(&forker, NULL, fork_often, &stop), 0);
 	for (intptr_t i = 0; i < 4; i++)
-		ck_assert_int_eq(pthread_create(&threads[i], NULL, note_and_forget, (void *)i), 0);
+		ck_assert_int_eq(pthread_create(&threads[i], NULL, register_and_unregister,
+					 (void *)i),
+			0);
 	for (int i = 0; i < 4; i++) {
 		ck_assert_int_eq(pthread_join(threads[i], &wrong), 0);
 		ck_assert_ptr_null(wrong);
@@ -281,22 +293,23 @@ START_TEST(threads_do_not_disturb_each_other)
 }
 END_TEST
 
-Suite *suite_of_room(void)
+Suite *suite_of_module(void)
 {
 	Suite *suite = suite_create("held");
-	TCase *notes = suite_cases(suite, "notes");
-	TCase *forks = suite_cases(suite, "forks");
+	TCase *registered_cases = suite_cases(suite, "notes");
+	TCase *fork_cases = suite_cases(suite, "forks");
 
-	tcase_add_test(notes, what_is_noted_is_held_until_forgotten);
-	tcase_add_test(notes, forgetting_concerns_that_descriptor_alone);
-	tcase_add_test(notes, there_is_room_for_so_many_and_again_for_what_is_forgotten);
-	tcase_add_test(notes, what_one_thread_holds_no_other_does);
-	tcase_add_test(notes, threads_do_not_disturb_each_other);
-	tcase_add_test(forks, the_child_of_a_fork_closes_what_is_noted);
-	tcase_add_test(forks, the_child_of_a_fork_waits_for_nothing_of_its_parent_s);
-	tcase_add_test(forks, an_opening_waits_for_the_forks_under_way);
-	tcase_add_test(forks, a_fork_waits_for_the_opening_that_came_before);
-	tcase_add_test(forks, an_opening_does_not_wait_for_a_fork_that_waits);
-	tcase_add_test(forks, a_fork_that_did_not_wait_is_noticed);
+	tcase_add_test(registered_cases, a_descriptor_is_held_until_it_is_unregistered);
+	tcase_add_test(registered_cases, unregistering_affects_only_that_descriptor);
+	tcase_add_test(registered_cases, the_table_is_bounded_and_slots_are_reused);
+	tcase_add_test(registered_cases, a_descriptor_belongs_to_one_thread);
+	tcase_add_test(registered_cases, threads_do_not_disturb_each_other);
+	tcase_add_test(fork_cases, a_forked_child_closes_registered_descriptors);
+	tcase_add_test(fork_cases, the_child_handler_leaves_errno_alone);
+	tcase_add_test(fork_cases, a_forked_child_does_not_wait_for_its_parents_openings);
+	tcase_add_test(fork_cases, an_opening_waits_for_forks_under_way);
+	tcase_add_test(fork_cases, a_fork_waits_for_an_earlier_opening);
+	tcase_add_test(fork_cases, an_opening_does_not_wait_for_a_fork_that_waits);
+	tcase_add_test(fork_cases, a_fork_that_did_not_wait_is_detected);
 	return suite;
 }

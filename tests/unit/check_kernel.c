@@ -1,4 +1,7 @@
 #include <fcntl.h>
+#include <sched.h>
+#include <sys/mount.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
 #include <sys/wait.h>
@@ -8,8 +11,8 @@
 #include "kernel.h"
 #include "suite.h"
 
-/* Compared with libc's stat, which has the layout of another header. */
-static void ck_assert_told(const struct kernel_file *file, const struct stat *found)
+/* Compares with libc's stat(2), which uses another structure. */
+static void assert_agrees_with_stat(const struct kernel_file *file, const struct stat *found)
 {
 	ck_assert_uint_eq(file->dev, found->st_dev);
 	ck_assert_uint_eq(file->ino, found->st_ino);
@@ -19,7 +22,7 @@ static void ck_assert_told(const struct kernel_file *file, const struct stat *fo
 	ck_assert_uint_eq(file->uid, found->st_uid);
 }
 
-/* A file whose every number is another one. */
+/* Creates a file whose attributes are all different numbers. */
 static void make_file(struct stat *found)
 {
 	write_file("file", "seventeen bytes..");
@@ -28,14 +31,14 @@ static void make_file(struct stat *found)
 	ck_assert_int_eq(stat("file", found), 0);
 }
 
-START_TEST(stat_tells_what_libcs_does)
+START_TEST(stat_agrees_with_libc)
 {
 	struct stat found;
 	struct kernel_file file;
 
 	make_file(&found);
-	ASSERT_WORKS(kernel_stat(AT_FDCWD, "file", 0, &file));
-	ck_assert_told(&file, &found);
+	ASSERT_SUCCEEDS(kernel_stat(AT_FDCWD, "file", 0, &file));
+	assert_agrees_with_stat(&file, &found);
 	ck_assert_int_eq(file.born_sec, 0);
 }
 END_TEST
@@ -47,9 +50,9 @@ START_TEST(stat_follows_a_symlink_or_not)
 
 	make_file(&found);
 	ck_assert_int_eq(symlink("file", "link"), 0);
-	ASSERT_WORKS(kernel_stat(AT_FDCWD, "link", 0, &file));
-	ck_assert_told(&file, &found);
-	ASSERT_WORKS(kernel_stat(AT_FDCWD, "link", AT_SYMLINK_NOFOLLOW, &file));
+	ASSERT_SUCCEEDS(kernel_stat(AT_FDCWD, "link", 0, &file));
+	assert_agrees_with_stat(&file, &found);
+	ASSERT_SUCCEEDS(kernel_stat(AT_FDCWD, "link", AT_SYMLINK_NOFOLLOW, &file));
 	ck_assert(S_ISLNK(file.mode));
 }
 END_TEST
@@ -62,12 +65,12 @@ START_TEST(stat_is_relative_to_a_directory)
 
 	make_file(&found);
 	ck_assert_int_eq(chdir("/"), 0);
-	ASSERT_WORKS(kernel_stat(here, "file", 0, &file));
-	ck_assert_told(&file, &found);
+	ASSERT_SUCCEEDS(kernel_stat(here, "file", 0, &file));
+	assert_agrees_with_stat(&file, &found);
 }
 END_TEST
 
-START_TEST(fstat_tells_what_libcs_does)
+START_TEST(fstat_agrees_with_libc)
 {
 	struct stat found;
 	struct kernel_file file;
@@ -75,36 +78,36 @@ START_TEST(fstat_tells_what_libcs_does)
 
 	make_file(&found);
 	fd = open("file", O_RDONLY | O_CLOEXEC);
-	ASSERT_WORKS(kernel_fstat(fd, &file));
-	ck_assert_told(&file, &found);
+	ASSERT_SUCCEEDS(kernel_fstat(fd, &file));
+	assert_agrees_with_stat(&file, &found);
 }
 END_TEST
 
-START_TEST(statx_tells_what_stat_does)
+START_TEST(statx_agrees_with_stat)
 {
 	struct stat found;
 	struct kernel_file file;
 
 	make_file(&found);
-	ASSERT_WORKS(kernel_statx(AT_FDCWD, "file", 0, &file));
-	ck_assert_told(&file, &found);
+	ASSERT_SUCCEEDS(kernel_statx(AT_FDCWD, "file", 0, &file));
+	assert_agrees_with_stat(&file, &found);
 }
 END_TEST
 
-/* Which one it is only the kernel knows; but libc asks it the same. */
-START_TEST(fstatfs_tells_the_type_that_libcs_does)
+/* The type is unknown to the test, but libc's fstatfs(2) must return the same. */
+START_TEST(fstatfs_agrees_with_libc)
 {
 	int here = open(".", O_PATH | O_CLOEXEC);
 	struct statfs found;
 	uint32_t type = 0;
 
 	ck_assert_int_eq(fstatfs(here, &found), 0);
-	ASSERT_WORKS(kernel_fstatfs(here, &type));
+	ASSERT_SUCCEEDS(kernel_fstatfs(here, &type));
 	ck_assert_uint_eq(type, (uint32_t)found.f_type);
 }
 END_TEST
 
-START_TEST(statx_tells_the_mount)
+START_TEST(statx_returns_the_mount)
 {
 	struct kernel_mount here, file, proc;
 	struct stat found;
@@ -115,16 +118,17 @@ START_TEST(statx_tells_the_mount)
 		ck_assert_int_eq(errno, ENOSYS); /* before Linux 5.8 */
 		return;
 	}
-	ASSERT_WORKS(kernel_statx_mount(AT_FDCWD, "file", 0, &file));
-	ASSERT_WORKS(kernel_statx_mount(AT_FDCWD, "/proc", 0, &proc));
+	ASSERT_SUCCEEDS(kernel_statx_mount(AT_FDCWD, "file", 0, &file));
+	ASSERT_SUCCEEDS(kernel_statx_mount(AT_FDCWD, "/proc", 0, &proc));
 	ck_assert_uint_eq(here.id, file.id);
 	ck_assert_uint_ne(here.id, proc.id);
 	ck_assert_uint_eq(here.dev, found.st_dev);
+	ck_assert_uint_eq(here.ino, found.st_ino);
 	ASSERT_FAILS(kernel_statx_mount(AT_FDCWD, "nothing", 0, &file), ENOENT);
 }
 END_TEST
 
-START_TEST(failures_are_the_kernels)
+START_TEST(the_errno_is_the_kernels)
 {
 	struct kernel_file file;
 	uint32_t type;
@@ -141,8 +145,9 @@ START_TEST(failures_are_the_kernels)
 }
 END_TEST
 
-/* Of one byte, and of the description: another one of the same file is in the way. */
-START_TEST(a_lock_is_on_its_bytes)
+/* A lock belongs to the open file description: another description of the file conflicts with it.
+ */
+START_TEST(a_lock_covers_exactly_its_bytes)
 {
 	int fd;
 	int other;
@@ -172,6 +177,58 @@ START_TEST(a_duplicate_is_high_and_close_on_exec)
 }
 END_TEST
 
+/* Another thread may fork and execute a program at any time, which must inherit no descriptor. */
+START_TEST(every_descriptor_is_close_on_exec)
+{
+	const int fds[] = {
+		kernel_open(AT_FDCWD, ".", O_PATH | O_DIRECTORY, 0),
+		kernel_open(AT_FDCWD, "file", O_RDWR | O_CREAT | O_EXCL, 0600),
+		kernel_socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK, 0),
+	};
+
+	for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++)
+		ck_assert_int_eq(fcntl(fds[i], F_GETFD), FD_CLOEXEC);
+}
+END_TEST
+
+static uint64_t handle_of(int dirfd, const char *path, int flags)
+{
+	return KEEPS_ERRNO(kernel_handle(dirfd, path, flags));
+}
+
+START_TEST(a_close_that_fails_leaves_errno_alone)
+{
+	KEEPS_ERRNO_VOID(kernel_close(-1));
+}
+END_TEST
+
+/* tmpfs has file handles, and ramfs has none. */
+START_TEST(a_handle_identifies_a_file)
+{
+	int fd;
+
+	ck_assert_int_eq(unshare(CLONE_NEWNS), 0);
+	ck_assert_int_eq(mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL), 0);
+	ck_assert_int_eq(mount("none", ".", "tmpfs", 0, NULL), 0);
+	ck_assert_int_eq(chdir(absolute_path(".")), 0); /* into what is mounted there now */
+	write_file("a", "");
+	write_file("b", "");
+	ck_assert_int_eq(link("a", "c"), 0);
+	ck_assert_int_eq(symlink("a", "d"), 0);
+	fd = open("a", O_PATH | O_CLOEXEC);
+	ck_assert_uint_ne(handle_of(AT_FDCWD, "a", AT_SYMLINK_NOFOLLOW), 0);
+	ck_assert_uint_eq(handle_of(AT_FDCWD, "a", 0), handle_of(AT_FDCWD, "c", 0));
+	ck_assert_uint_eq(handle_of(AT_FDCWD, "a", 0), handle_of(fd, "", AT_EMPTY_PATH));
+	ck_assert_uint_ne(handle_of(AT_FDCWD, "a", 0), handle_of(AT_FDCWD, "b", 0));
+	ck_assert_uint_ne(handle_of(AT_FDCWD, "a", 0), handle_of(AT_FDCWD, "d", 0));
+	ck_assert_uint_eq(kernel_handle(AT_FDCWD, "none", 0), 0);
+	ck_assert_int_eq(mount("none", ".", "ramfs", 0, NULL), 0);
+	ck_assert_int_eq(chdir(absolute_path(".")), 0);
+	write_file("a", "");
+	ck_assert_uint_eq(kernel_handle(AT_FDCWD, "a", 0), 0);
+}
+END_TEST
+
 START_TEST(the_user_is_the_effective_one)
 {
 	ck_assert_uint_eq(kernel_euid(), geteuid());
@@ -186,7 +243,7 @@ static int euid_of_stranger(const void *about)
 
 START_TEST(the_user_may_change)
 {
-	ck_assert_int_eq(as_stranger(euid_of_stranger, NULL), 0);
+	ck_assert_int_eq(run_as_stranger(euid_of_stranger, NULL), 0);
 }
 END_TEST
 
@@ -203,22 +260,22 @@ START_TEST(a_process_exists_until_it_is_waited_for)
 }
 END_TEST
 
-static int sees_another_users(const void *about)
+static int sees_process(const void *about)
 {
 	return kernel_process_exists(*(const pid_t *)about) ? 0 : 1;
 }
 
-/* Where the answer is that we may not signal it. */
+/* kill(2) fails with EPERM. */
 START_TEST(another_users_process_exists)
 {
 	pid_t pid = getpid();
 
-	ck_assert_int_eq(as_stranger(sees_another_users, &pid), 0);
+	ck_assert_int_eq(run_as_stranger(sees_process, &pid), 0);
 }
 END_TEST
 
-/* The kernel's word for the number of a process that is not there is ESRCH, and no other. */
-START_TEST(a_process_that_cannot_be_asked_for_exists)
+/* Only ESRCH means that there is no such process. */
+START_TEST(a_process_counts_as_existing_if_kill_is_forbidden)
 {
 	forbid(SYS_kill);
 	ck_assert(KEEPS_ERRNO(kernel_process_exists(INT32_MAX)));
@@ -238,28 +295,31 @@ START_TEST(the_uptime_is_the_kernels)
 }
 END_TEST
 
-Suite *suite_of_room(void)
+Suite *suite_of_module(void)
 {
 	Suite *suite = suite_create("kernel");
 	TCase *forbidden = suite_cases(suite, "forbidden");
 	TCase *files = suite_cases(suite, "files");
 	TCase *others = suite_cases(suite, "locks, descriptors and users");
 
-	tcase_add_test(files, stat_tells_what_libcs_does);
+	tcase_add_test(files, stat_agrees_with_libc);
 	tcase_add_test(files, stat_follows_a_symlink_or_not);
 	tcase_add_test(files, stat_is_relative_to_a_directory);
-	tcase_add_test(files, fstat_tells_what_libcs_does);
-	tcase_add_test(files, statx_tells_what_stat_does);
-	tcase_add_test(files, fstatfs_tells_the_type_that_libcs_does);
-	tcase_add_test(files, statx_tells_the_mount);
-	tcase_add_test(files, failures_are_the_kernels);
-	tcase_add_test(others, a_lock_is_on_its_bytes);
+	tcase_add_test(files, fstat_agrees_with_libc);
+	tcase_add_test(files, every_descriptor_is_close_on_exec);
+	tcase_add_test(files, a_close_that_fails_leaves_errno_alone);
+	ADD_ROOT_TEST(files, a_handle_identifies_a_file);
+	tcase_add_test(files, statx_agrees_with_stat);
+	tcase_add_test(files, fstatfs_agrees_with_libc);
+	tcase_add_test(files, statx_returns_the_mount);
+	tcase_add_test(files, the_errno_is_the_kernels);
+	tcase_add_test(others, a_lock_covers_exactly_its_bytes);
 	tcase_add_test(others, a_duplicate_is_high_and_close_on_exec);
 	tcase_add_test(others, the_user_is_the_effective_one);
 	ADD_ROOT_TEST(others, the_user_may_change);
 	tcase_add_test(others, a_process_exists_until_it_is_waited_for);
 	ADD_ROOT_TEST(others, another_users_process_exists);
 	tcase_add_test(others, the_uptime_is_the_kernels);
-	tcase_add_test(forbidden, a_process_that_cannot_be_asked_for_exists);
+	tcase_add_test(forbidden, a_process_counts_as_existing_if_kill_is_forbidden);
 	return suite;
 }

@@ -1,13 +1,26 @@
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "kernel.h"
 #include "libc.h"
 #include "suite.h"
+
+/* A function that dlsym(3) does not find for the tested code, as in a libc that lacks it. */
+static const char *missing;
+
+void *__real_dlsym(void *handle, const char *name);
+void *__wrap_dlsym(void *handle, const char *name);
+
+void *__wrap_dlsym(void *handle, const char *name)
+{
+	return missing && strcmp(name, missing) == 0 ? NULL : __real_dlsym(handle, name);
+}
 
 START_TEST(the_table_is_complete)
 {
@@ -36,8 +49,8 @@ START_TEST(resolving_again_changes_nothing)
 }
 END_TEST
 
-/* Each does what its name says, and nobody else's work. */
-START_TEST(each_function_is_its_own)
+/* Each entry of the table is the function of that name, and not another one. */
+START_TEST(each_entry_is_the_function_of_its_name)
 {
 	int here = open(".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
@@ -59,7 +72,7 @@ START_TEST(each_function_is_its_own)
 }
 END_TEST
 
-START_TEST(directories_tell_unlink_unlinkat_and_remove_apart)
+START_TEST(unlink_unlinkat_and_remove_differ_on_directories)
 {
 	ck_assert_int_eq(mkdir("dir", 0755), 0);
 	ck_assert_int_eq(libc.unlink("dir"), -1);
@@ -79,7 +92,7 @@ START_TEST(bind_binds)
 }
 END_TEST
 
-START_TEST(renameat2_exchanges_or_is_lacking)
+START_TEST(renameat2_exchanges_or_is_not_available)
 {
 	write_file("a", "");
 	if (!dlsym(RTLD_DEFAULT, "renameat2")) {
@@ -94,16 +107,44 @@ START_TEST(renameat2_exchanges_or_is_lacking)
 }
 END_TEST
 
-Suite *suite_of_room(void)
+START_TEST(without_renameat2_the_call_fails_with_enosys)
+{
+	missing = "renameat2";
+	libc_resolve();
+	write_file("a", "");
+	ASSERT_FAILS(libc.renameat2(AT_FDCWD, "a", AT_FDCWD, "b", 0), ENOSYS);
+	ck_assert(exists("a") && !exists("b"));
+	ck_assert_int_eq(libc.rename("a", "b"), 0);
+}
+END_TEST
+
+/* The guard's own system calls then go through the wrapper that it is linked with. */
+START_TEST(without_syscall_the_guard_uses_its_own_wrapper)
+{
+	long (*before)(long number, ...) = kernel_syscall;
+
+	missing = "syscall";
+	libc_resolve();
+	ck_assert_ptr_null(libc.syscall);
+	ck_assert(kernel_syscall == before);
+	missing = NULL;
+	libc_resolve();
+	ck_assert(kernel_syscall == libc.syscall);
+}
+END_TEST
+
+Suite *suite_of_module(void)
 {
 	Suite *suite = suite_create("libc");
 	TCase *cases = suite_cases(suite, "libc");
 
 	tcase_add_test(cases, the_table_is_complete);
 	tcase_add_test(cases, resolving_again_changes_nothing);
-	tcase_add_test(cases, each_function_is_its_own);
-	tcase_add_test(cases, directories_tell_unlink_unlinkat_and_remove_apart);
+	tcase_add_test(cases, each_entry_is_the_function_of_its_name);
+	tcase_add_test(cases, unlink_unlinkat_and_remove_differ_on_directories);
 	tcase_add_test(cases, bind_binds);
-	tcase_add_test(cases, renameat2_exchanges_or_is_lacking);
+	tcase_add_test(cases, renameat2_exchanges_or_is_not_available);
+	tcase_add_test(cases, without_renameat2_the_call_fails_with_enosys);
+	tcase_add_test(cases, without_syscall_the_guard_uses_its_own_wrapper);
 	return suite;
 }

@@ -1,4 +1,4 @@
-/* library: where it is, and the word for it in LD_PRELOAD. */
+/* Tests of the module library: the path of the library, and the value of LD_PRELOAD. */
 #include "command/library.h"
 
 #include <dlfcn.h>
@@ -9,7 +9,9 @@
 
 #include "suite.h"
 
-/* What the loader makes of $LIB: the directory it finds a library in that nothing here has loaded.
+/*
+ * What the loader substitutes for $LIB, from the path at which it finds a library that this program
+ * has not loaded before.
  */
 static const char *lib_of_loader(void)
 {
@@ -29,11 +31,11 @@ static void expect_word(const char *file, const char *wanted)
 {
 	char word[PATH_MAX];
 
-	library_word(file, word);
+	library_preload_word(file, word);
 	ck_assert_str_eq(word, wanted);
 }
 
-START_TEST(word_with_the_loader_s_token)
+START_TEST(the_directory_that_lib_stands_for_becomes_the_token)
 {
 	char file[PATH_MAX];
 
@@ -44,7 +46,7 @@ START_TEST(word_with_the_loader_s_token)
 }
 END_TEST
 
-START_TEST(word_of_other_directories)
+START_TEST(other_directories_are_unchanged)
 {
 	char file[PATH_MAX];
 
@@ -57,15 +59,15 @@ START_TEST(word_of_other_directories)
 }
 END_TEST
 
-START_TEST(names)
+START_TEST(a_library_is_recognised_by_its_file_name)
 {
-	ck_assert(library_is("libsockguard.so"));
-	ck_assert(library_is("/usr/lib/libsockguard.so"));
-	ck_assert(library_is("/usr/lib/libsockguard.so (deleted)"));
-	ck_assert(!library_is("/usr/lib/libsockguard.so.dir/x"));
-	ck_assert(!library_is("/usr/lib/libsockguard.so.1"));
-	ck_assert(!library_is("/usr/lib/mylibsockguard.so"));
-	ck_assert(!library_is(""));
+	ck_assert(library_is_named("libsockguard.so"));
+	ck_assert(library_is_named("/usr/lib/libsockguard.so"));
+	ck_assert(library_is_named("/usr/lib/libsockguard.so (deleted)"));
+	ck_assert(!library_is_named("/usr/lib/libsockguard.so.dir/x"));
+	ck_assert(!library_is_named("/usr/lib/libsockguard.so.1"));
+	ck_assert(!library_is_named("/usr/lib/mylibsockguard.so"));
+	ck_assert(!library_is_named(""));
 }
 END_TEST
 
@@ -81,18 +83,18 @@ static const struct {
 	{"::a.so: ", "/l/libsockguard.so:a.so"},
 };
 
-START_TEST(preload)
+START_TEST(the_library_comes_first_in_ld_preload)
 {
 	struct library library = {.word = "/l/libsockguard.so"};
-	char *value = library_preload(&library, preloads[_i].before);
+	char *value = library_preload_value(&library, preloads[_i].before);
 
 	ck_assert_str_eq(value, preloads[_i].after);
 	free(value);
 }
 END_TEST
 
-/* Files of other machines, and where the loader of such a program would look for one. */
-START_TEST(other_machines)
+/* Programs for other architectures, and the path at which their loader expects the library. */
+START_TEST(a_library_for_another_machine_is_found)
 {
 	struct library library = {.word = "./$LIB/libsockguard.so"};
 	ElfW(Ehdr) program = {.e_machine = EM_386};
@@ -101,33 +103,44 @@ START_TEST(other_machines)
 	memcpy(program.e_ident, ELFMAG, SELFMAG);
 	program.e_ident[EI_CLASS] = ELFCLASS32;
 	program.e_ident[EI_DATA] = ELFDATA2LSB;
-	ck_assert(!library_serves(&library, &program));
+	ck_assert(!library_exists_for(&library, &program));
 	ck_assert_int_eq(mkdir("lib", 0700), 0);
 	ck_assert_int_eq(mkdir("lib/i386-linux-gnu", 0700), 0);
+	file = fopen("lib/libsockguard.so", "w"); /* for yet another machine */
+	program.e_machine = EM_68K;
+	ck_assert_uint_eq(fwrite(&program, sizeof(program), 1, file), 1);
+	fclose(file);
+	program.e_machine = EM_386;
+	ck_assert(!library_exists_for(&library, &program));
+	file = fopen("lib/libsockguard.so", "w"); /* cut off */
+	ck_assert_uint_eq(fwrite(&program, sizeof(program) - 1, 1, file), 1);
+	fclose(file);
+	ck_assert(!library_exists_for(&library, &program));
 	file = fopen("lib/i386-linux-gnu/libsockguard.so", "w");
 	ck_assert_uint_eq(fwrite(&program, sizeof(program), 1, file), 1);
 	fclose(file);
-	ck_assert(library_serves(&library, &program));
+	ck_assert(library_exists_for(&library, &program));
 	program.e_ident[EI_DATA] = ELFDATA2MSB;
-	ck_assert(!library_serves(&library, &program));
+	ck_assert(!library_exists_for(&library, &program));
 	program.e_ident[EI_DATA] = ELFDATA2LSB;
 	program.e_machine = EM_S390; /* we know of no such directory */
-	ck_assert(!library_serves(&library, &program));
+	ck_assert(!library_exists_for(&library, &program));
 	program.e_machine = EM_386;
 	strcpy(library.word, "./lib/i386-linux-gnu/libsockguard.so"); /* for one machine */
-	ck_assert(!library_serves(&library, &program));
+	ck_assert(!library_exists_for(&library, &program));
 }
 END_TEST
 
-Suite *suite_of_room(void)
+Suite *suite_of_module(void)
 {
 	Suite *suite = suite_create("library");
 	TCase *cases = suite_cases(suite, "library");
 
-	tcase_add_test(cases, word_with_the_loader_s_token);
-	tcase_add_test(cases, word_of_other_directories);
-	tcase_add_test(cases, names);
-	tcase_add_loop_test(cases, preload, 0, (int)(sizeof(preloads) / sizeof(preloads[0])));
-	tcase_add_test(cases, other_machines);
+	tcase_add_test(cases, the_directory_that_lib_stands_for_becomes_the_token);
+	tcase_add_test(cases, other_directories_are_unchanged);
+	tcase_add_test(cases, a_library_is_recognised_by_its_file_name);
+	tcase_add_loop_test(cases, the_library_comes_first_in_ld_preload, 0,
+		(int)(sizeof(preloads) / sizeof(preloads[0])));
+	tcase_add_test(cases, a_library_for_another_machine_is_found);
 	return suite;
 }

@@ -18,7 +18,7 @@
 
 #define FILE_OF_S LOCKFILE_PREFIX "s" LOCKFILE_SUFFIX
 
-/* Slots of the table, and how many of them a name may lie in: see owned.c. */
+/* The slots of the table, and how many of them may hold a given path: see owned.c. */
 #define SLOTS 4096
 #define REACH 16
 
@@ -28,8 +28,8 @@ static const int types[] = {SOCK_STREAM, SOCK_SEQPACKET, SOCK_DGRAM};
 static const struct record sample = {
 	.pid = 790, .uid = 33, .time = 1, .cookie = 4711, .comm = "gunicorn"};
 
-/* An inode there is not. */
-static struct inode made_up(uint64_t number)
+/* An inode that does not exist. */
+static struct inode nonexistent_inode(uint64_t number)
 {
 	return (struct inode){.file = {.dev = 1, .ino = (ino_t)number}, .born_sec = 2};
 }
@@ -42,97 +42,98 @@ static struct inode inode_of(const char *path)
 	return inode;
 }
 
-static struct lockfile named(const char *path)
+static struct lockfile init_lock(const char *path)
 {
 	struct lockfile lock;
 
-	lockfile_name(&lock, AT_FDCWD, path);
+	lockfile_init(&lock, AT_FDCWD, path);
 	return lock;
 }
 
-static struct lockfile taken(const char *path)
+static struct lockfile lock_path(const char *path)
 {
-	struct lockfile lock = named(path);
+	struct lockfile lock = init_lock(path);
 
-	ck_assert_int_eq(lockfile_try(&lock), LOCKFILE_HELD);
+	ck_assert_int_eq(lockfile_try_lock(&lock), LOCKFILE_HELD);
 	return lock;
 }
 
-static struct lockfile taken_to_claim(const char *path)
+static struct lockfile lock_to_claim(const char *path)
 {
-	struct lockfile lock = named(path);
+	struct lockfile lock = init_lock(path);
 
-	lock.to_claim = true;
-	ck_assert_int_eq(lockfile_try(&lock), LOCKFILE_HELD);
+	lock.will_claim = true;
+	ck_assert_int_eq(lockfile_try_lock(&lock), LOCKFILE_HELD);
 	return lock;
 }
 
-/* Notes an inode under a name, with a claim. Returns the claim's descriptor. */
-static int note(const struct inode *inode, const char *path, bool foreign, struct file_id *file)
+/* Adds an inode and a path to the table, with a claim. Returns the claim's descriptor. */
+static int add_with_claim(const struct inode *inode, const char *path, bool foreign,
+	struct file_id *file)
 {
-	struct lockfile lock = taken_to_claim(path);
+	struct lockfile lock = lock_to_claim(path);
 	int claim = lockfile_claim(&lock, &sample);
 
 	ck_assert_int_ge(claim, 0);
-	KEEPS_ERRNO_VOID(owned_note(inode, &lock.file, claim, sample.cookie, foreign));
+	KEEPS_ERRNO_VOID(owned_add(inode, &lock.file, claim, sample.cookie, foreign));
 	if (file)
 		*file = lock.file;
-	lockfile_leave(&lock);
+	lockfile_release(&lock);
 	return claim;
 }
 
-static void note_without_claim(const struct inode *inode)
+static void add_without_claim(const struct inode *inode)
 {
-	KEEPS_ERRNO_VOID(owned_note(inode, NULL, -1, 0, false));
+	KEEPS_ERRNO_VOID(owned_add(inode, NULL, -1, 0, false));
 }
 
-/* Is a name with this inode, and what lies beside this path now, ours? */
-static bool is_mine(const struct inode *inode, const char *path)
+/* Whether this process owns a path that leads to this inode. */
+static bool is_owned(const struct inode *inode, const char *path)
 {
-	struct lockfile lock = taken(path);
-	bool mine = KEEPS_ERRNO(owned_is_mine(inode, &lock));
+	struct lockfile lock = lock_path(path);
+	bool mine = KEEPS_ERRNO(owned_check(inode, &lock));
 
-	lockfile_leave(&lock);
+	lockfile_release(&lock);
 	return mine;
 }
 
 static bool is_claimed(const char *path)
 {
-	struct lockfile lock = named(path);
-	bool claimed = lockfile_peek(&lock) && lockfile_claimed(&lock);
+	struct lockfile lock = init_lock(path);
+	bool claimed = lockfile_open_readonly(&lock) && lockfile_is_claimed(&lock);
 
-	lockfile_leave(&lock);
+	lockfile_release(&lock);
 	return claimed;
 }
 
-static void claim_in_child(const void *path)
+static void hold_claim(const void *path)
 {
-	struct lockfile lock = taken_to_claim(path);
+	struct lockfile lock = lock_to_claim(path);
 
 	ck_assert_int_ge(lockfile_claim(&lock, &sample), 0);
-	lockfile_leave(&lock);
+	lockfile_release(&lock);
 }
 
-/* As by the owner of the socket behind a descriptor, bound at s. */
-static void claim_for_socket_in_child(const void *fd)
+/* Claims s like the owner of the socket at this descriptor. */
+static void hold_claim_for_socket(const void *fd)
 {
-	struct lockfile lock = taken_to_claim("s");
+	struct lockfile lock = lock_to_claim("s");
 	struct record record;
 
-	record_of_self(&record, *(const int *)fd);
+	record_describe_self(&record, *(const int *)fd);
 	ck_assert_int_ge(lockfile_claim(&lock, &record), 0);
-	lockfile_leave(&lock);
+	lockfile_release(&lock);
 }
 
-/* As by the owner of another socket. */
-static void claim_another_in_child(const void *path)
+/* Claims s like the owner of another socket. */
+static void hold_claim_for_another_socket(const void *path)
 {
-	struct lockfile lock = taken_to_claim(path);
+	struct lockfile lock = lock_to_claim(path);
 	struct record another = sample;
 
 	another.cookie++;
 	ck_assert_int_ge(lockfile_claim(&lock, &another), 0);
-	lockfile_leave(&lock);
+	lockfile_release(&lock);
 }
 
 static bool is_open(int fd)
@@ -142,523 +143,568 @@ static bool is_open(int fd)
 
 /* ---- the table ---- */
 
-START_TEST(nothing_is_ours_to_begin_with)
+START_TEST(at_first_no_path_is_owned)
 {
-	struct inode inode = made_up(1);
+	struct inode inode = nonexistent_inode(1);
 	struct inode zero = {0};
 	struct file_id file = {0};
 
-	ck_assert(!is_mine(&inode, "s"));
-	ck_assert(!is_mine(&zero, "s"));
-	ck_assert_int_eq(KEEPS_ERRNO(owned_claim_on(&file)), -1);
-	KEEPS_ERRNO_VOID(owned_forget(&inode, &file));
+	ck_assert(!is_owned(&inode, "s"));
+	ck_assert(!is_owned(&zero, "s"));
+	ck_assert_int_eq(KEEPS_ERRNO(owned_find_claim(&file)), -1);
+	KEEPS_ERRNO_VOID(owned_remove(&inode, &file));
 }
 END_TEST
 
-START_TEST(a_noted_name_is_ours_until_forgotten)
+START_TEST(a_path_is_owned_from_add_to_remove)
 {
-	struct inode inode = made_up(1);
+	struct inode inode = nonexistent_inode(1);
 	struct file_id file;
-	int claim = note(&inode, "s", false, &file);
+	int claim = add_with_claim(&inode, "s", false, &file);
 
-	ck_assert(is_mine(&inode, "s"));
-	ck_assert_int_eq(KEEPS_ERRNO(owned_claim_on(&file)), claim);
-	KEEPS_ERRNO_VOID(owned_forget(&inode, &file));
-	ck_assert(!is_mine(&inode, "s"));
+	ck_assert(is_owned(&inode, "s"));
+	ck_assert_int_eq(KEEPS_ERRNO(owned_find_claim(&file)), claim);
+	KEEPS_ERRNO_VOID(owned_remove(&inode, &file));
+	ck_assert(!is_owned(&inode, "s"));
 	ck_assert(!is_claimed("s"));
 	ck_assert(!is_open(claim));
-	ck_assert_int_eq(owned_claim_on(&file), -1);
+	ck_assert_int_eq(owned_find_claim(&file), -1);
 }
 END_TEST
 
 START_TEST(without_a_lock_file_the_inode_decides)
 {
-	struct inode inode = made_up(1);
+	struct inode inode = nonexistent_inode(1);
 	struct file_id none = {0};
 
-	note_without_claim(&inode);
-	ck_assert(is_mine(&inode, "s"));
-	owned_forget(&inode, &none);
-	ck_assert(!is_mine(&inode, "s"));
+	add_without_claim(&inode);
+	ck_assert(is_owned(&inode, "s"));
+	owned_remove(&inode, &none);
+	ck_assert(!is_owned(&inode, "s"));
 }
 END_TEST
 
-START_TEST(only_that_very_inode_is_ours)
+START_TEST(only_the_same_inode_is_owned)
 {
-	struct inode inode = made_up(1);
+	struct inode inode = nonexistent_inode(1);
 	struct inode other = inode;
 
-	note_without_claim(&inode);
+	add_without_claim(&inode);
 	other.born_nsec++;
-	ck_assert(!is_mine(&other, "s"));
+	ck_assert(!is_owned(&other, "s"));
 	other = inode;
 	other.born_sec++;
-	ck_assert(!is_mine(&other, "s"));
+	ck_assert(!is_owned(&other, "s"));
 	other = inode;
 	other.file.dev++;
-	ck_assert(!is_mine(&other, "s"));
-	other = made_up(2);
-	ck_assert(!is_mine(&other, "s"));
+	ck_assert(!is_owned(&other, "s"));
+	other = nonexistent_inode(2);
+	ck_assert(!is_owned(&other, "s"));
 }
 END_TEST
 
-/* The inode's number may be a rival's by now; the rival's claim beside the name says so. */
-START_TEST(a_rival_s_claim_beside_the_name_makes_it_the_rival_s)
+/* A rival's socket may have the same inode number. The rival's claim shows that. */
+START_TEST(a_path_that_a_rival_claims_is_not_owned)
 {
-	struct inode inode = made_up(1);
+	struct inode inode = nonexistent_inode(1);
 	pid_t rival;
 
-	note(&inode, "s", false, NULL);
+	add_with_claim(&inode, "s", false, NULL);
 	ck_assert_int_eq(unlink(FILE_OF_S), 0);
-	ck_assert(is_mine(&inode, "s"));
-	rival = start(claim_in_child, "s");
-	ck_assert(!is_mine(&inode, "s"));
-	end(rival);
-	ck_assert(is_mine(&inode, "s"));
+	ck_assert(is_owned(&inode, "s"));
+	rival = start_child(hold_claim, "s");
+	ck_assert(!is_owned(&inode, "s"));
+	kill_child(rival);
+	ck_assert(is_owned(&inode, "s"));
 }
 END_TEST
 
-START_TEST(a_lost_claim_leaves_the_inode_to_decide)
+START_TEST(the_inode_decides_if_the_claim_is_lost)
 {
-	struct inode inode = made_up(1);
+	struct inode inode = nonexistent_inode(1);
 	struct file_id file;
-	int claim = note(&inode, "s", false, &file);
+	int claim = add_with_claim(&inode, "s", false, &file);
 
 	close(claim);
-	ck_assert(is_mine(&inode, "s"));
-	ck_assert_int_eq(owned_claim_on(&file), -1);
-	owned_forget(&inode, &file);
-	ck_assert(!is_mine(&inode, "s"));
+	ck_assert(is_owned(&inode, "s"));
+	ck_assert_int_eq(owned_find_claim(&file), -1);
+	owned_remove(&inode, &file);
+	ck_assert(!is_owned(&inode, "s"));
 }
 END_TEST
 
-/* The number is the program's by now, and so is what it means. */
-START_TEST(a_claim_s_number_used_again_is_let_be)
+/* The program has opened another file at the claim's descriptor number. */
+START_TEST(a_reused_descriptor_is_not_closed)
 {
-	struct inode inode = made_up(1);
+	struct inode inode = nonexistent_inode(1);
 	struct file_id file;
-	int claim = note(&inode, "s", false, &file);
+	int claim = add_with_claim(&inode, "s", false, &file);
 
 	ck_assert_int_eq(dup2(0, claim), claim);
-	ck_assert(is_mine(&inode, "s"));
-	ck_assert_int_eq(owned_claim_on(&file), -1);
-	owned_forget(&inode, &file);
-	ck_assert(!is_mine(&inode, "s"));
+	ck_assert(is_owned(&inode, "s"));
+	ck_assert_int_eq(owned_find_claim(&file), -1);
+	owned_remove(&inode, &file);
+	ck_assert(!is_owned(&inode, "s"));
 	ck_assert(is_open(claim));
 }
 END_TEST
 
-START_TEST(of_a_foreign_socket_only_the_claimed_name_is_ours)
+START_TEST(only_the_claimed_link_to_a_foreign_socket_is_owned)
 {
-	struct inode inode = made_up(1);
+	struct inode inode = nonexistent_inode(1);
 	struct file_id file;
 
-	note(&inode, "s", true, &file);
-	ck_assert(is_mine(&inode, "s"));
-	ck_assert(!is_mine(&inode, "t")); /* the owner's own name for it */
+	add_with_claim(&inode, "s", true, &file);
+	ck_assert(is_owned(&inode, "s"));
+	ck_assert(!is_owned(&inode, "t")); /* the path of the socket's owner */
 	write_file(LOCKFILE_PREFIX "t" LOCKFILE_SUFFIX, "");
-	ck_assert(!is_mine(&inode, "t"));
-	owned_forget(&inode, &file);
-	ck_assert(!is_mine(&inode, "s"));
+	ck_assert(!is_owned(&inode, "t"));
+	owned_remove(&inode, &file);
+	ck_assert(!is_owned(&inode, "s"));
 }
 END_TEST
 
-START_TEST(of_a_foreign_socket_nothing_is_ours_without_a_claim)
+START_TEST(without_a_claim_no_link_to_a_foreign_socket_is_owned)
 {
-	struct inode inode = made_up(1);
-	struct inode other = made_up(2);
-	int claim = note(&inode, "s", true, NULL);
+	struct inode inode = nonexistent_inode(1);
+	struct inode other = nonexistent_inode(2);
+	int claim = add_with_claim(&inode, "s", true, NULL);
 
 	close(claim);
-	ck_assert(!is_mine(&inode, "s"));
-	owned_note(&other, NULL, -1, 0, true);
-	ck_assert(!is_mine(&other, "s"));
+	ck_assert(!is_owned(&inode, "s"));
+	owned_add(&other, NULL, -1, 0, true);
+	ck_assert(!is_owned(&other, "s"));
 }
 END_TEST
 
-START_TEST(two_names_of_a_socket_are_forgotten_one_by_one)
+START_TEST(two_links_to_a_socket_are_removed_one_by_one)
 {
-	struct inode inode = made_up(1);
+	struct inode inode = nonexistent_inode(1);
 	struct file_id a, b;
-	int claim_a = note(&inode, "a", false, &a);
-	int claim_b = note(&inode, "b", false, &b);
+	int claim_a = add_with_claim(&inode, "a", false, &a);
+	int claim_b = add_with_claim(&inode, "b", false, &b);
 
-	ck_assert_int_eq(owned_claim_on(&a), claim_a);
-	ck_assert_int_eq(owned_claim_on(&b), claim_b);
-	owned_forget(&inode, &a);
+	ck_assert_int_eq(owned_find_claim(&a), claim_a);
+	ck_assert_int_eq(owned_find_claim(&b), claim_b);
+	owned_remove(&inode, &a);
 	ck_assert(!is_open(claim_a));
 	ck_assert(is_open(claim_b));
-	ck_assert(is_mine(&inode, "b"));
+	ck_assert(is_owned(&inode, "b"));
 	ck_assert(is_claimed("b"));
-	owned_forget(&inode, &b);
-	ck_assert(!is_mine(&inode, "b"));
+	owned_remove(&inode, &b);
+	ck_assert(!is_owned(&inode, "b"));
 	ck_assert(!is_claimed("b"));
 }
 END_TEST
 
-/* As one of vfork does, whose table is its parent's. */
-struct forgotten {
+/* A child of vfork(2) uses its parent's table. */
+struct owned_path {
 	struct inode inode;
 	struct file_id file;
 	int claim;
 };
 
-static int forget_in_child(void *about)
+static int remove_in_child(void *about)
 {
-	const struct forgotten *name = about;
+	const struct owned_path *path = about;
 
-	owned_forget(&name->inode, &name->file);
-	_exit(is_mine(&name->inode, "s") && is_open(name->claim) ? 0 : 1);
+	owned_remove(&path->inode, &path->file);
+	_exit(is_owned(&path->inode, "s") && is_open(path->claim) ? 0 : 1);
 }
 
-START_TEST(a_child_in_our_memory_forgets_nothing)
+START_TEST(a_child_that_shares_memory_removes_nothing)
 {
 	static _Alignas(16) char stack[65536];
-	struct forgotten name = {.inode = made_up(1)};
+	struct owned_path path = {.inode = nonexistent_inode(1)};
 	pid_t child;
 	int status;
 
-	name.claim = note(&name.inode, "s", false, &name.file);
-	child = clone(forget_in_child, stack + sizeof(stack), CLONE_VM | CLONE_VFORK | SIGCHLD,
-		&name);
+	path.claim = add_with_claim(&path.inode, "s", false, &path.file);
+	child = clone(remove_in_child, stack + sizeof(stack), CLONE_VM | CLONE_VFORK | SIGCHLD,
+		&path);
 	ck_assert_int_gt(child, 0);
 	ck_assert_int_eq(waitpid(child, &status, 0), child);
 	ck_assert_int_eq(status, 0);
-	ck_assert(is_mine(&name.inode, "s"));
-	owned_forget(&name.inode, &name.file);
-	ck_assert(!is_mine(&name.inode, "s"));
+	ck_assert(is_owned(&path.inode, "s"));
+	owned_remove(&path.inode, &path.file);
+	ck_assert(!is_owned(&path.inode, "s"));
 }
 END_TEST
 
-START_TEST(a_fork_has_what_its_parent_had)
+START_TEST(a_forked_child_owns_its_parents_paths)
 {
-	struct inode inode = made_up(1);
+	struct inode inode = nonexistent_inode(1);
 	struct file_id file;
 	pid_t worker;
 	int status;
 
-	note(&inode, "s", false, &file);
+	add_with_claim(&inode, "s", false, &file);
 	worker = fork();
 	if (worker == 0) {
-		int mine = is_mine(&inode, "s") && owned_claim_on(&file) >= 0;
+		int mine = is_owned(&inode, "s") && owned_find_claim(&file) >= 0;
 
-		self_forked();
-		owned_forget(&inode, &file);
-		_exit(mine && !is_mine(&inode, "s") ? 0 : 1);
+		self_after_fork_in_child();
+		owned_remove(&inode, &file);
+		_exit(mine && !is_owned(&inode, "s") ? 0 : 1);
 	}
 	ck_assert_int_eq(waitpid(worker, &status, 0), worker);
 	ck_assert_int_eq(status, 0);
-	ck_assert(is_mine(&inode, "s"));
+	ck_assert(is_owned(&inode, "s"));
 }
 END_TEST
 
-/* Inodes that differ in birth alone lead to the same slots. */
-static struct inode neighbour(int i)
+/* Inodes that differ only in birth time use the same slots. */
+static struct inode inode_of_same_slots(int i)
 {
-	struct inode inode = made_up(1);
+	struct inode inode = nonexistent_inode(1);
 
 	inode.born_nsec = (uint32_t)i;
 	return inode;
 }
 
-static struct file_id fill_reach(void)
+static struct file_id fill_slots(void)
 {
 	struct file_id first = {0}, file;
 	char name[16];
 
 	for (int i = 0; i < REACH; i++) {
-		struct inode inode = neighbour(i);
+		struct inode inode = inode_of_same_slots(i);
 
 		snprintf(name, sizeof(name), "s%d", i);
-		note(&inode, name, false, &file);
+		add_with_claim(&inode, name, false, &file);
 		if (i == 0)
 			first = file;
 	}
 	return first;
 }
 
-static int names_of_ours(int names)
+static int count_owned(int names)
 {
 	char name[16];
 	int count = 0;
 
 	for (int i = 0; i < names; i++) {
-		struct inode inode = neighbour(i);
+		struct inode inode = inode_of_same_slots(i);
 
 		snprintf(name, sizeof(name), "s%d", i);
-		count += is_mine(&inode, name);
+		count += is_owned(&inode, name);
 	}
 	return count;
 }
 
-START_TEST(what_finds_no_room_is_forgotten_with_its_claim)
+START_TEST(a_path_that_does_not_fit_is_dropped_with_its_claim)
 {
-	struct inode late = neighbour(REACH);
+	struct inode late = inode_of_same_slots(REACH);
 	int claim;
 
-	fill_reach();
-	ck_assert_int_eq(names_of_ours(REACH), REACH);
-	claim = note(&late, "late", false, NULL);
-	ck_assert(!is_mine(&late, "late"));
+	fill_slots();
+	ck_assert_int_eq(count_owned(REACH), REACH);
+	claim = add_with_claim(&late, "late", false, NULL);
+	ck_assert(!is_owned(&late, "late"));
 	ck_assert(!is_open(claim));
 	ck_assert(!is_claimed("late"));
-	ck_assert_int_eq(names_of_ours(REACH), REACH);
+	ck_assert_int_eq(count_owned(REACH), REACH);
 }
 END_TEST
 
-START_TEST(what_finds_no_room_may_have_no_claim)
+START_TEST(a_path_that_does_not_fit_may_have_no_claim)
 {
-	struct inode late = neighbour(REACH);
+	struct inode late = inode_of_same_slots(REACH);
 
-	fill_reach();
-	note_without_claim(&late);
-	ck_assert(!is_mine(&late, "late"));
-	ck_assert_int_eq(names_of_ours(REACH), REACH);
+	fill_slots();
+	add_without_claim(&late);
+	ck_assert(!is_owned(&late, "late"));
+	ck_assert_int_eq(count_owned(REACH), REACH);
 }
 END_TEST
 
-START_TEST(a_name_forgotten_makes_room)
+START_TEST(a_removed_path_frees_its_slot)
 {
-	struct inode first = neighbour(0);
-	struct inode late = neighbour(REACH);
-	struct file_id file = fill_reach();
+	struct inode first = inode_of_same_slots(0);
+	struct inode late = inode_of_same_slots(REACH);
+	struct file_id file = fill_slots();
 
-	owned_forget(&first, &file);
-	note(&late, "late", false, NULL);
-	ck_assert(is_mine(&late, "late"));
-	ck_assert_int_eq(names_of_ours(REACH), REACH - 1);
+	owned_remove(&first, &file);
+	add_with_claim(&late, "late", false, NULL);
+	ck_assert(is_owned(&late, "late"));
+	ck_assert_int_eq(count_owned(REACH), REACH - 1);
 }
 END_TEST
 
-START_TEST(a_name_without_claim_makes_room_for_one_with)
+START_TEST(a_path_with_a_claim_replaces_one_without)
 {
-	struct inode first = neighbour(0);
-	struct inode late = neighbour(REACH);
-	struct file_id file = fill_reach();
+	struct inode first = inode_of_same_slots(0);
+	struct inode late = inode_of_same_slots(REACH);
+	struct file_id file = fill_slots();
 
-	close(owned_claim_on(&file));
-	note(&late, "late", false, NULL);
-	ck_assert(is_mine(&late, "late"));
-	ck_assert(!is_mine(&first, "s0"));
-	ck_assert_int_eq(names_of_ours(REACH), REACH - 1);
+	close(owned_find_claim(&file));
+	add_with_claim(&late, "late", false, NULL);
+	ck_assert(is_owned(&late, "late"));
+	ck_assert(!is_owned(&first, "s0"));
+	ck_assert_int_eq(count_owned(REACH), REACH - 1);
 }
 END_TEST
 
-START_TEST(many_names_find_room)
+START_TEST(many_paths_fit)
 {
 	int found = 0;
 
 	for (uint64_t i = 1; i <= SLOTS / 4; i++) {
-		struct inode inode = made_up(i * 7919);
+		struct inode inode = nonexistent_inode(i * 7919);
 
-		note_without_claim(&inode);
+		add_without_claim(&inode);
 	}
 	for (uint64_t i = 1; i <= SLOTS / 4; i++) {
-		struct inode inode = made_up(i * 7919);
+		struct inode inode = nonexistent_inode(i * 7919);
 
-		found += is_mine(&inode, "s");
+		found += is_owned(&inode, "s");
 	}
 	ck_assert_int_eq(found, SLOTS / 4);
 }
 END_TEST
 
-START_TEST(more_names_than_slots_do_no_harm)
+START_TEST(more_paths_than_slots_do_no_harm)
 {
-	struct inode last = made_up(3 * SLOTS);
+	struct inode last = nonexistent_inode(3 * SLOTS);
 	int found = 0;
 
 	for (uint64_t i = 1; i <= 3 * SLOTS; i++) {
-		struct inode inode = made_up(i);
+		struct inode inode = nonexistent_inode(i);
 
-		note_without_claim(&inode);
+		add_without_claim(&inode);
 	}
 	for (uint64_t i = 1; i <= 3 * SLOTS; i++) {
-		struct inode inode = made_up(i);
+		struct inode inode = nonexistent_inode(i);
 
-		found += is_mine(&inode, "s");
+		found += is_owned(&inode, "s");
 	}
 	ck_assert_int_gt(found, SLOTS / 2);
 	ck_assert_int_le(found, SLOTS);
-	ck_assert(is_mine(&last, "s")); /* the newest is the likeliest to be asked for */
+	ck_assert(is_owned(&last, "s")); /* the newest path is the likeliest to be used */
 }
 END_TEST
 
-/* Enough new names for the whole table to be looked through once. */
-static void note_many(void)
+/* ---- the socket that a record names ---- */
+
+START_TEST(a_recorded_socket_is_ours_if_we_bound_it)
+{
+	struct inode inode = nonexistent_inode(1);
+	struct record record = sample;
+
+	ck_assert(!KEEPS_ERRNO(owned_has_recorded_socket(&record)));
+	add_with_claim(&inode, "s", false, NULL);
+	ck_assert(KEEPS_ERRNO(owned_has_recorded_socket(&record)));
+	record.cookie++;
+	ck_assert(!KEEPS_ERRNO(owned_has_recorded_socket(&record)));
+}
+END_TEST
+
+/* It may have been bound by another process, and inherited or received. */
+START_TEST(a_recorded_socket_is_ours_if_it_is_open)
+{
+	struct record record;
+	int fd = bound_socket("s", SOCK_STREAM);
+
+	record_describe_self(&record, fd);
+	ck_assert(KEEPS_ERRNO(owned_has_recorded_socket(&record)));
+	close(fd);
+	ck_assert(!KEEPS_ERRNO(owned_has_recorded_socket(&record)));
+}
+END_TEST
+
+/* Adds and removes so many paths that the library sweeps its whole table. */
+static void sweep_table(void)
 {
 	struct file_id none = {0};
 
 	for (uint64_t i = 0; i < SLOTS / REACH + 1; i++) {
-		struct inode passing = made_up(1000000 + i);
+		struct inode passing = nonexistent_inode(1000000 + i);
 
-		note_without_claim(&passing);
-		owned_forget(&passing, &none);
+		add_without_claim(&passing);
+		owned_remove(&passing, &none);
 	}
 }
 
-/* A fork removed the name, and its file with it. */
-START_TEST(void_claims_do_not_add_up)
+/* A child unlinked the path, and removed the lock file. */
+START_TEST(void_claims_do_not_accumulate)
 {
-	struct inode inode = made_up(1);
-	struct inode other = made_up(2);
-	int claim = note(&inode, "s", false, NULL);
-	int intact = note(&other, "t", false, NULL);
+	struct inode inode = nonexistent_inode(1);
+	struct inode other = nonexistent_inode(2);
+	int claim = add_with_claim(&inode, "s", false, NULL);
+	int intact = add_with_claim(&other, "t", false, NULL);
 
 	ck_assert_int_eq(unlink(FILE_OF_S), 0);
-	note_many();
+	sweep_table();
 	ck_assert(!is_open(claim));
 	ck_assert(is_open(intact));
-	ck_assert(is_mine(&other, "t"));
+	ck_assert(is_owned(&other, "t"));
 }
 END_TEST
 
-/* The program closed our claim, and the rival's inode has the number of ours. */
-START_TEST(a_rival_s_record_counts_after_ours_is_lost)
+/* The program closed the claim, and the rival's inode has the same number. */
+START_TEST(a_rivals_record_counts_after_the_own_claim_is_lost)
 {
-	struct inode inode = made_up(1);
+	struct inode inode = nonexistent_inode(1);
 
-	close(note(&inode, "s", false, NULL));
-	ck_assert(is_mine(&inode, "s"));
-	start(claim_another_in_child, "s");
-	ck_assert(!is_mine(&inode, "s"));
+	close(add_with_claim(&inode, "s", false, NULL));
+	ck_assert(is_owned(&inode, "s"));
+	start_child(hold_claim_for_another_socket, "s");
+	ck_assert(!is_owned(&inode, "s"));
 }
 END_TEST
 
-/* Nothing says that it is a rival's, and the inode is ours. */
-START_TEST(a_claim_that_tells_no_socket_is_no_rival_s)
+/* Nothing shows that a rival holds the claim, and the inode is owned. */
+START_TEST(a_claim_without_a_record_is_not_a_rivals)
 {
-	struct inode inode = made_up(1);
+	struct inode inode = nonexistent_inode(1);
 
-	close(note(&inode, "s", false, NULL));
-	start(claim_another_in_child, "s");
-	ck_assert(!is_mine(&inode, "s"));
+	close(add_with_claim(&inode, "s", false, NULL));
+	start_child(hold_claim_for_another_socket, "s");
+	ck_assert(!is_owned(&inode, "s"));
 	write_file(FILE_OF_S, "not a record");
-	ck_assert(is_mine(&inode, "s"));
+	ck_assert(is_owned(&inode, "s"));
 }
 END_TEST
 
-START_TEST(a_rival_s_record_does_not_count_where_our_socket_is_not_known)
+START_TEST(a_rivals_record_does_not_count_if_the_own_socket_is_unknown)
 {
-	struct inode inode = made_up(1);
+	struct inode inode = nonexistent_inode(1);
 
-	note_without_claim(&inode);
-	start(claim_another_in_child, "s");
-	ck_assert(is_mine(&inode, "s"));
+	add_without_claim(&inode);
+	start_child(hold_claim_for_another_socket, "s");
+	ck_assert(is_owned(&inode, "s"));
 }
 END_TEST
 
-/* A fork of ours may hold on to what we have lost. */
-START_TEST(a_record_of_our_socket_is_no_rival_s)
+/* A child may still hold a claim that the parent has lost. */
+START_TEST(a_record_of_the_own_socket_is_not_a_rivals)
 {
-	struct inode inode = made_up(1);
+	struct inode inode = nonexistent_inode(1);
 
-	close(note(&inode, "s", false, NULL));
-	start(claim_in_child, "s");
-	ck_assert(is_mine(&inode, "s"));
+	close(add_with_claim(&inode, "s", false, NULL));
+	start_child(hold_claim, "s");
+	ck_assert(is_owned(&inode, "s"));
 }
 END_TEST
 
-START_TEST(a_rival_s_claim_counts_after_ours_is_void)
+START_TEST(a_rivals_claim_counts_after_the_own_claim_is_void)
 {
-	struct inode inode = made_up(1);
+	struct inode inode = nonexistent_inode(1);
 
-	note(&inode, "s", false, NULL);
+	add_with_claim(&inode, "s", false, NULL);
 	ck_assert_int_eq(unlink(FILE_OF_S), 0);
-	start(claim_in_child, "s");
-	ck_assert(!is_mine(&inode, "s"));
-	note_many();
-	ck_assert(!is_mine(&inode, "s"));
+	start_child(hold_claim, "s");
+	ck_assert(!is_owned(&inode, "s"));
+	sweep_table();
+	ck_assert(!is_owned(&inode, "s"));
 }
 END_TEST
 
-/* ---- at the same time ---- */
+/* The kernel does not say which file a claim is on. The other link keeps its claim then, too. */
+START_TEST(only_one_of_two_links_is_removed_if_fstat_fails)
+{
+	struct inode inode = nonexistent_inode(1);
+	struct file_id a, b;
+	int claim_a = add_with_claim(&inode, "a", false, &a);
+	int claim_b = add_with_claim(&inode, "b", false, &b);
+
+	forbid(CALL_FSTAT);
+	KEEPS_ERRNO_VOID(owned_remove(&inode, &a));
+	ck_assert(!is_open(claim_a));
+	ck_assert(is_open(claim_b));
+	KEEPS_ERRNO_VOID(owned_remove(&inode, &b));
+	ck_assert(!is_open(claim_b));
+}
+END_TEST
+
+/* ---- concurrency ---- */
 
 #define THREADS 4
 #define ROUNDS  20000
 
 static atomic_bool stop;
 
-/* All threads want the same slots. */
+/* All threads use the same slots. */
 static struct inode inode_of_thread(int thread, int round)
 {
-	struct inode inode = made_up(1);
+	struct inode inode = nonexistent_inode(1);
 
 	inode.born_sec = thread * ROUNDS + round;
 	inode.born_nsec = (uint32_t)inode.born_sec;
 	return inode;
 }
 
-static void *note_and_forget(void *about)
+static void *add_and_remove(void *about)
 {
 	int thread = *(const int *)about;
-	struct lockfile lock = named("s");
+	struct lockfile lock = init_lock("s");
 	struct file_id none = {0};
 	intptr_t wrong = 0;
 
 	for (int round = 1; round < ROUNDS; round++) {
 		struct inode inode = inode_of_thread(thread, round);
 
-		owned_note(&inode, NULL, -1, 0, false);
-		wrong += !owned_is_mine(&inode, &lock);
-		owned_forget(&inode, &none);
-		wrong += owned_is_mine(&inode, &lock);
+		owned_add(&inode, NULL, -1, 0, false);
+		wrong += !owned_check(&inode, &lock);
+		owned_remove(&inode, &none);
+		wrong += owned_check(&inode, &lock);
 	}
 	return (void *)wrong;
 }
 
-/* Slots lie differently in the processor's cache, and some are torn more easily than others. */
-#define PLACES 16
-static atomic_uint place;
+/* Slots differ in their alignment to cache lines, so half-written entries are likelier in some. */
+#define SLOTS_TRIED 16
+static atomic_uint slot;
 
-static struct inode inode_in_turn(unsigned int at, int sec, uint32_t nsec)
+static struct inode inode_of_slot(unsigned int at, int sec, uint32_t nsec)
 {
-	struct inode inode = made_up(at);
+	struct inode inode = nonexistent_inode(at);
 
 	inode.born_sec = sec;
 	inode.born_nsec = nsec;
 	return inode;
 }
 
-/* Two names that take turns in one slot, and then in the next. */
-static void *take_turns(void *about)
+/* Two paths alternate in one slot, and then in the next. */
+static void *alternate_in_slots(void *about)
 {
 	struct file_id none = {0};
 
 	(void)about;
-	for (place = 1; place <= PLACES; place++) {
+	for (slot = 1; slot <= SLOTS_TRIED; slot++) {
 		for (int round = 0; round < ROUNDS; round++) {
 			struct inode inode =
-				inode_in_turn(place, 1 + round % 2, 1 + (uint32_t)round % 2);
+				inode_of_slot(slot, 1 + round % 2, 1 + (uint32_t)round % 2);
 
-			owned_note(&inode, NULL, -1, 0, false);
-			owned_forget(&inode, &none);
+			owned_add(&inode, NULL, -1, 0, false);
+			owned_remove(&inode, &none);
 		}
 	}
 	stop = true;
 	return NULL;
 }
 
-/* Half of one, and half of the other or of none. */
-static int halves_seen(const struct lockfile *lock)
+/* Counts entries that mix the fields of two paths. */
+static int count_mixed_entries(const struct lockfile *lock)
 {
-	const struct inode halves[] = {inode_in_turn(place, 1, 0), inode_in_turn(place, 2, 0),
-		inode_in_turn(place, 1, 2), inode_in_turn(place, 2, 1)};
+	const struct inode halves[] = {inode_of_slot(slot, 1, 0), inode_of_slot(slot, 2, 0),
+		inode_of_slot(slot, 1, 2), inode_of_slot(slot, 2, 1)};
 	int seen = 0;
 
 	for (size_t i = 0; i < sizeof(halves) / sizeof(halves[0]); i++)
-		seen += owned_is_mine(&halves[i], lock) != OWNED_NOT;
+		seen += owned_check(&halves[i], lock) != OWNED_NOT;
 	return seen;
 }
 
-START_TEST(a_name_half_written_is_not_seen)
+START_TEST(a_half_written_entry_is_not_read)
 {
-	struct lockfile lock = named("s");
+	struct lockfile lock = init_lock("s");
 	pthread_t writer;
 	int seen = 0;
 
-	ck_assert_int_eq(pthread_create(&writer, NULL, take_turns, NULL), 0);
+	ck_assert_int_eq(pthread_create(&writer, NULL, alternate_in_slots, NULL), 0);
 	while (!stop)
-		seen += halves_seen(&lock);
+		seen += count_mixed_entries(&lock);
 	ck_assert_int_eq(pthread_join(writer, NULL), 0);
 	ck_assert_int_eq(seen, 0);
 }
@@ -667,13 +713,13 @@ END_TEST
 static int use_table(const void *about)
 {
 	int number = THREADS;
-	struct inode inode = made_up(2);
-	struct lockfile lock = named("s");
+	struct inode inode = nonexistent_inode(2);
+	struct lockfile lock = init_lock("s");
 
 	(void)about;
-	self_forked();
-	owned_note(&inode, NULL, -1, 0, false);
-	return owned_is_mine(&inode, &lock) && note_and_forget(&number) == NULL ? 0 : 1;
+	self_after_fork_in_child();
+	owned_add(&inode, NULL, -1, 0, false);
+	return owned_check(&inode, &lock) && add_and_remove(&number) == NULL ? 0 : 1;
 }
 
 START_TEST(threads_do_not_disturb_each_other)
@@ -684,8 +730,7 @@ START_TEST(threads_do_not_disturb_each_other)
 
 	for (int i = 0; i < THREADS; i++) {
 		numbers[i] = i;
-		ck_assert_int_eq(pthread_create(&threads[i], NULL, note_and_forget, &numbers[i]),
-			0);
+		ck_assert_int_eq(pthread_create(&threads[i], NULL, add_and_remove, &numbers[i]), 0);
 	}
 	for (int i = 0; i < THREADS; i++) {
 		ck_assert_int_eq(pthread_join(threads[i], &wrong), 0);
@@ -694,144 +739,158 @@ START_TEST(threads_do_not_disturb_each_other)
 }
 END_TEST
 
-/* Slots a fork caught in the middle of a write are lost to the child, and nothing else. */
-START_TEST(a_fork_at_any_instant_has_a_usable_table)
+/* The child loses only the slots that another thread was writing at the time of the fork. */
+START_TEST(a_fork_at_any_instant_leaves_a_usable_table)
 {
 	pthread_t threads[2];
 	int numbers[2] = {0, 1};
 
 	for (int i = 0; i < 2; i++)
-		ck_assert_int_eq(pthread_create(&threads[i], NULL, note_and_forget, &numbers[i]),
-			0);
+		ck_assert_int_eq(pthread_create(&threads[i], NULL, add_and_remove, &numbers[i]), 0);
 	for (int i = 0; i < 20; i++)
-		ck_assert_int_eq(in_child(use_table, NULL), 0);
+		ck_assert_int_eq(run_in_child(use_table, NULL), 0);
 	for (int i = 0; i < 2; i++)
 		ck_assert_int_eq(pthread_join(threads[i], NULL), 0);
 }
 END_TEST
 
-/* ---- adoption of what came with exec ---- */
+/* ---- adoption of inherited sockets ---- */
 
 static void adopt(void)
 {
-	int before = open_descriptors();
+	int before = count_descriptors();
 
 	KEEPS_ERRNO_VOID(owned_adopt_inherited());
-	ck_assert_int_eq(open_descriptors(), before);
+	ck_assert_int_eq(count_descriptors(), before);
 }
 
-static bool name_is_mine(const char *path)
+static bool path_is_owned(const char *path)
 {
 	struct inode inode = inode_of(path);
 
-	return is_mine(&inode, path);
+	return is_owned(&inode, path);
 }
 
-START_TEST(inherited_listeners_are_ours)
+START_TEST(inherited_listeners_are_owned)
 {
-	listening("s", types[_i]);
-	ck_assert(!name_is_mine("s"));
+	listening_socket("s", types[_i]);
+	ck_assert(!path_is_owned("s"));
 	adopt();
-	ck_assert(name_is_mine("s"));
-	ck_assert(!exists(FILE_OF_S)); /* never guarded, no trace */
+	ck_assert(path_is_owned("s"));
+	ck_assert(!exists(FILE_OF_S)); /* adopting creates none */
 }
 END_TEST
 
-/* In a directory where a stranger has no lock files. */
-static bool name_is_mine_unlocked(const char *path)
+/* The same for a user that cannot create a lock file. */
+static bool path_is_owned_without_lock_file(const char *path)
 {
 	struct inode inode = inode_of(path);
-	struct lockfile lock = named(path);
+	struct lockfile lock = init_lock(path);
 
-	return owned_is_mine(&inode, &lock);
+	return owned_check(&inode, &lock);
 }
 
-static int adopts(const void *path)
+static int owns_after_adopting(const void *path)
 {
 	owned_adopt_inherited();
-	return name_is_mine_unlocked(path);
+	return path_is_owned_without_lock_file(path);
 }
 
-START_TEST(inherited_listeners_are_ours_without_privilege)
+START_TEST(inherited_listeners_are_owned_without_privilege)
 {
-	listening("s", types[_i]);
-	ck_assert_int_eq(as_stranger(adopts, "s"), 1);
+	listening_socket("s", types[_i]);
+	ck_assert_int_eq(run_as_stranger(owns_after_adopting, "s"), 1);
 }
 END_TEST
 
-START_TEST(an_adopted_name_stays_ours_when_the_listener_is_closed)
+START_TEST(an_adopted_path_is_owned_after_the_listener_is_closed)
 {
-	int fd = listening("s", types[_i]);
+	int fd = listening_socket("s", types[_i]);
 
 	adopt();
 	close(fd);
-	ck_assert(name_is_mine("s"));
+	ck_assert(path_is_owned("s"));
 }
 END_TEST
 
-START_TEST(all_of_many_descriptors_are_looked_at)
+START_TEST(all_of_many_descriptors_are_examined)
 {
 	char name[16];
 
-	for (int i = 0; i < 200; i++)
+	for (int i = 0; i < 300; i++)
 		ck_assert_int_ge(dup(0), 0);
 	for (int i = 0; i < 50; i++) {
 		snprintf(name, sizeof(name), "s%d", i);
-		listening(name, SOCK_STREAM);
+		listening_socket(name, SOCK_STREAM);
 	}
+	if (_i)
+		close(STDIN_FILENO); /* they are listed through 0 */
 	adopt();
+	ck_assert_int_eq(fcntl(STDIN_FILENO, F_GETFD) < 0, _i);
 	for (int i = 0; i < 50; i++) {
 		snprintf(name, sizeof(name), "s%d", i);
-		ck_assert(name_is_mine(name));
+		ck_assert(path_is_owned(name));
 	}
 }
 END_TEST
 
-/* Listens at s, which another process that holds the socket claims for it. */
-static pid_t listening_with_a_claim(int *fd)
+/* All numbers between the lowest descriptors and this one are free. */
+START_TEST(a_high_descriptor_is_examined)
 {
-	*fd = listening("s", SOCK_STREAM);
-	return start(claim_for_socket_in_child, fd);
+	static const int numbers[] = {63, 64, 65, 200, 256, 257, 900};
+	int fd = listening_socket("s", SOCK_STREAM);
+
+	ck_assert_int_eq(dup2(fd, numbers[_i]), numbers[_i]);
+	close(fd);
+	adopt();
+	ck_assert(path_is_owned("s"));
+}
+END_TEST
+
+/* Listens at s. A child, which also holds the socket, claims s. */
+static pid_t listen_with_a_claim(int *fd)
+{
+	*fd = listening_socket("s", SOCK_STREAM);
+	return start_child(hold_claim_for_socket, fd);
 }
 
 START_TEST(adopting_joins_the_claim)
 {
 	struct lockfile lock;
 	int fd;
-	pid_t owner = listening_with_a_claim(&fd);
+	pid_t owner = listen_with_a_claim(&fd);
 
 	KEEPS_ERRNO_VOID(owned_adopt_inherited());
-	ck_assert(name_is_mine("s"));
-	lock = taken("s");
-	ck_assert_int_ge(owned_claim_on(&lock.file), 0);
-	lockfile_leave(&lock);
-	end(owner);
+	ck_assert(path_is_owned("s"));
+	lock = lock_path("s");
+	ck_assert_int_ge(owned_find_claim(&lock.file), 0);
+	lockfile_release(&lock);
+	kill_child(owner);
 	ck_assert(is_claimed("s"));
-	ck_assert(name_is_mine("s"));
+	ck_assert(path_is_owned("s"));
 }
 END_TEST
 
-/* Of somebody who looks in, or left by a crash: who joined would claim it after our own name is
- * gone. */
+/* The file is in use for one call, or was left by a crash. A claim on it would be wrong. */
 static void assert_not_joined(void)
 {
 	struct lockfile lock;
 
-	listening("s", SOCK_STREAM);
+	listening_socket("s", SOCK_STREAM);
 	owned_adopt_inherited();
-	ck_assert(name_is_mine("s"));
-	lock = taken("s");
-	ck_assert_int_eq(owned_claim_on(&lock.file), -1);
-	lockfile_leave(&lock);
+	ck_assert(path_is_owned("s"));
+	lock = lock_path("s");
+	ck_assert_int_eq(owned_find_claim(&lock.file), -1);
+	lockfile_release(&lock);
 }
 
 START_TEST(a_lock_file_of_another_socket_is_not_joined)
 {
-	struct lockfile lock = taken_to_claim("s");
+	struct lockfile lock = lock_to_claim("s");
 	int claim = lockfile_claim(&lock, &sample);
 
-	lockfile_leave(&lock);
-	lockfile_unclaim(claim);
+	lockfile_release(&lock);
+	lockfile_release_claim(claim);
 	assert_not_joined();
 }
 END_TEST
@@ -848,15 +907,18 @@ static void do_nothing(const void *about)
 	(void)about;
 }
 
-/* An accepted connection; its listener is held by another process alone. Client may be NULL. */
-static int accepted(const char *path, int type, int *client)
+/*
+ * Returns an accepted connection whose listener only another process holds. Sets *client to the
+ * other end, or closes that if client is NULL.
+ */
+static int accept_connection(const char *path, int type, int *client)
 {
-	int fd = listening(path, type);
-	int ours = connected(path, type);
+	int fd = listening_socket(path, type);
+	int ours = connected_socket(path, type);
 	int connection = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
 
 	ck_assert_int_ge(connection, 0);
-	start(do_nothing, NULL);
+	start_child(do_nothing, NULL);
 	close(fd);
 	if (client)
 		*client = ours;
@@ -867,76 +929,76 @@ static int accepted(const char *path, int type, int *client)
 
 static bool adopts_held(const char *path)
 {
-	struct lockfile lock = named(path);
+	struct lockfile lock = init_lock(path);
 	struct pin pin;
 	bool held;
 	int before;
 
 	ck_assert_int_eq(inode_pin(AT_FDCWD, path, &pin), 0);
-	before = open_descriptors();
+	before = count_descriptors();
 	held = KEEPS_ERRNO(owned_adopt_held(&pin, &lock));
-	ck_assert_int_eq(open_descriptors(), before);
+	ck_assert_int_eq(count_descriptors(), before);
 	inode_unpin(&pin);
 	return held;
 }
 
-START_TEST(an_accepted_connection_is_no_listener)
+START_TEST(an_accepted_connection_is_not_a_listener)
 {
 	int client;
 
-	accepted("s", types[_i], &client);
+	accept_connection("s", types[_i], &client);
 	adopt();
-	ck_assert(!name_is_mine("s"));
+	ck_assert(!path_is_owned("s"));
 	ck_assert(!adopts_held("s"));
-	ck_assert(!name_is_mine("s"));
+	ck_assert(!path_is_owned("s"));
 }
 END_TEST
 
-/* It has no peer any more, but is a connection all the same. */
-START_TEST(a_connection_whose_client_is_gone_is_no_listener)
+/* Its peer is closed, but it is still a connection. */
+START_TEST(a_connection_without_its_client_is_not_a_listener)
 {
-	accepted("s", types[_i], NULL);
+	accept_connection("s", types[_i], NULL);
 	adopt();
-	ck_assert(!name_is_mine("s"));
+	ck_assert(!path_is_owned("s"));
 	ck_assert(!adopts_held("s"));
 }
 END_TEST
 
-START_TEST(a_shut_down_connection_is_no_listener)
+START_TEST(a_shut_down_connection_is_not_a_listener)
 {
 	int client;
-	int connection = accepted("s", types[_i], &client);
+	int connection = accept_connection("s", types[_i], &client);
 
 	ck_assert_int_eq(shutdown(connection, SHUT_RDWR), 0);
 	adopt();
-	ck_assert(!name_is_mine("s"));
+	ck_assert(!path_is_owned("s"));
 	ck_assert(!adopts_held("s"));
 }
 END_TEST
 
-START_TEST(a_client_is_no_listener)
+START_TEST(a_client_is_not_a_listener)
 {
 	start_owner("s", types[_i]);
-	connected("s", types[_i]);
+	connected_socket("s", types[_i]);
 	adopt();
-	ck_assert(!name_is_mine("s"));
+	ck_assert(!path_is_owned("s"));
 	ck_assert(!adopts_held("s"));
 }
 END_TEST
 
-/* We have a listener that was bound there once; the name is another's by now. */
-START_TEST(a_name_that_is_another_s_by_now_is_not_adopted)
+/* This process holds a listener that was bound to the path, which now leads to another socket. */
+START_TEST(a_path_that_has_a_new_owner_is_not_adopted)
 {
-	listening("s", SOCK_STREAM);
+	listening_socket("s", SOCK_STREAM);
 	ck_assert_int_eq(unlink("s"), 0);
 	start_owner("s", SOCK_STREAM);
 	adopt();
-	ck_assert(!name_is_mine("s"));
+	ck_assert(!path_is_owned("s"));
 	ck_assert(!adopts_held("s"));
 }
 END_TEST
 
-START_TEST(other_descriptors_are_passed_over)
+START_TEST(other_descriptors_are_skipped)
 {
 	struct sockaddr_un abstract = {.sun_family = AF_UNIX, .sun_path = "\0sockguard-check"};
 	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
@@ -947,11 +1009,11 @@ START_TEST(other_descriptors_are_passed_over)
 	ck_assert_int_ge(socket(AF_UNIX, SOCK_STREAM, 0), 0);
 	ck_assert_int_ge(socket(AF_INET, SOCK_STREAM, 0), 0);
 	ck_assert_int_ge(open(".", O_RDONLY | O_DIRECTORY), 0);
-	close(listening("gone", SOCK_STREAM));
-	listening("removed", SOCK_STREAM);
+	close(listening_socket("gone", SOCK_STREAM));
+	listening_socket("removed", SOCK_STREAM);
 	ck_assert_int_eq(unlink("removed"), 0);
 	adopt();
-	ck_assert(!name_is_mine("gone"));
+	ck_assert(!path_is_owned("gone"));
 }
 END_TEST
 
@@ -966,385 +1028,421 @@ START_TEST(the_longest_address_is_adopted)
 	memcpy(address.sun_path, name, sizeof(address.sun_path));
 	ck_assert_int_eq(bind(fd, (const struct sockaddr *)&address, sizeof(address)), 0);
 	adopt();
-	ck_assert(name_is_mine(name));
+	ck_assert(path_is_owned(name));
 }
 END_TEST
 
-/* ---- adoption of what is held by the time it is asked for ---- */
+/* ---- adoption of a socket that is held when a call is judged ---- */
 
-START_TEST(a_held_listener_is_ours)
+START_TEST(a_held_listener_is_owned)
 {
-	listening("s", types[_i]);
+	listening_socket("s", types[_i]);
 	ck_assert(adopts_held("s"));
-	ck_assert(name_is_mine("s"));
+	ck_assert(path_is_owned("s"));
 	ck_assert(!exists(FILE_OF_S));
 }
 END_TEST
 
-static int holds(const void *path)
+static int adopts_held_as_child(const void *path)
 {
 	return adopts_held(path);
 }
 
-START_TEST(a_held_listener_is_ours_without_privilege)
+START_TEST(a_held_listener_is_owned_without_privilege)
 {
-	listening("s", types[_i]);
-	ck_assert_int_eq(as_stranger(holds, "s"), 1);
+	listening_socket("s", types[_i]);
+	ck_assert_int_eq(run_as_stranger(adopts_held_as_child, "s"), 1);
 }
 END_TEST
 
-START_TEST(another_s_listener_is_not_held)
+START_TEST(a_listener_of_another_process_is_not_held)
 {
 	start_owner("s", types[_i]);
-	listening("t", types[_i]);
+	listening_socket("t", types[_i]);
 	ck_assert(!adopts_held("s"));
-	ck_assert(!name_is_mine("s"));
+	ck_assert(!path_is_owned("s"));
 }
 END_TEST
 
-START_TEST(another_s_listener_is_not_held_without_privilege)
+START_TEST(a_listener_of_another_process_is_not_held_without_privilege)
 {
 	start_owner("s", SOCK_STREAM);
-	listening("t", SOCK_STREAM);
-	ck_assert_int_eq(as_stranger(holds, "s"), 0);
+	listening_socket("t", SOCK_STREAM);
+	ck_assert_int_eq(run_as_stranger(adopts_held_as_child, "s"), 0);
 }
 END_TEST
 
 START_TEST(a_renamed_listener_is_held)
 {
-	listening("s", SOCK_STREAM);
+	listening_socket("s", SOCK_STREAM);
 	ck_assert_int_eq(rename("s", "t"), 0);
 	ck_assert(adopts_held("t"));
 }
 END_TEST
 
-START_TEST(a_held_listener_s_claim_is_joined)
+START_TEST(the_claim_of_a_held_listener_is_joined)
 {
 	struct lockfile lock;
 	struct pin pin;
 	int fd;
-	pid_t owner = listening_with_a_claim(&fd);
+	pid_t owner = listen_with_a_claim(&fd);
 
 	ck_assert_int_eq(inode_pin(AT_FDCWD, "s", &pin), 0);
-	lock = taken("s");
+	lock = lock_path("s");
 	ck_assert(KEEPS_ERRNO(owned_adopt_held(&pin, &lock)));
-	ck_assert_int_ge(owned_claim_on(&lock.file), 0);
-	lockfile_leave(&lock);
-	end(owner);
+	ck_assert_int_ge(owned_find_claim(&lock.file), 0);
+	lockfile_release(&lock);
+	kill_child(owner);
 	ck_assert(is_claimed("s"));
 }
 END_TEST
 
-/* Under privileges that it lacks the kernel does not tell which inode a socket is bound to. */
-static int holds_untold(const void *pin)
+/* Without privileges, the kernel does not report which inode a socket is bound to. */
+static int adopts_if_inode_is_unknown(const void *pin)
 {
-	struct lockfile lock = named("s");
+	struct lockfile lock = init_lock("s");
 
-	forbid(CALL_STAT);
+	forbid(CALL_FSTAT);
 	return KEEPS_ERRNO(owned_adopt_held(pin, &lock));
 }
 
-START_TEST(a_socket_that_does_not_tell_its_number_is_not_held)
+START_TEST(a_socket_whose_number_is_unknown_is_not_held)
 {
 	struct pin pin;
 
-	listening("s", SOCK_STREAM);
+	listening_socket("s", SOCK_STREAM);
 	ck_assert_int_eq(inode_pin(AT_FDCWD, "s", &pin), 0);
-	ck_assert_int_eq(as_stranger(holds_untold, &pin), 0);
+	ck_assert_int_eq(run_as_stranger(adopts_if_inode_is_unknown, &pin), 0);
 }
 END_TEST
 
-/* Without privilege and netlink the record has to tell, of a lock file that is claimed. */
-static int holds_by_the_record(const void *path)
+/* Then it is not known to be a socket that was bound, and not a connection. */
+START_TEST(a_socket_that_cannot_be_examined_is_not_held)
 {
-	struct lockfile lock = named(path);
+	listening_socket("s", SOCK_STREAM);
+	ck_assert(adopts_held("s"));
+	listening_socket("t", SOCK_STREAM);
+	forbid(_i == 0 ? SYS_getpeername : SYS_getsockopt);
+	ck_assert(!adopts_held("t"));
+}
+END_TEST
+
+/* SIOCUNIXFILE has opened the inode, but it cannot be identified. */
+START_TEST(a_socket_whose_inode_cannot_be_examined_is_not_held)
+{
+	struct lockfile lock = init_lock("s");
+	struct pin pin;
+	int next;
+
+	listening_socket("s", SOCK_STREAM);
+	ck_assert_int_eq(inode_pin(AT_FDCWD, "s", &pin), 0);
+	next = dup(0);
+	close(next);
+	forbid(SYS_statx);
+	forbid(CALL_FSTATAT);
+	forbid(CALL_FSTAT);
+	ck_assert(!KEEPS_ERRNO(owned_holds_socket(&pin, &lock)));
+	ck_assert_int_eq(dup(0), next); /* none is left open */
+}
+END_TEST
+
+/* Without privileges and netlink, the record of a claimed lock file decides. */
+static int adopts_by_record(const void *path)
+{
+	struct lockfile lock = init_lock(path);
 	struct pin pin;
 
-	lockfile_peek(&lock);
+	lockfile_open_readonly(&lock);
 	ck_assert_int_eq(inode_pin(AT_FDCWD, path, &pin), 0);
 	forbid_with(SYS_socket, EAFNOSUPPORT);
 	return KEEPS_ERRNO(owned_adopt_held(&pin, &lock));
 }
 
-static bool holds_recorded(void)
+static bool stranger_adopts_by_record(void)
 {
 	chmod(FILE_OF_S, 0644); /* for a stranger to read it */
-	return as_stranger(holds_by_the_record, "s") == 1;
+	return run_as_stranger(adopts_by_record, "s") == 1;
 }
 
-START_TEST(without_privilege_and_netlink_the_record_tells)
+START_TEST(without_privilege_and_netlink_the_record_decides)
 {
-	int fd = listening("s", SOCK_STREAM);
+	int fd = listening_socket("s", SOCK_STREAM);
 	pid_t owner;
 
-	ck_assert(!holds_recorded());
-	owner = start(claim_for_socket_in_child, &fd);
-	ck_assert(holds_recorded());
-	end(owner);
-	ck_assert(!holds_recorded()); /* it is claimed no more */
-	owner = start(claim_another_in_child, "s");
-	ck_assert(!holds_recorded());
+	ck_assert(!stranger_adopts_by_record());
+	owner = start_child(hold_claim_for_socket, &fd);
+	ck_assert(stranger_adopts_by_record());
+	kill_child(owner);
+	ck_assert(!stranger_adopts_by_record()); /* no process claims it any more */
+	owner = start_child(hold_claim_for_another_socket, "s");
+	ck_assert(!stranger_adopts_by_record());
 	write_file(FILE_OF_S, "not a record");
 	ck_assert_int_eq(truncate(FILE_OF_S, 0), 0);
-	ck_assert(!holds_recorded());
-	end(owner);
+	ck_assert(!stranger_adopts_by_record());
+	kill_child(owner);
 }
 END_TEST
 
 /* ---- where inode numbers do not suffice ---- */
 
-/* Before the first name is made: everything is seen on it. */
-static void pretend_btrfs(void)
+/* Call it before the first socket is bound, because it affects all later calls. */
+static void fake_btrfs(void)
 {
-	pretend(&(struct pretence){.filesystem = BTRFS_TYPE, .unprivileged = true});
+	fake_kernel(&(struct fake_results){.filesystem = BTRFS_TYPE, .unprivileged = true});
 }
 
-/* With its lock file open, where there is one. */
+/* Whether this process holds the socket. Opens the lock file for that, if there is one. */
 static bool holds_with_record(const char *path)
 {
-	struct lockfile lock = named(path);
+	struct lockfile lock = init_lock(path);
 	struct pin pin;
 	bool held;
 
-	lockfile_peek_accepted(&lock);
+	lockfile_open_readonly_valid(&lock);
 	ck_assert_int_eq(inode_pin(AT_FDCWD, path, &pin), 0);
-	held = KEEPS_ERRNO(owned_holds(&pin, &lock));
+	held = KEEPS_ERRNO(owned_holds_socket(&pin, &lock));
 	inode_unpin(&pin);
-	lockfile_leave(&lock);
+	lockfile_release(&lock);
 	return held;
 }
 
-START_TEST(a_twin_s_listener_is_ours_by_the_name_it_was_bound_at)
+START_TEST(an_ambiguous_listener_is_owned_at_the_path_it_was_bound_to)
 {
-	pretend_btrfs();
-	listening(absolute("s"), types[_i]);
+	fake_btrfs();
+	listening_socket(absolute_path("s"), types[_i]);
 	ck_assert(holds_with_record("s"));
 	adopt();
-	ck_assert(name_is_mine("s"));
+	ck_assert(path_is_owned("s"));
 }
 END_TEST
 
-START_TEST(a_twin_s_listener_is_not_ours_by_another_name)
+START_TEST(an_ambiguous_listener_is_not_owned_at_another_path)
 {
-	pretend_btrfs();
-	listening("relative", SOCK_STREAM);
+	fake_btrfs();
+	listening_socket("relative", SOCK_STREAM);
 	ck_assert(!holds_with_record("relative"));
-	listening(absolute("before"), SOCK_STREAM);
+	listening_socket(absolute_path("before"), SOCK_STREAM);
 	ck_assert_int_eq(rename("before", "s"), 0);
 	ck_assert(!holds_with_record("s"));
-	listening("before", SOCK_STREAM);
+	listening_socket("before", SOCK_STREAM);
 	ck_assert(!holds_with_record("s"));
 	adopt();
-	ck_assert(!name_is_mine("relative"));
+	ck_assert(!path_is_owned("relative"));
 }
 END_TEST
 
-/* What the kernel is certain of needs no name. */
-START_TEST(without_a_twin_no_name_is_needed)
+/* If the kernel's answer is certain, the path is not compared. */
+START_TEST(if_the_answer_is_certain_the_path_is_not_compared)
 {
-	pretend(&(struct pretence){.unprivileged = true});
-	listening("s", SOCK_STREAM);
+	fake_kernel(&(struct fake_results){.unprivileged = true});
+	listening_socket("s", SOCK_STREAM);
 	ck_assert_int_eq(rename("s", "t"), 0);
 	ck_assert(holds_with_record("t"));
 }
 END_TEST
 
-START_TEST(a_claimed_record_outweighs_the_name)
+START_TEST(a_claimed_record_outweighs_the_path)
 {
 	int fd;
 	pid_t owner;
 
-	pretend_btrfs();
-	fd = listening(absolute("s"), SOCK_STREAM);
-	owner = start(claim_another_in_child, "s");
+	fake_btrfs();
+	fd = listening_socket(absolute_path("s"), SOCK_STREAM);
+	owner = start_child(hold_claim_for_another_socket, "s");
 	ck_assert(!holds_with_record("s"));
-	end(owner);
-	ck_assert(holds_with_record("s")); /* it is claimed no more */
+	kill_child(owner);
+	ck_assert(holds_with_record("s")); /* no process claims it any more */
 	ck_assert_int_eq(unlink(FILE_OF_S), 0);
 	close(fd);
 	ck_assert_int_eq(unlink("s"), 0);
 
-	fd = listening("s", SOCK_STREAM);
+	fd = listening_socket("s", SOCK_STREAM);
 	ck_assert(!holds_with_record("s"));
-	owner = start(claim_for_socket_in_child, &fd);
+	owner = start_child(hold_claim_for_socket, &fd);
 	ck_assert(holds_with_record("s"));
-	end(owner);
+	kill_child(owner);
 	ck_assert(!holds_with_record("s"));
 }
 END_TEST
 
-/* Whoever owns the file may have written anything. */
-START_TEST(a_record_that_is_not_trusted_proves_nothing)
+/* The user to whom the file belongs may have written any record. */
+START_TEST(an_untrusted_record_proves_nothing)
 {
 	int fd;
 
-	pretend_btrfs();
-	fd = listening("s", SOCK_STREAM);
-	start(claim_for_socket_in_child, &fd);
+	fake_btrfs();
+	fd = listening_socket("s", SOCK_STREAM);
+	start_child(hold_claim_for_socket, &fd);
 	ck_assert(holds_with_record("s"));
 	ck_assert_int_eq(chown(FILE_OF_S, STRANGER, STRANGER), 0);
 	ck_assert(!holds_with_record("s"));
 }
 END_TEST
 
-static void claim_untold_in_child(const void *path)
+static void hold_claim_without_socket(const void *path)
 {
-	struct lockfile lock = taken_to_claim(path);
+	struct lockfile lock = lock_to_claim(path);
 	struct record record;
 
-	record_of_self(&record, -1);
+	record_describe_self(&record, -1);
 	ck_assert_int_ge(lockfile_claim(&lock, &record), 0);
-	lockfile_leave(&lock);
+	lockfile_release(&lock);
 }
 
 START_TEST(a_record_without_a_socket_decides_nothing)
 {
-	pretend_btrfs();
-	listening(absolute("s"), SOCK_STREAM);
-	start(claim_untold_in_child, "s");
+	fake_btrfs();
+	listening_socket(absolute_path("s"), SOCK_STREAM);
+	start_child(hold_claim_without_socket, "s");
 	ck_assert(holds_with_record("s"));
 }
 END_TEST
 
-/* The other socket's number is not the inode's. */
-START_TEST(a_record_of_ours_does_not_outweigh_the_number)
+/* The record names a socket of ours, but that is bound to another inode. */
+START_TEST(a_record_of_the_own_socket_does_not_outweigh_the_inode_number)
 {
 	int fd;
 
-	pretend_btrfs();
-	fd = listening("before", SOCK_STREAM);
+	fake_btrfs();
+	fd = listening_socket("before", SOCK_STREAM);
 	make_stale("s");
-	start(claim_for_socket_in_child, &fd);
+	start_child(hold_claim_for_socket, &fd);
 	ck_assert(!holds_with_record("s"));
 }
 END_TEST
 
-/* As by the owner of the socket behind a descriptor, in a container with a boot id of its own. */
-static void claim_in_container(const void *fd)
+/* Claims like the owner of the socket at this descriptor, in a container with another boot ID. */
+static void hold_claim_in_container(const void *fd)
 {
-	struct lockfile lock = taken_to_claim("s");
+	struct lockfile lock = lock_to_claim("s");
 	struct record record;
 
-	record_of_self(&record, *(const int *)fd);
+	record_describe_self(&record, *(const int *)fd);
 	record.boot[0] = record.boot[0] == '0' ? '1' : '0';
 	ck_assert_int_ge(lockfile_claim(&lock, &record), 0);
-	lockfile_leave(&lock);
+	lockfile_release(&lock);
 }
 
-START_TEST(a_container_s_claim_is_joined)
+START_TEST(a_claim_of_a_container_is_joined)
 {
 	struct lockfile lock;
 	int fd;
 
-	pretend(&(struct pretence){.filesystem = EXT4_TYPE});
-	fd = listening("s", SOCK_STREAM);
-	start(claim_in_container, &fd);
+	fake_kernel(&(struct fake_results){.filesystem = EXT4_TYPE});
+	fd = listening_socket("s", SOCK_STREAM);
+	start_child(hold_claim_in_container, &fd);
 	KEEPS_ERRNO_VOID(owned_adopt_inherited());
-	lock = taken("s");
-	ck_assert_int_ge(owned_claim_on(&lock.file), 0);
-	lockfile_leave(&lock);
+	lock = lock_path("s");
+	ck_assert_int_ge(owned_find_claim(&lock.file), 0);
+	lockfile_release(&lock);
 }
 END_TEST
 
-START_TEST(another_host_s_claim_is_not_joined)
+START_TEST(a_claim_of_another_host_is_not_joined)
 {
 	struct lockfile lock;
 	int fd;
 
-	pretend(&(struct pretence){.filesystem = NFS_TYPE, .unprivileged = true});
-	fd = listening("s", SOCK_STREAM);
-	start(claim_in_container, &fd);
+	fake_kernel(&(struct fake_results){.filesystem = NFS_TYPE, .unprivileged = true});
+	fd = listening_socket("s", SOCK_STREAM);
+	start_child(hold_claim_in_container, &fd);
 	ck_assert(!holds_with_record("s")); /* another socket has this cookie there */
 	adopt();
-	lock = taken("s");
-	ck_assert_int_eq(owned_claim_on(&lock.file), -1);
-	lockfile_leave(&lock);
+	lock = lock_path("s");
+	ck_assert_int_eq(owned_find_claim(&lock.file), -1);
+	lockfile_release(&lock);
 }
 END_TEST
 
 static void add_table(TCase *cases)
 {
-	tcase_add_test(cases, nothing_is_ours_to_begin_with);
-	tcase_add_test(cases, a_noted_name_is_ours_until_forgotten);
+	tcase_add_test(cases, at_first_no_path_is_owned);
+	tcase_add_test(cases, a_path_is_owned_from_add_to_remove);
 	tcase_add_test(cases, without_a_lock_file_the_inode_decides);
-	tcase_add_test(cases, only_that_very_inode_is_ours);
-	tcase_add_test(cases, a_rival_s_claim_beside_the_name_makes_it_the_rival_s);
-	tcase_add_test(cases, a_lost_claim_leaves_the_inode_to_decide);
-	tcase_add_test(cases, a_claim_s_number_used_again_is_let_be);
-	tcase_add_test(cases, of_a_foreign_socket_only_the_claimed_name_is_ours);
-	tcase_add_test(cases, of_a_foreign_socket_nothing_is_ours_without_a_claim);
-	tcase_add_test(cases, two_names_of_a_socket_are_forgotten_one_by_one);
-	tcase_add_test(cases, a_fork_has_what_its_parent_had);
-	tcase_add_test(cases, a_child_in_our_memory_forgets_nothing);
-	tcase_add_test(cases, what_finds_no_room_is_forgotten_with_its_claim);
-	tcase_add_test(cases, what_finds_no_room_may_have_no_claim);
-	tcase_add_test(cases, a_name_forgotten_makes_room);
-	tcase_add_test(cases, a_name_without_claim_makes_room_for_one_with);
-	tcase_add_test(cases, many_names_find_room);
-	tcase_add_test(cases, more_names_than_slots_do_no_harm);
-	tcase_add_test(cases, void_claims_do_not_add_up);
-	tcase_add_test(cases, a_rival_s_claim_counts_after_ours_is_void);
-	tcase_add_test(cases, a_rival_s_record_counts_after_ours_is_lost);
-	tcase_add_test(cases, a_record_of_our_socket_is_no_rival_s);
-	tcase_add_test(cases, a_claim_that_tells_no_socket_is_no_rival_s);
-	tcase_add_test(cases, a_rival_s_record_does_not_count_where_our_socket_is_not_known);
+	tcase_add_test(cases, only_the_same_inode_is_owned);
+	tcase_add_test(cases, a_path_that_a_rival_claims_is_not_owned);
+	tcase_add_test(cases, the_inode_decides_if_the_claim_is_lost);
+	tcase_add_test(cases, a_reused_descriptor_is_not_closed);
+	tcase_add_test(cases, only_the_claimed_link_to_a_foreign_socket_is_owned);
+	tcase_add_test(cases, without_a_claim_no_link_to_a_foreign_socket_is_owned);
+	tcase_add_test(cases, two_links_to_a_socket_are_removed_one_by_one);
+	tcase_add_test(cases, a_forked_child_owns_its_parents_paths);
+	tcase_add_test(cases, a_child_that_shares_memory_removes_nothing);
+	tcase_add_test(cases, a_path_that_does_not_fit_is_dropped_with_its_claim);
+	tcase_add_test(cases, a_path_that_does_not_fit_may_have_no_claim);
+	tcase_add_test(cases, a_removed_path_frees_its_slot);
+	tcase_add_test(cases, a_path_with_a_claim_replaces_one_without);
+	tcase_add_test(cases, many_paths_fit);
+	tcase_add_test(cases, more_paths_than_slots_do_no_harm);
+	tcase_add_test(cases, a_recorded_socket_is_ours_if_we_bound_it);
+	tcase_add_test(cases, a_recorded_socket_is_ours_if_it_is_open);
+	tcase_add_test(cases, void_claims_do_not_accumulate);
+	tcase_add_test(cases, a_rivals_claim_counts_after_the_own_claim_is_void);
+	tcase_add_test(cases, a_rivals_record_counts_after_the_own_claim_is_lost);
+	tcase_add_test(cases, a_record_of_the_own_socket_is_not_a_rivals);
+	tcase_add_test(cases, a_claim_without_a_record_is_not_a_rivals);
+	tcase_add_test(cases, a_rivals_record_does_not_count_if_the_own_socket_is_unknown);
 	tcase_add_test(cases, threads_do_not_disturb_each_other);
-	tcase_add_test(cases, a_name_half_written_is_not_seen);
-	tcase_add_test(cases, a_fork_at_any_instant_has_a_usable_table);
+	tcase_add_test(cases, a_half_written_entry_is_not_read);
+	tcase_add_test(cases, a_fork_at_any_instant_leaves_a_usable_table);
 }
 
 static void add_inherited(TCase *cases)
 {
-	tcase_add_loop_test(cases, inherited_listeners_are_ours, 0, TYPES);
-	if (suite_is_root("inherited_listeners_are_ours_without_privilege"))
-		tcase_add_loop_test(cases, inherited_listeners_are_ours_without_privilege, 0,
+	tcase_add_loop_test(cases, inherited_listeners_are_owned, 0, TYPES);
+	if (suite_is_root("inherited_listeners_are_owned_without_privilege"))
+		tcase_add_loop_test(cases, inherited_listeners_are_owned_without_privilege, 0,
 			TYPES);
-	tcase_add_loop_test(cases, an_adopted_name_stays_ours_when_the_listener_is_closed, 0,
-		TYPES);
-	tcase_add_test(cases, all_of_many_descriptors_are_looked_at);
+	tcase_add_loop_test(cases, an_adopted_path_is_owned_after_the_listener_is_closed, 0, TYPES);
+	tcase_add_loop_test(cases, all_of_many_descriptors_are_examined, 0, 2);
+	tcase_add_loop_test(cases, a_high_descriptor_is_examined, 0, 7);
 	tcase_add_test(cases, adopting_joins_the_claim);
 	tcase_add_test(cases, a_lock_file_of_another_socket_is_not_joined);
 	tcase_add_test(cases, an_empty_lock_file_is_not_joined);
-	tcase_add_loop_test(cases, an_accepted_connection_is_no_listener, 0, 2);
-	tcase_add_loop_test(cases, a_connection_whose_client_is_gone_is_no_listener, 0, 2);
-	tcase_add_loop_test(cases, a_shut_down_connection_is_no_listener, 0, 2);
-	tcase_add_loop_test(cases, a_client_is_no_listener, 0, TYPES);
-	tcase_add_test(cases, a_name_that_is_another_s_by_now_is_not_adopted);
-	tcase_add_test(cases, other_descriptors_are_passed_over);
+	tcase_add_loop_test(cases, an_accepted_connection_is_not_a_listener, 0, 2);
+	tcase_add_loop_test(cases, a_connection_without_its_client_is_not_a_listener, 0, 2);
+	tcase_add_loop_test(cases, a_shut_down_connection_is_not_a_listener, 0, 2);
+	tcase_add_loop_test(cases, a_client_is_not_a_listener, 0, TYPES);
+	tcase_add_test(cases, a_path_that_has_a_new_owner_is_not_adopted);
+	tcase_add_test(cases, other_descriptors_are_skipped);
 	tcase_add_test(cases, the_longest_address_is_adopted);
 }
 
 static void add_held(TCase *cases)
 {
-	tcase_add_loop_test(cases, a_held_listener_is_ours, 0, TYPES);
-	if (suite_is_root("a_held_listener_is_ours_without_privilege"))
-		tcase_add_loop_test(cases, a_held_listener_is_ours_without_privilege, 0, TYPES);
-	tcase_add_loop_test(cases, another_s_listener_is_not_held, 0, TYPES);
-	ADD_ROOT_TEST(cases, another_s_listener_is_not_held_without_privilege);
+	tcase_add_loop_test(cases, a_held_listener_is_owned, 0, TYPES);
+	if (suite_is_root("a_held_listener_is_owned_without_privilege"))
+		tcase_add_loop_test(cases, a_held_listener_is_owned_without_privilege, 0, TYPES);
+	tcase_add_loop_test(cases, a_listener_of_another_process_is_not_held, 0, TYPES);
+	ADD_ROOT_TEST(cases, a_listener_of_another_process_is_not_held_without_privilege);
 	tcase_add_test(cases, a_renamed_listener_is_held);
-	tcase_add_test(cases, a_held_listener_s_claim_is_joined);
+	tcase_add_test(cases, the_claim_of_a_held_listener_is_joined);
 }
 
 static void add_twins(TCase *cases)
 {
-	tcase_add_loop_test(cases, a_twin_s_listener_is_ours_by_the_name_it_was_bound_at, 0, TYPES);
-	tcase_add_test(cases, a_twin_s_listener_is_not_ours_by_another_name);
-	tcase_add_test(cases, without_a_twin_no_name_is_needed);
-	tcase_add_test(cases, a_claimed_record_outweighs_the_name);
-	ADD_ROOT_TEST(cases, a_record_that_is_not_trusted_proves_nothing);
+	tcase_add_loop_test(cases, an_ambiguous_listener_is_owned_at_the_path_it_was_bound_to, 0,
+		TYPES);
+	tcase_add_test(cases, an_ambiguous_listener_is_not_owned_at_another_path);
+	tcase_add_test(cases, if_the_answer_is_certain_the_path_is_not_compared);
+	tcase_add_test(cases, a_claimed_record_outweighs_the_path);
+	ADD_ROOT_TEST(cases, an_untrusted_record_proves_nothing);
 	tcase_add_test(cases, a_record_without_a_socket_decides_nothing);
-	tcase_add_test(cases, a_record_of_ours_does_not_outweigh_the_number);
-	tcase_add_test(cases, a_container_s_claim_is_joined);
-	tcase_add_test(cases, another_host_s_claim_is_not_joined);
+	tcase_add_test(cases, a_record_of_the_own_socket_does_not_outweigh_the_inode_number);
+	tcase_add_test(cases, a_claim_of_a_container_is_joined);
+	tcase_add_test(cases, a_claim_of_another_host_is_not_joined);
 }
 
 static void add_forbidden(TCase *cases)
 {
-	ADD_ROOT_TEST(cases, a_socket_that_does_not_tell_its_number_is_not_held);
-	ADD_ROOT_TEST(cases, without_privilege_and_netlink_the_record_tells);
+	tcase_add_test(cases, only_one_of_two_links_is_removed_if_fstat_fails);
+	tcase_add_loop_test(cases, a_socket_that_cannot_be_examined_is_not_held, 0, 2);
+	ADD_ROOT_TEST(cases, a_socket_whose_inode_cannot_be_examined_is_not_held);
+	ADD_ROOT_TEST(cases, a_socket_whose_number_is_unknown_is_not_held);
+	ADD_ROOT_TEST(cases, without_privilege_and_netlink_the_record_decides);
 }
 
-Suite *suite_of_room(void)
+Suite *suite_of_module(void)
 {
 	Suite *suite = suite_create("owned");
 

@@ -2,10 +2,13 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <time.h>
 
 #include "config.h"
+#include "held.h"
+#include "owned.h"
 #include "step.h"
 #include "suite.h"
 
@@ -15,30 +18,30 @@ static struct step step_on(const char *from, const char *to)
 
 	step_begin(&step);
 	if (from)
-		step_add(&step, FROM, AT_FDCWD, from);
+		step_add_path(&step, FROM, AT_FDCWD, from);
 	if (to)
-		step_add(&step, TO, AT_FDCWD, to);
+		step_add_path(&step, TO, AT_FDCWD, to);
 	return step;
 }
 
-static int try_for(const void *path)
+static int try_lock(const void *path)
 {
 	struct lockfile lock;
 	enum lockfile_state state;
 
-	lockfile_name(&lock, AT_FDCWD, path);
-	state = lockfile_try(&lock);
+	lockfile_init(&lock, AT_FDCWD, path);
+	state = lockfile_try_lock(&lock);
 	if (state == LOCKFILE_HELD)
-		lockfile_leave(&lock);
+		lockfile_release(&lock);
 	return (int)state;
 }
 
-static void take_in_child(const void *path)
+static void hold_mutex(const void *path)
 {
 	struct lockfile lock;
 
-	lockfile_name(&lock, AT_FDCWD, path);
-	ck_assert_int_eq(lockfile_try(&lock), LOCKFILE_HELD);
+	lockfile_init(&lock, AT_FDCWD, path);
+	ck_assert_int_eq(lockfile_try_lock(&lock), LOCKFILE_HELD);
 }
 
 static sigset_t mask(void)
@@ -49,7 +52,7 @@ static sigset_t mask(void)
 	return now;
 }
 
-static bool cancellation_is_on(void)
+static bool cancellation_is_enabled(void)
 {
 	int state;
 
@@ -58,15 +61,15 @@ static bool cancellation_is_on(void)
 	return state == PTHREAD_CANCEL_ENABLE;
 }
 
-/* As a program has it: some signals blocked, some not. */
-static void assert_let_through(void)
+/* Some signals are blocked and others are not, as before the step. */
+static void assert_mask_restored(void)
 {
 	sigset_t now = mask();
 
 	ck_assert(sigismember(&now, SIGUSR2));
 	ck_assert(!sigismember(&now, SIGUSR1));
 	ck_assert(!sigismember(&now, SIGTERM));
-	ck_assert(cancellation_is_on());
+	ck_assert(cancellation_is_enabled());
 }
 
 static void block_usr2(void)
@@ -78,37 +81,37 @@ static void block_usr2(void)
 	ck_assert_int_eq(sigprocmask(SIG_SETMASK, &set, NULL), 0);
 }
 
-START_TEST(a_step_holds_the_mutexes_of_its_names)
+START_TEST(a_step_holds_the_mutexes_of_its_paths)
 {
-	int before = open_descriptors();
+	int before = count_descriptors();
 	struct step step = step_on("a", "b");
 
-	ck_assert(KEEPS_ERRNO(step_enter(&step)));
-	ck_assert_int_eq(in_child(try_for, "a"), LOCKFILE_BUSY);
-	ck_assert_int_eq(in_child(try_for, "b"), LOCKFILE_BUSY);
-	ck_assert_int_eq(in_child(try_for, "c"), LOCKFILE_HELD);
-	KEEPS_ERRNO_VOID(step_leave(&step));
+	ck_assert(KEEPS_ERRNO(step_lock(&step)));
+	ck_assert_int_eq(run_in_child(try_lock, "a"), LOCKFILE_BUSY);
+	ck_assert_int_eq(run_in_child(try_lock, "b"), LOCKFILE_BUSY);
+	ck_assert_int_eq(run_in_child(try_lock, "c"), LOCKFILE_HELD);
+	KEEPS_ERRNO_VOID(step_unlock(&step));
 	KEEPS_ERRNO_VOID(step_end(&step));
-	ck_assert_int_eq(in_child(try_for, "a"), LOCKFILE_HELD);
-	ck_assert_int_eq(in_child(try_for, "b"), LOCKFILE_HELD);
-	ck_assert_int_eq(open_descriptors(), before);
+	ck_assert_int_eq(run_in_child(try_lock, "a"), LOCKFILE_HELD);
+	ck_assert_int_eq(run_in_child(try_lock, "b"), LOCKFILE_HELD);
+	ck_assert_int_eq(count_descriptors(), before);
 }
 END_TEST
 
-START_TEST(a_step_on_one_name_concerns_no_other)
+START_TEST(a_step_on_one_path_locks_no_other)
 {
 	struct step step = step_on(NULL, "b");
 
 	ck_assert(!step.guarded[FROM]);
-	ck_assert(step_enter(&step));
+	ck_assert(step_lock(&step));
 	ck_assert_int_eq(step.lock[FROM].fd, -1);
 	ck_assert_int_ge(step.lock[TO].fd, 0);
-	step_leave(&step);
+	step_unlock(&step);
 	step_end(&step);
 }
 END_TEST
 
-START_TEST(an_ignored_name_has_no_part_in_a_step)
+START_TEST(an_ignored_path_is_not_part_of_a_step)
 {
 	struct step step;
 
@@ -116,46 +119,46 @@ START_TEST(an_ignored_name_has_no_part_in_a_step)
 	step = step_on("a", "b");
 	ck_assert(!step.guarded[FROM]);
 	ck_assert(step.guarded[TO]);
-	ck_assert(step_enter(&step));
+	ck_assert(step_lock(&step));
 	ck_assert(!exists(LOCKFILE_PREFIX "a" LOCKFILE_SUFFIX));
 	ck_assert(exists(LOCKFILE_PREFIX "b" LOCKFILE_SUFFIX));
-	step_leave(&step);
+	step_unlock(&step);
 	step_end(&step);
 }
 END_TEST
 
-START_TEST(signals_and_cancellation_are_held_off)
+START_TEST(signals_and_cancellation_are_blocked)
 {
 	struct step step;
-	sigset_t within;
+	sigset_t mask_in_step;
 
 	block_usr2();
 	step = step_on("a", NULL);
-	ck_assert(step_enter(&step));
-	within = mask();
-	ck_assert(sigismember(&within, SIGUSR1));
-	ck_assert(sigismember(&within, SIGUSR2));
-	ck_assert(sigismember(&within, SIGTERM));
-	ck_assert(!cancellation_is_on());
-	step_leave(&step);
+	ck_assert(step_lock(&step));
+	mask_in_step = mask();
+	ck_assert(sigismember(&mask_in_step, SIGUSR1));
+	ck_assert(sigismember(&mask_in_step, SIGUSR2));
+	ck_assert(sigismember(&mask_in_step, SIGTERM));
+	ck_assert(!cancellation_is_enabled());
+	step_unlock(&step);
 	step_end(&step);
-	assert_let_through();
+	assert_mask_restored();
 }
 END_TEST
 
-START_TEST(a_name_without_a_lock_file_goes_without)
+START_TEST(a_path_without_a_lock_file_needs_no_mutex)
 {
 	struct step step = step_on("absent/a", "b");
 
-	ck_assert(KEEPS_ERRNO(step_enter(&step)));
+	ck_assert(KEEPS_ERRNO(step_lock(&step)));
 	ck_assert_int_eq(step.lock[FROM].fd, -1);
 	ck_assert_int_ge(step.lock[TO].fd, 0);
-	KEEPS_ERRNO_VOID(step_leave(&step));
+	KEEPS_ERRNO_VOID(step_unlock(&step));
 	KEEPS_ERRNO_VOID(step_end(&step));
 }
 END_TEST
 
-START_TEST(a_name_too_long_for_a_lock_file_goes_without)
+START_TEST(a_name_too_long_for_a_lock_file_needs_no_mutex)
 {
 	char path[2 * LOCKFILE_PATH];
 	struct step step;
@@ -163,34 +166,34 @@ START_TEST(a_name_too_long_for_a_lock_file_goes_without)
 	memset(path, 'x', sizeof(path));
 	path[sizeof(path) - 1] = '\0';
 	step = step_on(path, "b");
-	ck_assert(KEEPS_ERRNO(step_enter(&step)));
+	ck_assert(KEEPS_ERRNO(step_lock(&step)));
 	ck_assert_int_eq(step.lock[FROM].fd, -1);
 	ck_assert_int_ge(step.lock[TO].fd, 0);
-	step_leave(&step);
+	step_unlock(&step);
 	step_end(&step);
 }
 END_TEST
 
-/* All or none, and not for ever. */
-START_TEST(a_mutex_that_cannot_be_had_ends_the_step)
+/* The step acquires all mutexes or none, and does not wait for ever. */
+START_TEST(a_mutex_that_stays_locked_ends_the_step)
 {
 	static const char *const held[] = {"a", "b"};
-	pid_t holder = start(take_in_child, held[_i]);
-	int before = open_descriptors();
+	pid_t holder = start_child(hold_mutex, held[_i]);
+	int before = count_descriptors();
 	struct step step;
 	time_t start_time = time(NULL);
 
 	block_usr2();
 	step = step_on("a", "b");
-	ck_assert(!KEEPS_ERRNO(step_enter(&step)));
+	ck_assert(!KEEPS_ERRNO(step_lock(&step)));
 	ck_assert_int_ge(time(NULL) - start_time, 1);
-	ck_assert_int_eq(in_child(try_for, held[1 - _i]), LOCKFILE_HELD);
-	ck_assert_int_eq(open_descriptors(), before);
-	end(holder);
-	ck_assert(step_enter(&step));
-	step_leave(&step);
+	ck_assert_int_eq(run_in_child(try_lock, held[1 - _i]), LOCKFILE_HELD);
+	ck_assert_int_eq(count_descriptors(), before);
+	kill_child(holder);
+	ck_assert(step_lock(&step));
+	step_unlock(&step);
 	step_end(&step);
-	assert_let_through();
+	assert_mask_restored();
 }
 END_TEST
 
@@ -203,7 +206,7 @@ static void handle(int number)
 	handled++;
 }
 
-static void *signal_and_let_go(void *about)
+static void *signal_then_release(void *about)
 {
 	const pid_t *holder = about;
 
@@ -214,121 +217,157 @@ static void *signal_and_let_go(void *about)
 	return NULL;
 }
 
-/* Who waits for long must be able to be told to end. */
+/* A process that waits for a mutex can be killed by signals. */
 START_TEST(signals_arrive_while_it_waits)
 {
 	struct sigaction action = {.sa_handler = handle};
-	pid_t holder = start(take_in_child, "a");
+	pid_t holder = start_child(hold_mutex, "a");
 	struct step step = step_on("a", NULL);
 	pthread_t thread;
 
 	ck_assert_int_eq(sigaction(SIGUSR1, &action, NULL), 0);
-	ck_assert_int_eq(pthread_create(&thread, NULL, signal_and_let_go, &holder), 0);
-	ck_assert(KEEPS_ERRNO(step_enter(&step)));
+	ck_assert_int_eq(pthread_create(&thread, NULL, signal_then_release, &holder), 0);
+	ck_assert(KEEPS_ERRNO(step_lock(&step)));
 	ck_assert_int_eq(handled, 1);
-	step_leave(&step);
+	step_unlock(&step);
 	step_end(&step);
 	ck_assert_int_eq(pthread_join(thread, NULL), 0);
 }
 END_TEST
 
-/* Two that want the same mutexes the other way round. */
-static int go_both_ways(const void *about)
+/* Acquires the mutexes of two paths, in this order, again and again. */
+static int lock_repeatedly(const void *about)
 {
 	const char *const *names = about;
 
 	for (int i = 0; i < 300; i++) {
 		struct step step = step_on(names[0], names[1]);
 
-		if (!step_enter(&step))
+		if (!step_lock(&step))
 			return 1;
-		step_leave(&step);
+		step_unlock(&step);
 		step_end(&step);
 	}
 	return 0;
 }
 
-static void go_in_child(const void *about)
+static void fork_and_lock_repeatedly(const void *about)
 {
 	if (fork() == 0)
-		_exit(go_both_ways(about));
+		_exit(lock_repeatedly(about));
 }
 
-START_TEST(two_that_cross_do_not_wait_for_each_other_for_ever)
+START_TEST(two_renames_in_opposite_directions_do_not_deadlock)
 {
 	static const char *const forth[] = {"a", "b"};
 	static const char *const back[] = {"b", "a"};
 
-	go_in_child(forth);
-	go_in_child(forth);
-	ck_assert_int_eq(in_child(go_both_ways, back), 0);
+	fork_and_lock_repeatedly(forth);
+	fork_and_lock_repeatedly(forth);
+	ck_assert_int_eq(run_in_child(lock_repeatedly, back), 0);
 }
 END_TEST
 
-START_TEST(one_name_twice_is_one_mutex)
+START_TEST(the_same_path_twice_is_one_mutex)
 {
 	struct step step = step_on("a", "./a");
 
-	ck_assert(KEEPS_ERRNO(step_enter(&step)));
-	ck_assert_int_eq(in_child(try_for, "a"), LOCKFILE_BUSY);
-	step_leave(&step);
+	ck_assert(KEEPS_ERRNO(step_lock(&step)));
+	ck_assert_int_eq(run_in_child(try_lock, "a"), LOCKFILE_BUSY);
+	step_unlock(&step);
 	step_end(&step);
-	ck_assert_int_eq(in_child(try_for, "a"), LOCKFILE_HELD);
+	ck_assert_int_eq(run_in_child(try_lock, "a"), LOCKFILE_HELD);
 	ck_assert(!exists(LOCKFILE_PREFIX "a" LOCKFILE_SUFFIX));
 }
 END_TEST
 
-/* ---- whose mutex is waited for ---- */
+/* A directory's path that is too long for the stack needs memory. */
+START_TEST(without_memory_a_long_path_is_used_as_it_is)
+{
+	char path[300] = "";
+	struct step step;
 
-static void give_away(void)
+	for (int i = 0; i < 130; i++)
+		strcat(path, "./");
+	strcat(path, "a");
+	forbid_memory();
+	step = step_on(path, NULL);
+	ck_assert(KEEPS_ERRNO(step_lock(&step)));
+	ck_assert_int_eq(step.location[FROM].parent, AT_FDCWD);
+	ck_assert_str_eq(step.location[FROM].name, path);
+	ck_assert(exists(LOCKFILE_PREFIX "a" LOCKFILE_SUFFIX));
+	step_unlock(&step);
+	step_end(&step);
+}
+END_TEST
+
+/* ---- mutexes of other users ---- */
+
+static void make_untrusted(void)
 {
 	write_file(LOCKFILE_PREFIX "a" LOCKFILE_SUFFIX, "");
 	ck_assert_int_eq(chown(LOCKFILE_PREFIX "a" LOCKFILE_SUFFIX, STRANGER, STRANGER), 0);
 }
 
-/* That of another user who holds it for ever, to keep root waiting. */
-START_TEST(the_mutex_of_a_distrusted_file_is_passed_over)
+/* Another user may hold the mutex for ever to make root wait. */
+START_TEST(a_step_waits_briefly_for_the_mutex_of_an_untrusted_file)
 {
 	int before;
 	struct step step;
 
-	give_away();
-	start(take_in_child, "a");
-	before = open_descriptors();
+	make_untrusted();
+	start_child(hold_mutex, "a");
+	before = count_descriptors();
 	step = step_on("a", "b");
-	ck_assert(KEEPS_ERRNO(step_enter(&step)));
-	ck_assert(step.without[FROM]);
-	ck_assert(!step.without[TO]);
+	ck_assert(KEEPS_ERRNO(step_lock(&step)));
+	ck_assert(step.skip_mutex[FROM]);
+	ck_assert(!step.skip_mutex[TO]);
 	ck_assert_int_eq(step.lock[FROM].fd, -1);
 	ck_assert_int_ge(step.lock[TO].fd, 0);
-	step_leave(&step);
+	step_unlock(&step);
 	step_end(&step);
 	ck_assert(exists(LOCKFILE_PREFIX "a" LOCKFILE_SUFFIX));
-	ck_assert_int_eq(open_descriptors(), before);
+	ck_assert_int_eq(count_descriptors(), before);
 }
 END_TEST
 
-START_TEST(the_mutex_of_a_distrusted_file_is_taken_where_it_is_free)
+/* While it waits for the mutex of the other path, which is trusted. */
+START_TEST(the_mutex_of_an_untrusted_file_stays_skipped)
 {
 	struct step step;
 
-	give_away();
+	make_untrusted();
+	start_child(hold_mutex, "a");
+	start_child(hold_mutex, "b");
+	step = step_on("a", "b");
+	ck_assert(!KEEPS_ERRNO(step_lock(&step)));
+	ck_assert(step.skip_mutex[FROM]);
+	ck_assert(!step.skip_mutex[TO]);
+	step_end(&step);
+}
+END_TEST
+
+START_TEST(a_free_mutex_of_an_untrusted_file_is_acquired)
+{
+	struct step step;
+
+	make_untrusted();
 	step = step_on("a", NULL);
-	ck_assert(step_enter(&step));
-	ck_assert(!step.without[FROM]);
+	ck_assert(step_lock(&step));
+	ck_assert(!step.skip_mutex[FROM]);
 	ck_assert_int_ge(step.lock[FROM].fd, 0);
-	ck_assert_int_eq(in_child(try_for, "a"), LOCKFILE_BUSY);
-	step_leave(&step);
+	ck_assert_int_eq(run_in_child(try_lock, "a"), LOCKFILE_BUSY);
+	step_unlock(&step);
 	step_end(&step);
 }
 END_TEST
 
 /* ---- while it waits ---- */
 
-static atomic_int directories; /* open, as seen from another thread while the step waits */
+static atomic_int descriptors_during_wait; /* counted by a signal handler */
 
-/* In a handler: without opendir, which allocates. */
-static int count_descriptors(void)
+/* For a signal handler, which must not allocate memory, as opendir(3) does. */
+static int count_descriptors_async_safely(void)
 {
 	int count = 0;
 
@@ -337,16 +376,16 @@ static int count_descriptors(void)
 	return count;
 }
 
-static void count_directories(int number)
+static void count_in_handler(int number)
 {
 	int saved = errno;
 
 	(void)number;
-	atomic_store(&directories, count_descriptors());
+	atomic_store(&descriptors_during_wait, count_descriptors_async_safely());
 	errno = saved;
 }
 
-static void *interrupt_and_let_go(void *about)
+static void *interrupt_then_release(void *about)
 {
 	usleep(100000);
 	pthread_kill(main_thread, SIGUSR1);
@@ -355,33 +394,193 @@ static void *interrupt_and_let_go(void *about)
 	return NULL;
 }
 
-/* A handler may leave by siglongjmp: then nobody would close them. */
+/* Binds and claims a path, and returns the claim, which its lock file is set to. */
+static int claim_path(const char *path, struct lockfile *lock, struct inode *inode)
+{
+	const struct record record = {.pid = 1};
+	int claim;
+
+	bound_socket(path, SOCK_STREAM);
+	ck_assert_int_eq(inode_identify(AT_FDCWD, path, inode), 0);
+	lockfile_init(lock, AT_FDCWD, path);
+	ck_assert_int_eq(lockfile_try_lock(lock), LOCKFILE_HELD);
+	claim = lockfile_claim(lock, &record);
+	lockfile_release(lock);
+	return claim;
+}
+
+/* The program's limit may leave no other free number. */
+START_TEST(a_claim_on_descriptor_0_is_borrowed)
+{
+	struct lockfile lock;
+	struct inode inode;
+	struct step step;
+	int claim = claim_path("s", &lock, &inode);
+
+	ck_assert_int_eq(dup2(claim, STDIN_FILENO), STDIN_FILENO);
+	close(claim);
+	owned_add(&inode, &lock.file, STDIN_FILENO, 0, false);
+	use_up_descriptors();
+	step = step_on("s", NULL);
+	ck_assert(step_lock(&step));
+	ck_assert(step.lock[FROM].borrowed);
+	ck_assert_int_eq(step.lock[FROM].fd, STDIN_FILENO);
+	step_unlock(&step);
+	step_end(&step);
+}
+END_TEST
+
+static int step_is_free(const void *path)
+{
+	struct step step;
+	bool locked;
+
+	held_after_fork_in_child(); /* as the library's pthread_atfork(3) handler does */
+	step = step_on(path, NULL);
+	locked = step_try_lock(&step);
+	step_unlock(&step);
+	step_end(&step);
+	return locked;
+}
+
+/* Another user has created a file at the plain name, so the claimed file has an alternate one. */
+static void claim_alternate(void)
+{
+	static const char plain[] = "sticky/" LOCKFILE_PREFIX "s" LOCKFILE_SUFFIX;
+	struct lockfile lock;
+	struct inode inode;
+	int claim;
+
+	ck_assert_int_eq(mkdir("sticky", 0755), 0);
+	ck_assert_int_eq(chmod("sticky", 01777), 0);
+	write_file(plain, "");
+	ck_assert_int_eq(chown(plain, STRANGER, STRANGER), 0);
+	claim = claim_path("sticky/s", &lock, &inode);
+	ck_assert_str_ne(lock.path, plain);
+	owned_add(&inode, &lock.file, claim, 0, false);
+}
+
+/*
+ * A forked process shares the claim's open file description, and so every lock through it. Both
+ * processes would hold the mutex.
+ */
+START_TEST(a_forked_process_waits_for_the_mutex_of_an_alternate)
+{
+	struct step step;
+
+	claim_alternate();
+	step = step_on("sticky/s", NULL);
+	ck_assert(step_lock(&step));
+	ck_assert(!step.lock[FROM].borrowed);
+	ck_assert_int_eq(run_in_child(step_is_free, "sticky/s"), 0);
+	step_unlock(&step);
+	step_end(&step);
+	ck_assert_int_eq(run_in_child(step_is_free, "sticky/s"), 1);
+}
+END_TEST
+
+static int borrows_as_other_user(const void *path)
+{
+	struct step step;
+	bool borrowed;
+
+	held_after_fork_in_child();
+	ck_assert_int_eq(setresuid(STRANGER + 1, STRANGER + 1, STRANGER + 1), 0);
+	step = step_on(path, NULL);
+	ck_assert(step_try_lock(&step));
+	borrowed = step.lock[FROM].borrowed;
+	step_unlock(&step);
+	step_end(&step);
+	return borrowed;
+}
+
+/* Other processes of the user who bound the path use the mutex of the claimed file. */
+START_TEST(after_a_change_of_the_user_the_claim_on_an_alternate_is_borrowed)
+{
+	claim_alternate();
+	ck_assert_int_eq(run_in_child(borrows_as_other_user, "sticky/s"), 1);
+}
+END_TEST
+
+static long writing_is_forbidden(long number, const long arguments[6])
+{
+	if (number != SYS_openat || (arguments[2] & O_ACCMODE) != O_RDWR)
+		return make_call(number, arguments);
+	errno = EPERM;
+	return -1;
+}
+
+/* As by a seccomp filter, or by Landlock. */
+START_TEST(the_claim_on_an_alternate_that_cannot_be_opened_is_borrowed)
+{
+	struct step step;
+
+	claim_alternate();
+	replace_system_calls(writing_is_forbidden);
+	step = step_on("sticky/s", NULL);
+	ck_assert(step_lock(&step));
+	ck_assert(step.lock[FROM].borrowed);
+	ck_assert_int_ge(step.lock[FROM].fd, 0);
+	step_unlock(&step);
+	step_end(&step);
+}
+END_TEST
+
+/* A forked process renames the file after it was looked up, together with its socket. */
+static long rename_before_lock(long number, const long arguments[6])
+{
+	static bool renamed;
+
+	if (number == CALL_LOCK && arguments[1] == F_SETLK && !renamed) {
+		ck_assert_int_eq(rename(LOCKFILE_PREFIX "s" LOCKFILE_SUFFIX, "moved"), 0);
+		renamed = true;
+	}
+	return make_call(number, arguments);
+}
+
+START_TEST(a_claimed_file_that_is_renamed_meanwhile_is_looked_up_again)
+{
+	struct lockfile lock;
+	struct inode inode;
+	int claim = claim_path("s", &lock, &inode);
+
+	owned_add(&inode, &lock.file, claim, 0, false);
+	use_up_descriptors();
+	replace_system_calls(rename_before_lock);
+	ck_assert(!step_is_free("s"));
+	ck_assert(step_is_free("s")); /* there is no lock file any more */
+}
+END_TEST
+
+/* If the handler left through siglongjmp(3), no code would close the descriptors. */
 START_TEST(nothing_is_open_while_it_waits)
 {
-	struct sigaction action = {.sa_handler = count_directories};
+	struct sigaction action = {.sa_handler = count_in_handler};
 	pid_t holder;
 	pthread_t thread;
 	struct step step;
 	int before;
 
 	ck_assert_int_eq(mkdir("d", 0755), 0);
-	holder = start(take_in_child, "d/a");
+	holder = start_child(hold_mutex, "d/a");
 	ck_assert_int_eq(sigaction(SIGUSR1, &action, NULL), 0);
 	main_thread = pthread_self();
-	before = count_descriptors();
+	before = count_descriptors_async_safely();
 	step = step_on("d/a", "d/b");
-	ck_assert_int_eq(pthread_create(&thread, NULL, interrupt_and_let_go, &holder), 0);
-	ck_assert(step_enter(&step));
-	ck_assert_int_eq(atomic_load(&directories), before);
-	ck_assert_int_eq(count_descriptors(), before + 4); /* two directories, two lock files */
-	step_leave(&step);
+	ck_assert_int_eq(pthread_create(&thread, NULL, interrupt_then_release, &holder), 0);
+	ck_assert(step_lock(&step));
+	ck_assert_int_eq(atomic_load(&descriptors_during_wait), before);
+	ck_assert_int_eq(count_descriptors_async_safely(),
+		before + 4); /* two directories, two lock files */
+	step_unlock(&step);
 	step_end(&step);
 	ck_assert_int_eq(pthread_join(thread, NULL), 0);
-	ck_assert_int_eq(count_descriptors(), before);
+	ck_assert_int_eq(count_descriptors_async_safely(), before);
 }
 END_TEST
 
-/* Of the asynchronous kind, for the sleep is the kernel's and no cancellation point. */
+/* Cancellation is asynchronous, because the sleep is a bare system call, not a cancellation point.
+ */
 static void *cancelled_while_waiting(void *about)
 {
 	struct step step;
@@ -389,7 +588,7 @@ static void *cancelled_while_waiting(void *about)
 	/* NOLINTNEXTLINE(cert-pos47-c): nothing is held while it sleeps */
 	pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, NULL);
 	step = step_on("a", NULL);
-	step_enter(&step);
+	step_lock(&step);
 	step_end(&step);
 	return about;
 }
@@ -400,39 +599,47 @@ START_TEST(a_thread_may_be_cancelled_while_it_waits)
 	pthread_t thread;
 	void *result;
 
-	start(take_in_child, "a");
-	before = open_descriptors();
+	start_child(hold_mutex, "a");
+	before = count_descriptors();
 	ck_assert_int_eq(pthread_create(&thread, NULL, cancelled_while_waiting, NULL), 0);
 	usleep(100000);
 	ck_assert_int_eq(pthread_cancel(thread), 0);
 	ck_assert_int_eq(pthread_join(thread, &result), 0);
 	ck_assert_ptr_eq(result, PTHREAD_CANCELED);
-	ck_assert_int_eq(open_descriptors(), before);
+	ck_assert_int_eq(count_descriptors(), before);
 }
 END_TEST
 
-Suite *suite_of_room(void)
+Suite *suite_of_module(void)
 {
 	Suite *suite = suite_create("step");
 	TCase *cases = suite_cases(suite, "step");
 
-	tcase_add_test(cases, a_step_holds_the_mutexes_of_its_names);
-	tcase_add_test(cases, a_step_on_one_name_concerns_no_other);
-	tcase_add_test(cases, an_ignored_name_has_no_part_in_a_step);
-	tcase_add_test(cases, signals_and_cancellation_are_held_off);
-	tcase_add_test(cases, a_name_without_a_lock_file_goes_without);
-	tcase_add_test(cases, a_name_too_long_for_a_lock_file_goes_without);
-	tcase_add_loop_test(cases, a_mutex_that_cannot_be_had_ends_the_step, 0, 2);
+	tcase_add_test(cases, a_step_holds_the_mutexes_of_its_paths);
+	tcase_add_test(cases, a_step_on_one_path_locks_no_other);
+	tcase_add_test(cases, an_ignored_path_is_not_part_of_a_step);
+	tcase_add_test(cases, signals_and_cancellation_are_blocked);
+	tcase_add_test(cases, a_path_without_a_lock_file_needs_no_mutex);
+	tcase_add_test(cases, a_name_too_long_for_a_lock_file_needs_no_mutex);
+	tcase_add_loop_test(cases, a_mutex_that_stays_locked_ends_the_step, 0, 2);
 	tcase_add_test(cases, signals_arrive_while_it_waits);
-	tcase_add_test(cases, two_that_cross_do_not_wait_for_each_other_for_ever);
-	tcase_add_test(cases, one_name_twice_is_one_mutex);
-	ADD_ROOT_TEST(cases, the_mutex_of_a_distrusted_file_is_passed_over);
-	ADD_ROOT_TEST(cases, the_mutex_of_a_distrusted_file_is_taken_where_it_is_free);
+	tcase_add_test(cases, two_renames_in_opposite_directions_do_not_deadlock);
+	tcase_add_test(cases, the_same_path_twice_is_one_mutex);
+	ADD_ROOT_TEST(cases, a_step_waits_briefly_for_the_mutex_of_an_untrusted_file);
+	ADD_ROOT_TEST(cases, the_mutex_of_an_untrusted_file_stays_skipped);
+	ADD_ROOT_TEST(cases, a_free_mutex_of_an_untrusted_file_is_acquired);
 	tcase_add_test(cases, nothing_is_open_while_it_waits);
+	tcase_add_test(cases, a_claim_on_descriptor_0_is_borrowed);
+	ADD_ROOT_TEST(cases, a_forked_process_waits_for_the_mutex_of_an_alternate);
+	ADD_ROOT_TEST(cases, after_a_change_of_the_user_the_claim_on_an_alternate_is_borrowed);
+	ADD_ROOT_TEST(cases, the_claim_on_an_alternate_that_cannot_be_opened_is_borrowed);
+	tcase_add_test(cases, a_claimed_file_that_is_renamed_meanwhile_is_looked_up_again);
 #ifndef __SANITIZE_ADDRESS__ /* its runtime does not survive the cancellation itself */
 	tcase_add_test(cases, a_thread_may_be_cancelled_while_it_waits);
 #else
 	(void)a_thread_may_be_cancelled_while_it_waits;
 #endif
+	cases = suite_cases(suite, "forbidden");
+	tcase_add_test(cases, without_memory_a_long_path_is_used_as_it_is);
 	return suite;
 }

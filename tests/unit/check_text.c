@@ -4,20 +4,20 @@
 #include "suite.h"
 #include "text.h"
 
-/* A text in a buffer whose end is watched. */
+/* A text in a buffer, with guard bytes after it. */
 struct watched {
 	char buffer[16];
 	char guard[16];
 	struct text text;
 };
 
-static void watch(struct watched *watched, size_t size)
+static void init_watched(struct watched *watched, size_t size)
 {
 	memset(watched, '#', sizeof(*watched));
-	watched->text = text_in(watched->buffer, size);
+	watched->text = text_start(watched->buffer, size);
 }
 
-/* It reads as it should, and nothing was written behind its buffer. */
+/* The text is as expected, and the guard bytes after the buffer are unchanged. */
 static void assert_text(const struct watched *watched, const char *expected)
 {
 	ck_assert_str_eq(watched->buffer, expected);
@@ -32,16 +32,16 @@ START_TEST(a_new_text_is_empty_and_terminated)
 {
 	struct watched w;
 
-	watch(&w, 16);
+	init_watched(&w, 16);
 	assert_text(&w, "");
 }
 END_TEST
 
-START_TEST(words_follow_each_other)
+START_TEST(added_text_is_appended)
 {
 	struct watched w;
 
-	watch(&w, 16);
+	init_watched(&w, 16);
 	text_add(&w.text, "one ");
 	text_add(&w.text, "");
 	text_add(&w.text, "two");
@@ -49,8 +49,8 @@ START_TEST(words_follow_each_other)
 }
 END_TEST
 
-/* Every size of buffer there is for the same words. */
-START_TEST(what_does_not_fit_is_left_out)
+/* Tries every size of the buffer with the same text. */
+START_TEST(text_that_does_not_fit_is_dropped)
 {
 	static const char words[] = "0123456789abcdefghij";
 	char expected[sizeof(words)];
@@ -59,7 +59,7 @@ START_TEST(what_does_not_fit_is_left_out)
 
 	strcpy(expected, words);
 	expected[size - 1] = '\0';
-	watch(&w, size);
+	init_watched(&w, size);
 	text_add(&w.text, words);
 	assert_text(&w, expected);
 	text_add(&w.text, words);
@@ -75,7 +75,7 @@ START_TEST(no_more_than_length_bytes_are_added_or_read)
 	static const char unterminated[3] = {'a', 'b', 'c'};
 	struct watched w;
 
-	watch(&w, 16);
+	init_watched(&w, 16);
 	text_add_n(&w.text, unterminated, 3);
 	text_add_n(&w.text, unterminated, 0);
 	text_add_n(&w.text, unterminated, 1);
@@ -87,7 +87,7 @@ START_TEST(a_length_ends_at_a_nul)
 {
 	struct watched w;
 
-	watch(&w, 16);
+	init_watched(&w, 16);
 	text_add_n(&w.text, "ab\0cd", 5);
 	text_add_n(&w.text, "e", SIZE_MAX);
 	assert_text(&w, "abe");
@@ -97,13 +97,13 @@ END_TEST
 static void assert_escaped(const char *words, const char *expected)
 {
 	char buffer[64];
-	struct text text = text_in(buffer, sizeof(buffer));
+	struct text text = text_start(buffer, sizeof(buffer));
 
 	text_add_escaped(&text, words);
 	ck_assert_str_eq(buffer, expected);
 }
 
-START_TEST(what_disturbs_a_terminal_is_escaped)
+START_TEST(terminal_control_characters_are_escaped)
 {
 	assert_escaped("a\nb", "a\\x0ab");
 	assert_escaped("\033[2J", "\\x1b[2J");
@@ -112,7 +112,7 @@ START_TEST(what_disturbs_a_terminal_is_escaped)
 }
 END_TEST
 
-/* Or a path could end the quotes it is put in, or look like an escape. */
+/* Otherwise a path could close its quotation marks, or look like an escape sequence. */
 START_TEST(quotes_and_backslashes_are_escaped)
 {
 	assert_escaped("\"", "\\x22");
@@ -120,7 +120,7 @@ START_TEST(quotes_and_backslashes_are_escaped)
 }
 END_TEST
 
-START_TEST(what_can_be_read_stays)
+START_TEST(printable_characters_are_unchanged)
 {
 	assert_escaped("", "");
 	assert_escaped(" ~/run/app-1.sock", " ~/run/app-1.sock");
@@ -131,20 +131,20 @@ START_TEST(what_can_be_read_stays)
 }
 END_TEST
 
-/* In eight bits they are CSI and the like, and UTF-8 has them too. */
-START_TEST(controls_of_eight_bits_are_escaped)
+/* The C1 control characters, such as CSI, as single bytes and in UTF-8. */
+START_TEST(c1_control_characters_are_escaped)
 {
 	assert_escaped("\302\2332J", "\\xc2\\x9b2J");
 	assert_escaped("\302\200\302\237", "\\xc2\\x80\\xc2\\x9f");
-	assert_escaped("\302\240", "\302\240"); /* the first that is none */
+	assert_escaped("\302\240", "\302\240"); /* the first character after them */
 	assert_escaped("\233"
 		       "2J",
 		"\\x9b2J");
-	assert_escaped("\303\2332J", "\303\2332J"); /* a letter that has such a byte */
+	assert_escaped("\303\2332J", "\303\2332J"); /* a letter that contains such a byte */
 }
 END_TEST
 
-START_TEST(what_is_not_utf8_is_escaped)
+START_TEST(bytes_that_are_not_utf8_are_escaped)
 {
 	assert_escaped("\377", "\\xff");
 	assert_escaped("a\303", "a\\xc3");
@@ -156,18 +156,18 @@ START_TEST(what_is_not_utf8_is_escaped)
 }
 END_TEST
 
-START_TEST(what_deceives_a_reader_is_escaped)
+START_TEST(misleading_characters_are_escaped)
 {
-	/* turns the direction: NOLINTNEXTLINE(misc-misleading-bidirectional) */
+	/* changes the direction: NOLINTNEXTLINE(misc-misleading-bidirectional) */
 	assert_escaped("\342\200\256", "\\xe2\\x80\\xae");
-	assert_escaped("\342\200\213", "\\xe2\\x80\\x8b"); /* has no width */
+	assert_escaped("\342\200\213", "\\xe2\\x80\\x8b"); /* a character without width */
 }
 END_TEST
 
 static void assert_number(uint64_t number, int width, const char *expected)
 {
 	char buffer[32];
-	struct text text = text_in(buffer, sizeof(buffer));
+	struct text text = text_start(buffer, sizeof(buffer));
 
 	text_add_padded(&text, number, width);
 	ck_assert_str_eq(buffer, expected);
@@ -186,31 +186,31 @@ START_TEST(numbers_are_padded_to_their_width)
 }
 END_TEST
 
-/* The promise ends at 20; nothing is to be overrun behind it. */
-START_TEST(a_width_beyond_the_widest_is_the_widest)
+/* The maximum width is 20. A larger one must not overrun the buffer. */
+START_TEST(a_larger_width_is_the_maximum_width)
 {
 	assert_number(1, 21, "00000000000000000001");
 	assert_number(1, 1000, "00000000000000000001");
 }
 END_TEST
 
-START_TEST(numbers_are_written_and_read_alike)
+START_TEST(numbers_that_are_written_can_be_read)
 {
 	static const uint64_t numbers[] = {0, 1, 9, 10, 4294967295U, 4294967296U, UINT64_MAX / 10,
 		UINT64_MAX / 10 + 1, UINT64_MAX - 1, UINT64_MAX};
 	char buffer[32];
-	struct text text = text_in(buffer, sizeof(buffer));
+	struct text text = text_start(buffer, sizeof(buffer));
 	uint64_t number = 4711;
-	const char *behind;
+	const char *end;
 
 	text_add_number(&text, numbers[_i]);
-	behind = text_read_number(buffer, &number);
-	ck_assert_ptr_eq(behind, buffer + text.used);
+	end = text_read_number(buffer, &number);
+	ck_assert_ptr_eq(end, buffer + text.used);
 	ck_assert_uint_eq(number, numbers[_i]);
 }
 END_TEST
 
-START_TEST(reading_stops_behind_the_digits)
+START_TEST(reading_stops_after_the_digits)
 {
 	static const char words[] = "0042 7";
 	uint64_t number = 0;
@@ -220,7 +220,7 @@ START_TEST(reading_stops_behind_the_digits)
 }
 END_TEST
 
-START_TEST(what_is_no_number_is_not_read)
+START_TEST(text_without_a_number_is_not_read)
 {
 	static const char *const words[] = {"", " 1", "-1", "+1", "x", "/", ":", "\n"};
 	uint64_t number = 4711;
@@ -230,7 +230,7 @@ START_TEST(what_is_no_number_is_not_read)
 }
 END_TEST
 
-START_TEST(what_does_not_fit_64_bits_is_not_read)
+START_TEST(a_number_beyond_64_bits_is_not_read)
 {
 	static const char *const words[] = {"18446744073709551616", "18446744073709551620",
 		"184467440737095516150", "99999999999999999999", "100000000000000000000000000000"};
@@ -241,12 +241,12 @@ START_TEST(what_does_not_fit_64_bits_is_not_read)
 }
 END_TEST
 
-START_TEST(errno_is_left_alone)
+START_TEST(errno_is_unchanged)
 {
 	struct watched w;
 	uint64_t number;
 
-	watch(&w, 16);
+	init_watched(&w, 16);
 	KEEPS_ERRNO_VOID(text_add(&w.text, "much too long for a buffer of sixteen"));
 	KEEPS_ERRNO_VOID(text_add_escaped(&w.text, "\n"));
 	KEEPS_ERRNO_VOID(text_add_number(&w.text, UINT64_MAX));
@@ -254,29 +254,29 @@ START_TEST(errno_is_left_alone)
 }
 END_TEST
 
-Suite *suite_of_room(void)
+Suite *suite_of_module(void)
 {
 	Suite *suite = suite_create("text");
 	TCase *words = suite_cases(suite, "words");
 	TCase *numbers = suite_cases(suite, "numbers");
 
 	tcase_add_test(words, a_new_text_is_empty_and_terminated);
-	tcase_add_test(words, words_follow_each_other);
-	tcase_add_loop_test(words, what_does_not_fit_is_left_out, 1, 17);
+	tcase_add_test(words, added_text_is_appended);
+	tcase_add_loop_test(words, text_that_does_not_fit_is_dropped, 1, 17);
 	tcase_add_test(words, no_more_than_length_bytes_are_added_or_read);
 	tcase_add_test(words, a_length_ends_at_a_nul);
-	tcase_add_test(words, what_disturbs_a_terminal_is_escaped);
+	tcase_add_test(words, terminal_control_characters_are_escaped);
 	tcase_add_test(words, quotes_and_backslashes_are_escaped);
-	tcase_add_test(words, what_can_be_read_stays);
-	tcase_add_test(words, controls_of_eight_bits_are_escaped);
-	tcase_add_test(words, what_is_not_utf8_is_escaped);
-	tcase_add_test(words, what_deceives_a_reader_is_escaped);
-	tcase_add_test(words, errno_is_left_alone);
+	tcase_add_test(words, printable_characters_are_unchanged);
+	tcase_add_test(words, c1_control_characters_are_escaped);
+	tcase_add_test(words, bytes_that_are_not_utf8_are_escaped);
+	tcase_add_test(words, misleading_characters_are_escaped);
+	tcase_add_test(words, errno_is_unchanged);
 	tcase_add_test(numbers, numbers_are_padded_to_their_width);
-	tcase_add_test(numbers, a_width_beyond_the_widest_is_the_widest);
-	tcase_add_loop_test(numbers, numbers_are_written_and_read_alike, 0, 10);
-	tcase_add_test(numbers, reading_stops_behind_the_digits);
-	tcase_add_loop_test(numbers, what_is_no_number_is_not_read, 0, 8);
-	tcase_add_loop_test(numbers, what_does_not_fit_64_bits_is_not_read, 0, 5);
+	tcase_add_test(numbers, a_larger_width_is_the_maximum_width);
+	tcase_add_loop_test(numbers, numbers_that_are_written_can_be_read, 0, 10);
+	tcase_add_test(numbers, reading_stops_after_the_digits);
+	tcase_add_loop_test(numbers, text_without_a_number_is_not_read, 0, 8);
+	tcase_add_loop_test(numbers, a_number_beyond_64_bits_is_not_read, 0, 5);
 	return suite;
 }

@@ -6,25 +6,29 @@
 #include <limits.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <sys/un.h>
 #include <sys/vfs.h>
 #include <sys/wait.h>
 #include <time.h>
 
+#include "filesystem.h"
 #include "kernel.h"
 #include "libc.h"
 
-#define TIMEOUT 60 /* seconds until a case that hangs is ended: never a measurement */
+#define TIMEOUT 600 /* seconds after which Check kills a case that hangs; machines may stall */
 
 static char base[] = "/tmp/sockguard-check-XXXXXX";
 
@@ -42,7 +46,7 @@ static void remove_tree(const char *path)
 	nftw(path, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
 }
 
-/* Whoever runs the tests may be guarded himself. */
+/* The environment in which the tests run may contain settings of the guard. */
 static void clear_settings(void)
 {
 	unsetenv("SOCKGUARD_DISABLE");
@@ -53,7 +57,7 @@ static void clear_settings(void)
 	unsetenv("SOCKGUARD_IGNORE");
 }
 
-/* Some cases use up all descriptors, and some systems allow for a billion. */
+/* Some cases use up all descriptors. The limit of some systems is a billion. */
 static void limit_descriptors(void)
 {
 	struct rlimit limit;
@@ -71,13 +75,13 @@ int main(void)
 
 	clear_settings();
 	limit_descriptors();
-	/* What is left in a buffer when a case is forked off would come twice. */
+	/* With full buffering, text in the buffer at a fork would be printed twice. */
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	if (!mkdtemp(base) || chmod(base, 0755) != 0) {
-		printf("Bail out! no scratch directory: %s\n", strerror(errno));
+		printf("Bail out! cannot create a scratch directory: %s\n", strerror(errno));
 		return EXIT_FAILURE;
 	}
-	runner = srunner_create(suite_of_room());
+	runner = srunner_create(suite_of_module());
 	srunner_set_fork_status(runner, CK_FORK);
 	srunner_set_tap(runner, "-");
 	srunner_run_all(runner, CK_SILENT);
@@ -95,14 +99,55 @@ bool suite_is_root(const char *test)
 	return false;
 }
 
-void suite_expect_mark(int line)
+bool suite_has_named_devices(const char *cases)
+{
+	struct superblock superblock;
+	struct kernel_file found;
+	struct pin pin = {.fd = open(base, O_PATH | O_CLOEXEC)};
+	bool named = pin.fd >= 0 && kernel_fstat(pin.fd, &found) == 0;
+
+	pin.inode.file = file_id_of(&found);
+	superblock = filesystem_superblock(&pin, AT_FDCWD, base);
+	named = named && filesystem_device_matches(&superblock, found.dev);
+	close(pin.fd);
+	if (!named)
+		printf("# SKIP %s: the file system has no device that names its files\n", cases);
+	return named;
+}
+
+bool suite_can_unshare(int kinds, const char *cases)
+{
+	pid_t pid = fork();
+	int status;
+
+	if (pid == 0)
+		_exit(unshare(kinds) == 0 ? EXIT_SUCCESS : EXIT_FAILURE);
+	if (pid > 0 && waitpid(pid, &status, 0) == pid && status == 0)
+		return true;
+	printf("# SKIP %s: unshare(2) fails\n", cases);
+	return false;
+}
+
+/* If the kernel has process_vm_readv(2), a process may always read its own memory. */
+bool suite_can_read_memory(void)
+{
+	char byte = 0, copy;
+	struct iovec from = {&byte, 1}, to = {&copy, 1};
+
+	if (process_vm_readv(getpid(), &to, 1, &from, 1, 0) == 1)
+		return true;
+	printf("# SKIP the whole program: the memory of processes cannot be read\n");
+	return false;
+}
+
+void suite_expect_sentinel(int line)
 {
 	int found = errno;
 
-	ck_assert_msg(found == MARK, "line %d: errno was left at %d", line, found);
+	ck_assert_msg(found == ERRNO_SENTINEL, "line %d: errno was changed to %d", line, found);
 }
 
-/* ---- a directory a case ---- */
+/* ---- scratch directories ---- */
 
 static void enter_scratch(void)
 {
@@ -148,6 +193,19 @@ int use_up_descriptors(void)
 	return last;
 }
 
+/* The offset of the low 32 bits of a system call's argument. */
+#define LOW_WORD_OF(argument)                                                                      \
+	(offsetof(struct seccomp_data, args) + 8 * (argument) +                                    \
+		(__BYTE_ORDER__ == __ORDER_BIG_ENDIAN__ ? 4 : 0))
+
+static void install_filter(struct sock_filter *steps, size_t length)
+{
+	const struct sock_fprog filter = {(unsigned short)length, steps};
+
+	ck_assert_int_eq(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+	ck_assert_int_eq(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter), 0);
+}
+
 void forbid_with(int call, int error)
 {
 	struct sock_filter steps[] = {
@@ -156,15 +214,27 @@ void forbid_with(int call, int error)
 		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | (unsigned int)error),
 		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
 	};
-	struct sock_fprog filter = {sizeof(steps) / sizeof(*steps), steps};
 
-	ck_assert_int_eq(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
-	ck_assert_int_eq(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter), 0);
+	install_filter(steps, sizeof(steps) / sizeof(*steps));
 }
 
 void forbid(int call)
 {
 	forbid_with(call, EPERM);
+}
+
+void forbid_memory(void)
+{
+	struct sock_filter steps[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, CALL_MMAP, 0, 3),
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, LOW_WORD_OF(3)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, MAP_PRIVATE | MAP_ANONYMOUS, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOMEM),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+
+	install_filter(steps, sizeof(steps) / sizeof(*steps));
 }
 
 bool exists(const char *path)
@@ -183,7 +253,7 @@ void write_file(const char *path, const char *content)
 	close(fd);
 }
 
-const char *absolute(const char *path)
+const char *absolute_path(const char *path)
 {
 	static char buffer[2 * PATH_MAX];
 	char here[PATH_MAX];
@@ -193,7 +263,7 @@ const char *absolute(const char *path)
 	return buffer;
 }
 
-int open_descriptors(void)
+int count_descriptors(void)
 {
 	DIR *dir = opendir("/proc/self/fd");
 	int count = 0;
@@ -205,29 +275,30 @@ int open_descriptors(void)
 	return count;
 }
 
-/* ---- a kernel that says something else ---- */
+/* ---- results of system calls that are replaced ---- */
 
-static struct pretence pretended;
+static struct fake_results faked;
 
-/* The type comes first in each of the structures, an int or a long as the architecture has it. */
-static void change_type(void *found)
+/* The type is the first field of each structure: an int or a long, depending on the architecture.
+ */
+static void fake_type(void *found)
 {
-	if (pretended.filesystem != 0)
+	if (faked.filesystem != 0)
 		((struct statfs *)found)->f_type =
-			(__typeof__(((struct statfs *)0)->f_type))pretended.filesystem;
+			(__typeof__(((struct statfs *)0)->f_type))faked.filesystem;
 }
 
-/* The fields of struct statx by their places in it, for headers that lack the structure. */
-static void change_identity(char *found)
+/* Writes to struct statx at offsets, because old headers do not define it. */
+static void fake_identity(char *found)
 {
-	const uint32_t device[2] = {0, pretended.minor};
+	const uint32_t device[2] = {0, faked.minor};
 	uint16_t mode;
 
 	memcpy(&mode, found + 0x1c, sizeof(mode));
-	if (pretended.minor != 0)
+	if (faked.minor != 0)
 		memcpy(found + 0x88, device, sizeof(device));
-	if (pretended.mount != 0 && !S_ISDIR(mode))
-		memcpy(found + 0x90, &pretended.mount, sizeof(pretended.mount));
+	if (faked.mount != 0 && !S_ISDIR(mode))
+		memcpy(found + 0x90, &faked.mount, sizeof(faked.mount));
 }
 
 static long fails_with(int error)
@@ -236,34 +307,54 @@ static long fails_with(int error)
 	return -1;
 }
 
-static long pretending(long number, ...)
+static long (*replacement_of_calls)(long number, const long arguments[6]);
+
+static long replaced_syscall(long number, ...)
 {
-	long arguments[6], result;
+	long arguments[6];
 	va_list list;
 
 	va_start(list, number);
 	for (int i = 0; i < 6; i++)
 		arguments[i] = va_arg(list, long);
 	va_end(list);
-	if (number == SYS_connect && pretended.refuses)
+	return replacement_of_calls(number, arguments);
+}
+
+void replace_system_calls(long (*replacement)(long number, const long arguments[6]))
+{
+	replacement_of_calls = replacement;
+	kernel_syscall = replaced_syscall;
+}
+
+long make_call(long number, const long arguments[6])
+{
+	return syscall(number, arguments[0], arguments[1], arguments[2], arguments[3], arguments[4],
+		arguments[5]);
+}
+
+static long fake_result(long number, const long arguments[6])
+{
+	long result;
+
+	if (number == SYS_connect && faked.refuses)
 		return fails_with(ECONNREFUSED);
-	if (number == SYS_ioctl && pretended.unprivileged)
+	if (number == SYS_ioctl && faked.unprivileged)
 		return fails_with(EPERM);
-	result = syscall(number, arguments[0], arguments[1], arguments[2], arguments[3],
-		arguments[4], arguments[5]);
+	result = make_call(number, arguments);
 	if (result == 0 && number == CALL_STATFS)
-		change_type((void *)arguments[CALL_STATFS_AT]);
+		fake_type((void *)arguments[CALL_STATFS_AT]);
 #ifdef SYS_statx
 	if (result == 0 && number == SYS_statx)
-		change_identity((char *)arguments[4]);
+		fake_identity((char *)arguments[4]);
 #endif
 	return result;
 }
 
-void pretend(const struct pretence *pretence)
+void fake_kernel(const struct fake_results *results)
 {
-	pretended = *pretence;
-	kernel_syscall = pretending;
+	faked = *results;
+	replace_system_calls(fake_result);
 }
 
 /* ---- sockets ---- */
@@ -277,7 +368,7 @@ static struct sockaddr_un address_of(const char *path)
 	return address;
 }
 
-int bound(const char *path, int type)
+int bound_socket(const char *path, int type)
 {
 	struct sockaddr_un address = address_of(path);
 	int fd = socket(AF_UNIX, type | SOCK_CLOEXEC, 0);
@@ -287,16 +378,16 @@ int bound(const char *path, int type)
 	return fd;
 }
 
-int listening(const char *path, int type)
+int listening_socket(const char *path, int type)
 {
-	int fd = bound(path, type);
+	int fd = bound_socket(path, type);
 
 	if (type != SOCK_DGRAM)
 		ck_assert_int_eq(listen(fd, 8), 0);
 	return fd;
 }
 
-int connected(const char *path, int type)
+int connected_socket(const char *path, int type)
 {
 	struct sockaddr_un address = address_of(path);
 	int fd = socket(AF_UNIX, type | SOCK_CLOEXEC, 0);
@@ -308,7 +399,7 @@ int connected(const char *path, int type)
 
 void make_stale(const char *path)
 {
-	close(bound(path, SOCK_STREAM));
+	close(bound_socket(path, SOCK_STREAM));
 }
 
 /* ---- processes ---- */
@@ -323,7 +414,7 @@ static pid_t fork_child(void)
 	return pid;
 }
 
-pid_t start(void (*act)(const void *about), const void *about)
+pid_t start_child(void (*act)(const void *about), const void *about)
 {
 	int ready[2];
 	char byte;
@@ -355,17 +446,17 @@ static void own(const void *about)
 {
 	const struct owner *owner = about;
 
-	listening(owner->path, owner->type);
+	listening_socket(owner->path, owner->type);
 }
 
 pid_t start_owner(const char *path, int type)
 {
 	struct owner owner = {path, type};
 
-	return start(own, &owner);
+	return start_child(own, &owner);
 }
 
-void end(pid_t pid)
+void kill_child(pid_t pid)
 {
 	int status;
 
@@ -378,11 +469,11 @@ static int status_of(pid_t pid)
 	int status;
 
 	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
-	ck_assert_msg(WIFEXITED(status), "the child was ended by signal %d", WTERMSIG(status));
+	ck_assert_msg(WIFEXITED(status), "signal %d killed the child", WTERMSIG(status));
 	return WEXITSTATUS(status);
 }
 
-int in_child(int (*act)(const void *about), const void *about)
+int run_in_child(int (*act)(const void *about), const void *about)
 {
 	pid_t pid = fork_child();
 
@@ -391,7 +482,18 @@ int in_child(int (*act)(const void *about), const void *about)
 	return status_of(pid);
 }
 
-int as_stranger(int (*act)(const void *about), const void *about)
+int run_in_clone(int flags, int (*act)(void *about), const void *about)
+{
+	static _Alignas(16) char stack[65536];
+	pid_t pid = clone(act, stack + sizeof(stack), flags | SIGCHLD, (void *)about);
+	int status;
+
+	ck_assert_int_gt(pid, 0);
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	return status;
+}
+
+int run_as_stranger(int (*act)(const void *about), const void *about)
 {
 	pid_t pid = fork_child();
 

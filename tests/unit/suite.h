@@ -1,10 +1,10 @@
 /*
- * suite: what the unit tests stand on: a main that speaks TAP, a scratch directory a case, sockets
- * in every state, and the processes that hold them.
+ * suite: helpers for unit tests: a main() that prints TAP, a scratch directory for each case,
+ * sockets in every state, and processes that hold them.
  *
- * Check runs each case in a process of its own and kills what that leaves behind, so a case that
- * fails need not clean up. The working directory of a case is its scratch directory: names are
- * short and relative.
+ * Check runs each case in a new process, and kills the children that it leaves behind, so a case
+ * that fails need not clean up. The working directory of a case is its scratch directory, so paths
+ * are short and relative.
  */
 #ifndef SUITE_H
 #define SUITE_H
@@ -17,13 +17,13 @@
 #include <sys/types.h>
 #include <unistd.h>
 
-/* Each program has one, and suite.c has the main. */
-Suite *suite_of_room(void);
+/* Each test program defines this function. suite.c defines main(). */
+Suite *suite_of_module(void);
 
-/* Cases in a scratch directory of their own, with the real functions of libc resolved. */
+/* Creates test cases that each run in a scratch directory, with libc's functions resolved. */
 TCase *suite_cases(Suite *suite, const char *name);
 
-/* A case that must change its user. Left out, and said so, where we are not root. */
+/* Adds a case that needs root. For another user, prints that it is skipped. */
 #define ADD_ROOT_TEST(cases, test)                                                                 \
 	do {                                                                                       \
 		if (suite_is_root(#test))                                                          \
@@ -31,90 +31,119 @@ TCase *suite_cases(Suite *suite, const char *name);
 	} while (0)
 bool suite_is_root(const char *test);
 
-/* Nobody in particular, to whom nothing in a scratch directory belongs. */
+/*
+ * Whether this process may create namespaces of these kinds (CLONE_NEW...). If not, prints that the
+ * cases that need them are skipped.
+ */
+bool suite_can_unshare(int kinds, const char *cases);
+
+/* Whether process_vm_readv(2) works. If not, prints that the whole program is skipped. */
+bool suite_can_read_memory(void);
+
+/*
+ * Whether stat(2) reports the device by which /proc/locks names the files of a scratch directory.
+ * On btrfs and some overlays it does not, and this prints that the cases are skipped.
+ */
+bool suite_has_named_devices(const char *cases);
+
+/* The ID of a user that owns no file in a scratch directory. */
 #define STRANGER 54321
 
 /* ---- errno ---- */
 
-#define MARK 4711 /* no error there is */
+#define ERRNO_SENTINEL 4711 /* not a valid errno */
 
-/* The value of a call that promises to leave errno alone. */
+/* Evaluates to the call's value. The call must leave errno unchanged. */
 #define KEEPS_ERRNO(call)                                                                          \
 	({                                                                                         \
-		errno = MARK;                                                                      \
+		errno = ERRNO_SENTINEL;                                                            \
 		__typeof__(call) kept_ = (call);                                                   \
-		suite_expect_mark(__LINE__);                                                       \
+		suite_expect_sentinel(__LINE__);                                                   \
 		kept_;                                                                             \
 	})
 
-/* The same for a call without a value. */
+/* The same for a call that returns no value. */
 #define KEEPS_ERRNO_VOID(call)                                                                     \
 	do {                                                                                       \
-		errno = MARK;                                                                      \
+		errno = ERRNO_SENTINEL;                                                            \
 		call;                                                                              \
-		suite_expect_mark(__LINE__);                                                       \
+		suite_expect_sentinel(__LINE__);                                                   \
 	} while (0)
 
-/* A function, for the macros' text not to end up in the messages of others. */
-void suite_expect_mark(int line);
+/* A function, because a failed check prints the expansion of the macros in its arguments. */
+void suite_expect_sentinel(int line);
 
 #define ASSERT_FAILS(call, error)                                                                  \
 	do {                                                                                       \
-		errno = MARK;                                                                      \
+		errno = ERRNO_SENTINEL;                                                            \
 		int failed_ = (call);                                                              \
 		int errno_ = errno;                                                                \
 		ck_assert_int_eq(failed_, -1);                                                     \
 		ck_assert_int_eq(errno_, error);                                                   \
 	} while (0)
 
-/* Succeeds, and leaves errno alone. */
-#define ASSERT_WORKS(call)                                                                         \
+/* The call must succeed and leave errno unchanged. */
+#define ASSERT_SUCCEEDS(call)                                                                      \
 	do {                                                                                       \
-		errno = MARK;                                                                      \
+		errno = ERRNO_SENTINEL;                                                            \
 		int worked_ = (call);                                                              \
 		int errno_ = errno;                                                                \
 		ck_assert_int_eq(worked_, 0);                                                      \
-		ck_assert_int_eq(errno_, MARK);                                                    \
+		ck_assert_int_eq(errno_, ERRNO_SENTINEL);                                          \
 	} while (0)
 
 /* ---- files and descriptors ---- */
 
-bool exists(const char *path); /* of the name itself, symlink or not */
+bool exists(const char *path); /* does not follow a symlink */
 
-/* A file with these bytes. */
+/* Creates or truncates a file and writes a string to it. */
 void write_file(const char *path, const char *content);
 
-/* The name as it is from the root. In a static buffer, good until the next call. */
-const char *absolute(const char *path);
+/* Makes a relative path absolute, in a static buffer that the next call overwrites. */
+const char *absolute_path(const char *path);
 
-int open_descriptors(void);
+/* The number of open descriptors, plus a constant: compare it with an earlier result. */
+int count_descriptors(void);
 
-/* Leaves none to be had. Returns one that may be closed again. */
+/* Opens descriptors up to the limit. Returns one of them, which the caller may close. */
 int use_up_descriptors(void);
 
 /*
- * From now on this system call fails so in this process, as by a seccomp filter of others. Not
- * under qemu-user, which knows no filters: cases that need one are in test cases "forbidden".
+ * Installs a seccomp filter that lets this system call fail with that error in this process.
+ * qemu-user does not support filters, so cases that use them are in test cases named "forbidden".
  */
 void forbid_with(int call, int error);
 void forbid(int call); /* with EPERM */
 
-/* The calls of kernel_stat, kernel_fstat, kernel_fstatfs and kernel_lock, and mmap. */
+/*
+ * The library gets no more memory: mmap(2) with the flags that it uses fails with ENOMEM. The
+ * runtime of a sanitizer maps most of its memory with other flags.
+ */
+void forbid_memory(void);
+
+/*
+ * From now on, each system call of kernel.c goes to this function, which returns the result, and
+ * sets errno if that is -1. It may make the call itself, with make_call.
+ */
+void replace_system_calls(long (*replacement)(long number, const long arguments[6]));
+long make_call(long number, const long arguments[6]);
+
+/* The numbers of the system calls that kernel.c makes, which depend on the architecture. */
 #if defined(SYS_newfstatat)
-#define CALL_LOOK SYS_newfstatat
-#define CALL_STAT SYS_fstat
+#define CALL_FSTATAT SYS_newfstatat
+#define CALL_FSTAT   SYS_fstat
 #elif defined(SYS_fstatat64)
-#define CALL_LOOK SYS_fstatat64
-#define CALL_STAT SYS_fstat64
+#define CALL_FSTATAT SYS_fstatat64
+#define CALL_FSTAT   SYS_fstat64
 #endif
 #ifdef SYS_mmap2
-#define CALL_MAP SYS_mmap2
+#define CALL_MMAP SYS_mmap2
 #else
-#define CALL_MAP SYS_mmap
+#define CALL_MMAP SYS_mmap
 #endif
 #ifdef SYS_fstatfs64
 #define CALL_STATFS    SYS_fstatfs64
-#define CALL_STATFS_AT 2 /* the argument that is filled */
+#define CALL_STATFS_AT 2 /* index of the result argument */
 #else
 #define CALL_STATFS    SYS_fstatfs
 #define CALL_STATFS_AT 1
@@ -126,17 +155,17 @@ void forbid(int call); /* with EPERM */
 #endif
 
 /*
- * What the kernel says to kernel.c from now on in this process, in place of the truth. Fields of
- * zero leave that.
+ * Replaces results of the system calls that kernel.c makes, in this process. Where a field is zero,
+ * the kernel's own result remains.
  */
-struct pretence {
-	uint32_t filesystem; /* that every file is on: the type that fstatfs(2) reports, */
-	uint32_t minor;      /* the anonymous device that statx(2) does, */
-	uint64_t mount;      /* and the mount of all that is no directory */
+struct fake_results {
+	uint32_t filesystem; /* type of the file system that fstatfs(2) reports for every file */
+	uint32_t minor;      /* minor number of the device, 0:MINOR, that statx(2) reports */
+	uint64_t mount;      /* mount ID that statx(2) reports for anything but a directory */
 	bool refuses;        /* connect(2) fails with ECONNREFUSED */
 	bool unprivileged;   /* SIOCUNIXFILE fails with EPERM */
 };
-void pretend(const struct pretence *pretence);
+void fake_kernel(const struct fake_results *results);
 
 #define EXT4_TYPE      0xef53
 #define XFS_TYPE       0x58465342
@@ -146,32 +175,40 @@ void pretend(const struct pretence *pretence);
 
 /* ---- sockets; type is SOCK_STREAM, SOCK_SEQPACKET or SOCK_DGRAM ---- */
 
-int bound(const char *path, int type);
+/* These return the descriptor. */
 
-/* Bound and, if that is not SOCK_DGRAM, listening. */
-int listening(const char *path, int type);
+int bound_socket(const char *path, int type);
 
-/* A client connected to a listening socket. */
-int connected(const char *path, int type);
+/* Binds a socket and, unless the type is SOCK_DGRAM, listens. */
+int listening_socket(const char *path, int type);
 
-/* The name of a socket that is no more. */
+/* Connects a new socket to the path. */
+int connected_socket(const char *path, int type);
+
+/* Creates a stale path: binds a socket to it and closes the socket. */
 void make_stale(const char *path);
 
 /* ---- processes ---- */
 
-/* A child that has done what it is to do when this returns, and then waits to be ended. */
-pid_t start(void (*act)(const void *about), const void *about);
+/* Starts a child and returns when act has returned in it. The child waits for kill_child(). */
+pid_t start_child(void (*act)(const void *about), const void *about);
 
-/* A child that has bound a socket to a name, and listens. */
+/* Starts a child that binds a socket to the path and, unless it is SOCK_DGRAM, listens. */
 pid_t start_owner(const char *path, int type);
 
-/* Ends it as a crash would, and returns when all it held is released. */
-void end(pid_t pid);
+/* Kills the child with SIGKILL, and returns when its descriptors are closed. */
+void kill_child(pid_t pid);
 
-/* What act returns in a child of its own, 0 to 255. */
-int in_child(int (*act)(const void *about), const void *about);
+/* Runs act in a child and returns what act returned, 0 to 255. */
+int run_in_child(int (*act)(const void *about), const void *about);
 
-/* The same under another user. */
-int as_stranger(int (*act)(const void *about), const void *about);
+/*
+ * Runs act in a child that clone(2) creates with these flags, and returns the child's wait status.
+ * The child has one thread: ThreadSanitizer's runtime adds one to each child of fork(2).
+ */
+int run_in_clone(int flags, int (*act)(void *about), const void *about);
+
+/* The same as run_in_child(), as the user STRANGER. */
+int run_as_stranger(int (*act)(const void *about), const void *about);
 
 #endif
