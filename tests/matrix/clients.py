@@ -1,8 +1,9 @@
-"""A client for each protocol. Each talks to the server at a socket path until the server has
-answered something only a working server answers, and raises where it does not."""
+"""A client for each protocol. It connects to the server at a socket path, and raises an exception
+unless it gets an answer that only a working server gives."""
 
 import glob
 import http.client
+import json
 import os
 import re
 import socket
@@ -11,16 +12,16 @@ import subprocess
 import time
 import xmlrpc.client
 
-PATIENCE = 10.0
+ANSWER_TIMEOUT = 10.0  # seconds; a client that gets no answer tries again until server.py gives up
 
 
 class Refused(Exception):
-    """An answer that is not the one a working server gives."""
+    """The answer is not that of a working server."""
 
 
 class _HTTP(http.client.HTTPConnection):
     def __init__(self, path):
-        super().__init__("localhost", timeout=PATIENCE)
+        super().__init__("localhost", timeout=ANSWER_TIMEOUT)
         self.path = path
 
     def connect(self):
@@ -29,7 +30,7 @@ class _HTTP(http.client.HTTPConnection):
 
 def _connect(path, kind=socket.SOCK_STREAM):
     connection = socket.socket(socket.AF_UNIX, kind)
-    connection.settimeout(PATIENCE)
+    connection.settimeout(ANSWER_TIMEOUT)
     try:
         connection.connect(path)
     except BaseException:
@@ -54,7 +55,7 @@ def _exactly(connection, count):
 
 
 def says(request, pattern, greeting=None):
-    """A client that sends a request (after a greeting, where one is due) and matches the answer."""
+    """A client that sends a request, after a greeting if there is one, and matches the answer."""
     def client(path):
         with _connect(path) as connection:
             if greeting is not None:
@@ -67,7 +68,7 @@ def says(request, pattern, greeting=None):
 
 
 def _answer(connection, pattern):
-    """Receives until the pattern matches; an answer that does not ends in a time-out."""
+    """Receives until the pattern matches; fails with a timeout if it never does."""
     data = b""
     while not re.match(pattern, data, re.DOTALL):
         more = connection.recv(4096)
@@ -83,10 +84,10 @@ def _line(connection, pattern):
 
 
 def runs(*argv):
-    """A client that is a program, with {sock} in its arguments; its exit status decides."""
+    """A client that is a program, with {sock} in its arguments. It must exit with status 0."""
     def client(path):
         done = subprocess.run([word.format(sock=path) for word in argv], capture_output=True,
-                              timeout=PATIENCE, stdin=subprocess.DEVNULL, check=False,
+                              timeout=ANSWER_TIMEOUT, stdin=subprocess.DEVNULL, check=False,
                               env={**os.environ, "LC_ALL": "C"})
         if done.returncode:
             raise Refused((done.stderr or done.stdout).decode(errors="replace").strip()[:80])
@@ -94,7 +95,7 @@ def runs(*argv):
 
 
 def http_get(path, url="/", okay=(200,)):
-    """One HTTP request on a connection of its own."""
+    """Sends one HTTP request on a new connection. okay lists the accepted statuses."""
     connection = _HTTP(path)
     try:
         connection.request("GET", url, headers={"Connection": "close"})
@@ -120,7 +121,8 @@ def xml_rpc(method):
 
 
 def fastcgi(**params):
-    """A FastCGI responder request; the answer must be a whole one, with CGI headers."""
+    """A client that sends a FastCGI responder request. The answer must be complete and have CGI
+    headers."""
     def pair(name, value):
         return struct.pack(">II", len(name) | 1 << 31, len(value) | 1 << 31) + name + value
 
@@ -145,7 +147,7 @@ def fastcgi(**params):
 
 
 def mysql(path):
-    """Logs in without a password, and pings."""
+    """Logs in without a password and sends COM_PING."""
     with _connect(path) as connection:
         def receive():
             head = _exactly(connection, 4)
@@ -163,7 +165,7 @@ def mysql(path):
 
 
 def postgresql(user, database):
-    """A client that logs in, without a password, until the server is ready for a query."""
+    """A client that logs in without a password and waits until the server accepts queries."""
     words = b"\0".join([b"user", user.encode(), b"database", database.encode(), b"", b""])
     startup = struct.pack(">II", 8 + len(words), 3 << 16) + words
 
@@ -201,7 +203,7 @@ def milter(path):
 
 
 def saslauthd(path):
-    """A password check; a refused one is an answer as well."""
+    """Requests a password check. Both results are accepted."""
     words = (b"nobody", b"wrong", b"matrix", b"")
     with _connect(path) as connection:
         connection.sendall(b"".join(struct.pack(">H", len(word)) + word for word in words))
@@ -210,7 +212,7 @@ def saslauthd(path):
 
 
 def x11(path):
-    """Connection setup, as any X client begins."""
+    """Connection setup of an X client."""
     with _connect(path) as connection:
         connection.sendall(struct.pack("<cxHHHHxx", b"l", 11, 0, 0, 0))
         _expect(_exactly(connection, 8), rb"\x01")
@@ -239,15 +241,25 @@ def mqtt(path):
         connection.sendall(b"\xe0\0")
 
 
+def gunicorn_control(path):
+    """Asks for the list of workers, in JSON after its length."""
+    with _connect(path) as connection:
+        request = json.dumps({"id": 1, "command": "show workers", "args": []}).encode()
+        connection.sendall(struct.pack(">I", len(request)) + request)
+        length, = struct.unpack(">I", _exactly(connection, 4))
+        if json.loads(_exactly(connection, length))["status"] != "ok":
+            raise Refused("status is not ok")
+
+
 def echo(path):
-    """What is sent comes back."""
+    """The server sends the request back."""
     with _connect(path) as connection:
         connection.sendall(b"matrix\n")
         _expect(_exactly(connection, 7), b"matrix\n")
 
 
-def datagram_to(log, message="<13>{token}", patience=5.0):
-    """A client of a datagram server: what is sent must turn up in the server's file.
+def datagram_to(log, message="<13>{token}", timeout=5.0):
+    """A client of a datagram server: the datagram must appear in the server's file.
 
     log is a pattern of the file's name, with {run} for the socket path's directory.
     """
@@ -255,19 +267,19 @@ def datagram_to(log, message="<13>{token}", patience=5.0):
         token = f"matrix-{os.urandom(8).hex()}"
         with _connect(path, socket.SOCK_DGRAM) as connection:
             connection.send(message.format(token=token).encode())
-        deadline = time.monotonic() + patience
+        deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
             for name in glob.glob(log.format(run=os.path.dirname(path))):
                 with open(name, encoding="utf-8", errors="replace") as file:
                     if token in file.read():
                         return
             time.sleep(0.01)
-        raise Refused("the message has not arrived")
+        raise Refused("the message did not arrive")
     return client
 
 
 def http2(path):
-    """The connection preface and SETTINGS, with which gRPC begins."""
+    """Sends the connection preface and SETTINGS, like the start of a gRPC connection."""
     with _connect(path) as connection:
         connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\x04\0\0\0\0\0")
         _expect(_exactly(connection, 9), rb"...\x04")

@@ -1,9 +1,10 @@
-"""Runs one server and stays the parent of all that is left of it, daemons included.
+"""Runs one server and is the subreaper of all its processes, including daemons.
 
-usage: keeper.py JSON, where JSON is {"argv", "env", "cwd", "user", "output"}
+usage: keeper.py JSON, where JSON is an object with "argv", "env", "cwd", "user" and "output"
 
-Ends when no process of the server is left, with the exit status of the command. When its standard
-input ends, it kills them all, with -9: so none outlives the matrix, however that ends.
+When the last process of the server has ended, the keeper exits with the exit status of the command.
+At the end of its standard input, it sends SIGKILL to all these processes. So none of them outlives
+the matrix, even if the matrix is killed.
 """
 
 import ctypes
@@ -18,7 +19,7 @@ import time
 
 
 def _processes():
-    """Each process's parent, and when it was started."""
+    """Returns the parent and the start time of each process."""
     found = {}
     for entry in os.listdir("/proc"):
         if entry.isdigit():
@@ -27,12 +28,12 @@ def _processes():
                     fields = stat.read().rpartition(")")[2].split()
                 found[int(entry)] = int(fields[1]), int(fields[19])
             except (OSError, IndexError):
-                pass  # it has ended meanwhile
+                pass  # the process has ended
     return found
 
 
 def descendants(pid):
-    """The processes below pid: its own children first, and the older before the younger."""
+    """Returns the descendants of pid: first its children, oldest first, then their children."""
     processes = _processes()
     found, parents = [], {pid}
     while parents:
@@ -44,13 +45,13 @@ def descendants(pid):
 
 
 def kill_all():
-    """Kills everything below us; stopped first, so that no master replaces a worker."""
+    """Kills all descendants. Stops them first, so that no master replaces a killed worker."""
     while True:
-        below = descendants(os.getpid())
-        if not below:
+        remaining = descendants(os.getpid())
+        if not remaining:
             return
         for number in signal.SIGSTOP, signal.SIGKILL:
-            for pid in below:
+            for pid in remaining:
                 try:
                     os.kill(pid, number)
                 except ProcessLookupError:

@@ -1,6 +1,8 @@
-"""What the kernel says of a socket path: who holds its socket, and is the guard in there."""
+"""Reads from /proc and sock_diag which processes hold the socket of a path, and whether these
+processes are guarded."""
 
 import os
+import re
 import socket
 import stat
 import struct
@@ -15,7 +17,7 @@ UNIX_DIAG_VFS = 1
 
 
 def identity(path):
-    """Device and inode of a name, None where there is none."""
+    """Returns the device and inode number of a path; None if it does not exist."""
     try:
         found = os.lstat(path)
     except FileNotFoundError:
@@ -24,7 +26,7 @@ def identity(path):
 
 
 class Pin:
-    """The socket a path leads to now. Its inode number is not used again while it is pinned."""
+    """The inode that a path leads to now. While it is pinned, its inode number is not reused."""
 
     def __init__(self, path):
         self.path = path
@@ -33,11 +35,11 @@ class Pin:
         self._identity = found.st_dev, found.st_ino
 
     def still_there(self):
-        """Whether the path still leads to it."""
+        """Whether the path still leads to the pinned inode."""
         return identity(self.path) == self._identity
 
     def bound(self):
-        """Whether a socket is still bound to it."""
+        """Whether a socket is still bound to the pinned inode."""
         return bool(sockets_of(self._identity[1]))
 
     def close(self):
@@ -59,7 +61,8 @@ def _attributes(data):
 
 
 def sockets_of(inode):
-    """Numbers of the sockets bound to an inode, accepted connections left out (sock_diag)."""
+    """Returns the socket numbers of the sockets that are bound to an inode, except accepted
+    connections, from sock_diag."""
     request = struct.pack("=BBHIIIII", socket.AF_UNIX, 0, 0, 0xffffffff, 0, UDIAG_SHOW_VFS,
                           0xffffffff, 0xffffffff)
     header = struct.pack("=IHHII", 16 + len(request), SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST_DUMP, 1, 0)
@@ -80,7 +83,7 @@ def sockets_of(inode):
 
 
 def holders(path):
-    """The processes that hold a socket bound to what the path leads to."""
+    """Returns the processes that hold a socket bound to the path's inode."""
     found = identity(path)
     links = {f"socket:[{number}]" for number in sockets_of(found[1])} if found else set()
     pids = []
@@ -92,12 +95,12 @@ def holders(path):
                         pids.append(int(entry))
                         break
             except OSError:
-                pass  # it, or its descriptor, is gone meanwhile
+                pass  # the process has ended or closed the descriptor
     return pids
 
 
 def comm(pid):
-    """The name of a process, None if it has ended."""
+    """Returns the name of a process; None if it has ended."""
     try:
         with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as file:
             return file.read().rstrip("\n")
@@ -105,8 +108,17 @@ def comm(pid):
         return None
 
 
+def filters(pid):
+    """Returns the number of seccomp filters of a process."""
+    try:
+        with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as status:
+            return int(re.search(r"(?m)^Seccomp_filters:\t(\d+)$", status.read())[1])
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+
+
 def mapped(pid):
-    """The files mapped into a process; none if it has ended."""
+    """Returns the files that a process has mapped; none if it has ended."""
     try:
         with open(f"/proc/{pid}/maps", encoding="utf-8", errors="replace") as maps:
             return {line.split(None, 5)[5].rstrip("\n") for line in maps if len(line.split()) > 5}
@@ -122,7 +134,7 @@ def _secure(pid):
 
 
 def why_not_mapped(pid):
-    """Why a process started with LD_PRELOAD has not the library in it, by what the kernel tells."""
+    """Returns why a process that was started with LD_PRELOAD does not have the library."""
     program = os.readlink(f"/proc/{pid}/exe")
     name = comm(pid)
     if _secure(pid):

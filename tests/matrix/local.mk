@@ -8,6 +8,8 @@ EXTRA_DIST += \
 	tests/matrix/keeper.py \
 	tests/matrix/kernel.py \
 	tests/matrix/matrix.py \
+	tests/matrix/programs/collector.go \
+	tests/matrix/programs/static.c \
 	tests/matrix/server.py \
 	tests/matrix/servers/__init__.py \
 	tests/matrix/servers/application.py \

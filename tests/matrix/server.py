@@ -1,5 +1,6 @@
-"""What a row of the matrix declares, and a running instance of it."""
+"""The declaration of a row of the matrix (Server), and a running instance of it."""
 
+import atexit
 import glob
 import json
 import os
@@ -18,87 +19,129 @@ import time
 import keeper
 
 sys.path.insert(1, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
-from lockname import lock_of, socket_of  # noqa: E402, F401
+from lockname import lock_file_of, socket_path_of  # noqa: E402, F401
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-SCRATCH = tempfile.TemporaryDirectory(prefix="sgm-", dir="/tmp", ignore_cleanup_errors=True)
-os.chmod(SCRATCH.name, 0o755)
-PATIENCE = 90.0  # seconds until what must happen is given up: never a measurement
+# Seconds to wait for an event that must happen; never a measurement.
+EVENT_TIMEOUT = float(os.environ.get("SOCKGUARD_TEST_TIMEOUT", "300"))
+
+
+class _Scratch:
+    """A directory that every user can enter. Servers may still write to it while it is removed;
+    tempfile.TemporaryDirectory ignores the resulting errors only since Python 3.10."""
+
+    def __init__(self):
+        self.name = tempfile.mkdtemp(prefix="sgm-", dir="/tmp")
+        os.chmod(self.name, 0o755)
+        atexit.register(self.cleanup)
+
+    def cleanup(self):
+        shutil.rmtree(self.name, ignore_errors=True)
+
+
+SCRATCH = _Scratch()
 
 
 class Failed(Exception):
-    """A server could not be brought to where a situation begins, and why."""
+    """A situation could not be set up. The message gives the reason."""
 
 
-def wait_until(condition, what, patience=PATIENCE):
+def wait_until(condition, what, timeout=EVENT_TIMEOUT):  # seconds
     """Polls until condition() is true and returns its value."""
-    deadline = time.monotonic() + patience
+    deadline = time.monotonic() + timeout
     while True:
         value = condition()
         if value:
             return value
         if time.monotonic() > deadline:
-            raise Failed("waited in vain for " + what)
+            raise Failed("timed out waiting for " + what)
         time.sleep(0.02)
 
 
 class Server:
-    """One row. A subclass declares it.
+    """One row, which a subclass declares.
 
-    Templates know {sock}, the socket path; {run}, its directory; {dir}, the instance's own;
-    {name}, "first" or "second"; {port}, one of the loopback interface that is free.
+    Templates can contain {sock}, the socket path; {run}, its directory; {dir}, the instance's
+    directory; {name}, "first" or "second"; and {port}, a free port of the loopback interface.
     """
 
-    name = ""  # what the row is called
+    name = ""  # the row's name
     packages = ()
-    unit = ""  # that of its package, where there is one; "user/..." where users start it
-    differs = ""  # in what it is started otherwise than by that unit, and why
-    version_of = None  # the package whose version is told, a pattern perhaps; else the first
+    unit = ""  # the package's unit, if there is one; "user/..." for a unit of the user manager
+    differs = ""  # how the command differs from that of the unit, and why
+    min_version = None  # of the first package; if it is older, the row is left out
+    version_of = None  # the package whose version is shown, or a pattern; None: the first package
     language = "C"
     kind = "stream"
-    user = None  # the system user it is run as, as by User=; else whoever runs the matrix
-    as_root = False  # starts as root, as its users do, and drops privileges itself
-    drops_to = None  # then: the user who owns its directories, as packages have it
+    user = None  # the user it runs as, like User=; None: the user who runs the matrix
+    as_root = False  # starts as root, as usual, and drops privileges itself
+    drops_to = None  # the user it then runs as, to whom its directories belong
     files = {}  # of the instance's directory: name to template
-    command = ""  # split as a shell would, never given to one
+    command = ""  # split like a shell command, but not run by a shell
     env = {}
     socket = "{run}/app.sock"
     run_mode = 0o755  # of the socket path's directory
     client = None  # a function of the socket path, from clients
     stop = signal.SIGTERM  # a signal to the main process, or a command
-    how_reloaded = ""  # what reload() does, in a word or two
-    pidfile = ""  # template; where the main process is not the one that was started
-    note = ""  # what its users have to know, in the document
-    guardable = True  # what is expected; what is told is what was found
-    seed_kept = None
+    how_reloaded = ""  # a short description of what reload() does
+    pidfile = ""  # a template; needed if the main process is not the process that was started
+    note = ""  # a note for users, in the document
+    guardable = True  # the expected result; the document shows the actual one
+    by = "preload"  # how to guard it: "preload", "syscalls", or "auto" (sockguard run chooses)
+    program = None  # the command that builds a test program {program} from {source}
+    kept_seed = None
 
     def __init__(self):
         self.seeding = threading.Lock()
+        self._building = threading.Lock()  # another one, because seed() needs built()
+        self._built = None
+
+    def built(self):
+        """Returns the path of the test program, which is built once."""
+        with self._building:
+            if self.program and not self._built:
+                directory = tempfile.mkdtemp(dir=SCRATCH.name)
+                os.chmod(directory, 0o755)
+                path = os.path.join(directory, "program")
+                words = self.program.format(source=os.path.join(HERE, "programs"), program=path)
+                subprocess.run(shlex.split(words), check=True, capture_output=True,
+                               env={**os.environ, "GOCACHE": os.path.join(directory, "cache"),
+                                    "CGO_ENABLED": "0", "GO111MODULE": "off"})
+                shutil.rmtree(os.path.join(directory, "cache"), ignore_errors=True)
+                self._built = path
+        return self._built
 
     @property
-    def owner(self):
-        """Who owns its directories, None for whoever runs the matrix."""
+    def directory_user(self):
+        """Returns the user to whom its directories belong; None: the user who runs the matrix."""
         return self.user or self.drops_to
 
+    def too_old(self):
+        """Returns whether the first package is installed in a version below min_version."""
+        found = self.min_version and version(self.packages[0])
+        return bool(found) and subprocess.run(
+            ["dpkg", "--compare-versions", found, "lt", self.min_version],
+            check=False).returncode == 0
+
     def prepare(self, instance):
-        """Makes what an instance needs beside its files."""
+        """Makes whatever an instance needs besides its files."""
 
     def ready(self, instance):
-        """Waits until an instance that answers can be stopped and reloaded as well."""
+        """Waits until an instance that already answers can be stopped and reloaded as well."""
 
     def reload(self, instance):
-        """Reloads or upgrades as its users do. Returns when that is over, with the instance that
-        serves now where that is another one."""
+        """Reloads or upgrades the server as its users do, and waits until that is done. Returns the
+        instance that serves now if it is another one, otherwise None."""
 
     def restarted_cleanly(self, log):
-        """Whether a start's log tells of a single attempt."""
+        """Returns whether the log of a start shows a single attempt."""
         return not re.search(r"(?i)in use|EADDRINUSE|retrying", log)
 
 
 class Place:
-    """A scratch directory: the socket path's own, and one for each instance."""
+    """A scratch directory, with one subdirectory for the socket path and one for each instance."""
 
-    all = set()  # those that are not removed yet
+    all = set()  # all places that are not removed yet
 
     def __init__(self, server, library, settings=None):
         self.server = server
@@ -117,12 +160,12 @@ class Place:
     def _make(self, path):
         os.mkdir(path)
         os.chmod(path, 0o755)
-        if self.server.owner and os.getuid() == 0:
-            account = pwd.getpwnam(self.server.owner)
+        if self.server.directory_user and os.getuid() == 0:
+            account = pwd.getpwnam(self.server.directory_user)
             os.chown(path, account.pw_uid, account.pw_gid)
 
     def instance(self, name, command=None, again=False):
-        """Starts an instance; again: in the directory of an earlier one of that name."""
+        """Starts an instance; with again, in the directory of an earlier instance of that name."""
         directory = os.path.join(self.dir, name)
         if not again:
             self._make(directory)
@@ -131,26 +174,27 @@ class Place:
         return started
 
     def ask(self):
-        """One request of a client; raises where it is not answered."""
+        """Sends a client's request. Raises an exception if it is not answered."""
         type(self.server).client(self.socket)
 
     def names(self):
-        """What lies where the socket path is."""
+        """Returns the names in the directory of the socket path."""
         names = os.listdir(os.path.dirname(self.socket))
         if not self.socket.startswith(self.run):  # a shared directory
-            names = [name for name in names if name.startswith(os.path.basename(self.socket))]
+            own = os.path.basename(self.socket)
+            names = [name for name in names if name.lstrip(".").startswith(own)]
         return sorted(names)
 
     def orphans(self):
-        """Lock files that lie beside no socket, anywhere in this place."""
+        """Returns the lock files without a socket beside them, in all directories of this place."""
         found = []
         for directory, _, names in os.walk(self.dir):
-            found += [name for name in names if socket_of(name) and
-                      not os.path.lexists(os.path.join(directory, socket_of(name)))]
+            found += [name for name in names if socket_path_of(name) and
+                      not os.path.lexists(os.path.join(directory, socket_path_of(name)))]
         return found
 
     def _unmount(self):
-        """Container daemons that are killed leave mounts behind."""
+        """Unmounts what killed container daemons leave mounted."""
         with open("/proc/self/mountinfo", encoding="utf-8") as mounts:
             points = [line.split()[4] for line in mounts]
         for point in reversed(points):
@@ -158,7 +202,7 @@ class Place:
                 subprocess.run(["umount", "--lazy", point], check=False)
 
     def remove(self):
-        """Kills what runs and removes everything."""
+        """Kills all instances and removes all files."""
         Place.all.discard(self)
         self.removed.set()
         for instance in self.instances:
@@ -166,19 +210,19 @@ class Place:
         self._unmount()
         shutil.rmtree(self.dir, ignore_errors=True)
         if not self.socket.startswith(self.run):
-            for path in glob.glob(glob.escape(self.socket) + "*"):
-                os.unlink(path)
+            for name in self.names():
+                os.unlink(os.path.join(os.path.dirname(self.socket), name))
 
 
 def _free_port():
-    """A TCP and UDP port of the loopback interface, for servers that insist on one."""
+    """Returns a free port of the loopback interface, for servers that require one."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
 
 
 class Instance:
-    """A server that was started: its processes, log and answers."""
+    """A started server: its processes, log and answers."""
 
     def __init__(self, place, name, directory, command, again):
         self.place, self.name, self.dir = place, name, directory
@@ -198,57 +242,64 @@ class Instance:
             stdin=subprocess.PIPE)
 
     def fill(self, template):
-        """A template's text for this instance."""
+        """Returns the text of a template for this instance."""
         values = {"sock": self.place.socket, "run": self.place.run, "dir": self.dir,
-                  "name": self.name, "port": str(self.port)}
+                  "name": self.name, "port": str(self.port), "program": self.server.built() or ""}
         return re.sub(r"\{(%s)\}" % "|".join(values), lambda m: values[m[1]], template)
 
     def write(self, name, text, mode=0o644):
-        """Makes a file of the instance's directory, which belongs to the server's user."""
+        """Writes a file in the instance's directory. It belongs to the server's user."""
         path = os.path.join(self.dir, name)
         os.makedirs(os.path.dirname(path), exist_ok=True)
         with open(path, "w", encoding="utf-8") as file:
             file.write(text)
         os.chmod(path, mode)
-        if self.server.owner and os.getuid() == 0:
-            shutil.chown(path, self.server.owner)
-            shutil.chown(os.path.dirname(path), self.server.owner)
+        if self.server.directory_user and os.getuid() == 0:
+            shutil.chown(path, self.server.directory_user)
+            shutil.chown(os.path.dirname(path), self.server.directory_user)
 
     def seed(self, name, command):
-        """Makes a directory by a command that takes long, once for all instances of the server."""
+        """Makes a directory with a slow command, which runs once for all instances of a server."""
         with self.server.seeding:
-            if not self.server.seed_kept:
+            if not self.server.kept_seed:
                 self.run(command)
-                self.server.seed_kept = tempfile.mkdtemp(dir=SCRATCH.name)
-                subprocess.run(["cp", "-a", os.path.join(self.dir, name), self.server.seed_kept],
+                self.server.kept_seed = tempfile.mkdtemp(dir=SCRATCH.name)
+                subprocess.run(["cp", "-a", os.path.join(self.dir, name), self.server.kept_seed],
                                check=True)
             else:
-                subprocess.run(["cp", "-a", os.path.join(self.server.seed_kept, name), self.dir],
+                subprocess.run(["cp", "-a", os.path.join(self.server.kept_seed, name), self.dir],
                                check=True)
 
-    def run(self, command, **more):
-        """Runs a command to its end, as the server's user and unguarded; raises if it fails."""
+    def run(self, command, **options):
+        """Runs a command, as the server's user and unguarded, and waits. Raises Failed if it fails.
+        """
         if self.server.user and os.getuid() == 0:
-            more = {"user": self.server.user, "group": pwd.getpwnam(self.server.user).pw_gid,
-                    "extra_groups": [], **more}
+            options = {"user": self.server.user, "group": pwd.getpwnam(self.server.user).pw_gid,
+                       "extra_groups": [], **options}
         done = subprocess.run(shlex.split(self.fill(command)), stdin=subprocess.DEVNULL,
-                              capture_output=True, text=True, timeout=PATIENCE, cwd=self.dir,
-                              check=False, **more)
+                              capture_output=True, text=True, timeout=EVENT_TIMEOUT, cwd=self.dir,
+                              check=False, **options)
         if done.returncode:
             raise Failed(f"{command.split()[0]}: {(done.stderr or done.stdout).strip()[-200:]}")
         return done.stdout
 
     def argv(self):
-        """The command, split."""
-        return shlex.split(self.fill(self._command or self.server.command))
+        """Returns the words of the command, after those of sockguard run if that starts it."""
+        words = shlex.split(self.fill(self._command or self.server.command))
+        if self.place.library and self.server.by != "preload":
+            return [os.path.join(os.path.dirname(self.place.library), "sockguard"), "run", "--by",
+                    self.server.by, "--", *words]
+        return words
 
     def environment(self):
-        """The environment of a service: short, and the guard in it or not."""
+        """Returns a small environment like that of a service, with the guard if there is a library.
+        """
         env = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8", "HOME": self.dir,
                "PYTHONDONTWRITEBYTECODE": "1", "INSTANCE": self.name}
         env.update({key: self.fill(value) for key, value in self.server.env.items()})
         if self.place.library:
-            env["LD_PRELOAD"] = self.place.library
+            if self.server.by == "preload":
+                env["LD_PRELOAD"] = self.place.library
             env.update({"SOCKGUARD_" + key: value for key, value in self.place.settings.items()})
         return env
 
@@ -260,11 +311,12 @@ class Instance:
         return text
 
     def log(self):
-        """All it has written to its output and log files."""
+        """Returns everything in its output and log files."""
         return self._all_logs()
 
     def ended(self):
-        """Whether nothing of it is left; then status is the exit status of what was started."""
+        """Returns whether all its processes have ended; then status is the command's exit
+        status."""
         return self._keeper.poll() is not None
 
     @property
@@ -272,11 +324,11 @@ class Instance:
         return self._keeper.returncode
 
     def pids(self):
-        """Its processes."""
+        """Returns the pids of its processes."""
         return keeper.descendants(self._keeper.pid)
 
     def main(self):
-        """The main process."""
+        """Returns the pid of the main process."""
         if self.server.pidfile:
             def read():
                 try:
@@ -288,39 +340,39 @@ class Instance:
         return wait_until(self.pids, "a process")[0]
 
     def signal(self, number, pid=None):
-        """Signals the main process."""
+        """Sends a signal to the main process, or to pid."""
         os.kill(pid or self.main(), number)
 
     def wait_log(self, pattern, times=1):
-        """Waits until the log says it so many times."""
+        """Waits until the log contains that many matches of the pattern."""
         wait_until(lambda: len(re.findall(pattern, self.log())) >= times, f"“{pattern}” in the log")
 
     def answers(self):
-        """Whether a client at the socket path is answered."""
+        """Returns whether a client at the socket path gets an answer."""
         try:
             self.place.ask()
             return True
         except Exception:  # pylint: disable=broad-except
             return False
 
-    def wait_serving(self, patience=PATIENCE):
-        """Waits until a client is answered; returns the seconds that took."""
+    def wait_serving(self, timeout=EVENT_TIMEOUT):
+        """Waits until a client gets an answer. Returns how many seconds that took."""
         began = time.monotonic()
 
         def decided():
             return self.answers() or self.ended()
         try:
-            wait_until(decided, "an answer", patience)
+            wait_until(decided, "an answer", timeout)
         except Failed as failure:
-            raise Failed(f"{failure}; {says_how(self.log(), self.place.dir)}") from None
+            raise Failed(f"{failure}; {error_message(self.log(), self.place.dir)}") from None
         if self.ended() and not self.answers():
-            raise Failed(f"it ended with status {self.status}: "
-                         f"{says_how(self.log(), self.place.dir)}")
+            raise Failed(f"exit status {self.status}: "
+                         f"{error_message(self.log(), self.place.dir)}")
         self.server.ready(self)
         return time.monotonic() - began
 
-    def stop(self, patience=PATIENCE):
-        """Stops it as its users do, and waits until nothing of it is left."""
+    def stop(self, timeout=EVENT_TIMEOUT):
+        """Stops it as its users do, and waits until all its processes have ended."""
         if self.ended():
             return
         if isinstance(self.server.stop, str):
@@ -330,17 +382,17 @@ class Instance:
                 self.signal(self.server.stop)
             except ProcessLookupError:
                 pass
-        wait_until(self.ended, "its end", patience)
+        wait_until(self.ended, "the end of the server", timeout)
 
     def kill(self):
-        """kill -9 of everything, and the sockets are closed when this returns."""
+        """Kills all its processes with SIGKILL. When this returns, the sockets are closed."""
         if self._keeper.stdin:
             self._keeper.stdin.close()
             self._keeper.stdin = None
         self._keeper.wait()
 
     def new_log(self):
-        """What it has logged since this start."""
+        """Returns what it has logged since it was started."""
         return self._all_logs()[self._logged:]
 
 
@@ -349,18 +401,19 @@ LOCKED = re.compile(r"(?i)\block(ed|file)?\b")
 TROUBLE = re.compile(r"(?i)bind|socket|error|fatal|fail|could not|cannot|can't|unable|refus")
 
 
-def says_how(log, directory=None):
-    """The line in which a server tells what went wrong, without time stamps and the like."""
+def error_message(log, directory=None):
+    """Returns the line of a log that best describes the failure, without time stamps and the like.
+    """
     lines = [tidy(line, directory) for line in log.splitlines() if "sockguard" not in line]
     for pattern in IN_USE, LOCKED, TROUBLE:
         for line in lines:
             found = pattern.search(line)
             if found:
                 return shorten(line, found.end())
-    return "says nothing"
+    return "no message"
 
 
-# What differs from run to run, or says nothing to a reader.
+# Parts of log lines that differ from run to run, or that do not help a reader.
 NOISE = [re.compile(pattern) for pattern in (
     r"\x1b\[[0-9;]*m",
     r"^[\[<(]?(\d{4}[-/]\d\d[-/]\d\d|\w{3} \w{3} +\d+|\w{3} +\d+|\d\d-\w{3}-\d{4}|\d\d\d\d-)"
@@ -376,7 +429,7 @@ NOISE = [re.compile(pattern) for pattern in (
 
 
 def tidy(line, directory=None):
-    """A line of a log, without what differs from run to run."""
+    """Returns a line of a log without the parts that differ from run to run."""
     if directory:
         line = re.sub(re.escape(directory) + r"[^\s:'\"\]),]*", "…", line)
     for noise in NOISE:
@@ -385,14 +438,15 @@ def tidy(line, directory=None):
 
 
 def shorten(line, until=0, width=90):
-    """At most so many characters of a line, those before `until` among them."""
+    """Returns at most `width` characters of a line, including those just before `until`."""
     if until > width - 1:
         line = "…" + line[until - width + 12:]
     return line if len(line) <= width else line[:width - 1] + "…"
 
 
 def version(package):
-    """The version of an installed Debian package (a pattern will do), None if it is not there."""
+    """Returns the version of a Debian package, or of the first package that matches a pattern; None
+    if it is not installed."""
     done = subprocess.run(["dpkg-query", "--show", "--showformat",
                            "${db:Status-Status} ${Version}\\n", package],
                           capture_output=True, text=True, check=False)

@@ -1,13 +1,15 @@
-"""The columns: each situation is brought about in a directory of its own, unguarded and guarded."""
+"""The situations, one for each column. Each runs in a new directory, unguarded and guarded."""
 
 import dataclasses
+import json
 import os
 import re
+import subprocess
 import threading
 import time
 
 import kernel
-from server import (Failed, Place, lock_of, says_how, shorten, socket_of, tidy,
+from server import (Failed, Place, error_message, lock_file_of, shorten, socket_path_of, tidy,
                     wait_until)
 
 COLUMNS = ("second start", "client during it", "restart after kill -9", "left after a clean stop",
@@ -16,17 +18,17 @@ COLUMNS = ("second start", "client during it", "restart after kill -9", "left af
 
 @dataclasses.dataclass
 class Cell:
-    """What was seen in one situation. The higher the rank, the better for who runs the server."""
+    """The result of one situation. A higher rank is better for the users of the server."""
 
     text: str
     rank: int = 1
-    left: tuple = ()  # the files left, lock files beside their sockets left out
+    left: tuple = ()  # the remaining files, except lock files beside their sockets
     theft: bool = False
-    failed: bool = False  # the situation could not be brought about
+    failed: bool = False  # the situation could not be set up
 
 
 class Poller(threading.Thread):
-    """A client that asks on and on, each time by a new connection."""
+    """A client that keeps sending requests, each on a new connection."""
 
     def __init__(self, place, pin=None):
         super().__init__(daemon=True)
@@ -48,40 +50,42 @@ class Poller(threading.Thread):
             time.sleep(0.005)
 
     def wait_more(self, times):
-        """Waits for so many more requests."""
+        """Waits for that many more requests."""
         start = self.asked
-        wait_until(lambda: self.asked > start + times, "a client")
+        wait_until(lambda: self.asked > start + times, "a client's requests")
 
     def stop(self):
-        """Ends after the request under way."""
+        """Ends the client after its current request."""
         self._done.set()
         self.join()
 
 
 class Run:
-    """One server, guarded or not: brings about each situation and tells what was seen."""
+    """Runs one server, guarded or not, in each situation and returns the results."""
 
     def __init__(self, server, library):
         self.server, self.library = server, library
-        self.not_guardable = None  # why, once that is known
-        self.without = set()  # programs that hold the socket too, without the library
+        self.not_guardable = None  # the reason, once it is known
+        self.without = set()  # names of processes that hold the socket without the library
+        self.preloads = server.by == "preload"
 
     def cells(self, progress=lambda text: None):
-        """The cells of all columns, in order."""
-        second, during = self._told_if_failed(self.second_start, 2)
+        """Returns the cells of all columns, in order."""
+        second, during = self._run_situation(self.second_start, 2)
         progress("second start: " + second.text)
         cells = [second, during]
         for situation in self.restart, self.clean_stop, self.reload:
-            cell, = self._told_if_failed(situation, 1)
+            cell, = self._run_situation(situation, 1)
             progress(f"{COLUMNS[len(cells)]}: {cell.text}")
             cells.append(cell)
         return cells
 
     def cell_of_reload(self):
-        """That column's cell alone."""
-        return self._told_if_failed(self.reload, 1)
+        """Returns the cell of the column "reload or upgrade"."""
+        return self._run_situation(self.reload, 1)
 
-    def _told_if_failed(self, situation, count, settings=None):
+    def _run_situation(self, situation, count, settings=None):
+        """Returns the situation's cells. If it fails, returns that many cells with the reason."""
         place = Place(self.server, self.library, settings)
         try:
             return situation(place)
@@ -96,35 +100,58 @@ class Run:
         first = place.instance("first")
         self.took = first.wait_serving()
         if self.library:
-            self._see_whether_guarded(place)
+            self._check_guarded(place)
         return first
 
-    def _see_whether_guarded(self, place):
-        """The library must be in who holds the socket, and the lock file beside the socket."""
+    def _check_guarded(self, place):
+        """Checks that the holders of the socket have the library or a supervisor, and that the lock
+        file is beside the socket. Otherwise sets not_guardable."""
         pids, without = self._holders(place)
         deadline = time.monotonic() + 3
-        while without and time.monotonic() < deadline:  # one may be between exec and the loader
+        # A holder may not have loaded the library yet, or may be about to bind the path again.
+        while (without or not pids) and time.monotonic() < deadline:
             time.sleep(0.1)
             pids, without = self._holders(place)
         if not pids:
-            raise Failed("nobody is found to hold the socket")
+            raise Failed("no process holds the socket")
         if len(without) == len(pids):
-            self.not_guardable = kernel.why_not_mapped(pids[0])
+            self.not_guardable = kernel.why_not_mapped(pids[0]) if self.preloads else \
+                f"{kernel.comm(pids[0])}: {self._checked([pids[0]])[0][1]}"
             return
         self.without |= {kernel.comm(pid) for pid in without}
-        if not os.path.isfile(lock_of(place.socket)):
+        if not os.path.isfile(lock_file_of(place.socket)):
             self.not_guardable = (f"{kernel.comm(pids[0])} has the library in it, but does not "
-                                  "bind through libc")
+                                  "bind through libc" if self.preloads else
+                                  f"{kernel.comm(pids[0])} has a supervisor, but no lock file")
 
     def _holders(self, place):
-        """Who holds the socket, and which of them have not the library in them."""
+        """Returns the holders of the socket, and those of them that are not guarded."""
+        if not self.preloads:
+            pids = kernel.holders(place.socket)
+            return pids, [pid for pid, (guarded, _) in zip(pids, self._checked(pids))
+                          if not guarded]
         name = os.path.basename(self.library)
         files = {pid: kernel.mapped(pid) for pid in kernel.holders(place.socket)}
-        pids = [pid for pid, mapped in files.items() if mapped]  # else it is about to end
+        pids = [pid for pid, mapped in files.items() if mapped]  # the others are about to end
         return pids, [pid for pid in pids if not any(name in file for file in files[pid])]
 
+    def _checked(self, pids):
+        """Returns for each process whether it is supervised, and why not, from sockguard check.
+
+        The verdict is "unknown" for a process whose ancestors have ended. Such a process counts as
+        supervised if it has one filter more than we have: only the supervisor sets filters here.
+        """
+        if not pids:
+            return []
+        command = os.path.join(os.path.dirname(self.library), "sockguard")
+        done = subprocess.run([command, "check", "--json", *map(str, pids)], capture_output=True,
+                              text=True, check=False)
+        return [(one["by"] == "syscalls" or one["verdict"] == "unknown" and
+                 kernel.filters(one["pid"]) == kernel.filters("self") + 1, one["why"])
+                for one in json.loads(done.stdout)["targets"]]
+
     def second_start(self, place):
-        """A second instance is started on the path while the first serves."""
+        """Starts a second instance on the path while the first one serves."""
         first = self._first(place)
         names = place.names()
         pin = kernel.Pin(place.socket)
@@ -138,35 +165,45 @@ class Run:
         log = second.new_log()
         if runs_on:
             self._stop(second)
-        during = self._during(place, poller)  # and no client's own socket lies there any more
+        during = self._during(place, poller)  # after this, the client has no socket of its own here
         if first.ended():
-            seen = Cell("stolen: the first ended" if stolen else "the first ended", 0, theft=stolen)
+            result = Cell("stolen: the first instance ended" if stolen else
+                          "the first instance ended", 0, theft=stolen)
         elif stolen:
-            seen = Cell("stolen", 0, theft=True)
+            result = Cell("stolen", 0, theft=True)
         elif not pin.still_there():
-            seen = Cell("stolen: the second removed it when it stopped", 0, theft=True)
+            result = Cell("stolen: the second instance removed the path when it stopped", 0,
+                          theft=True)
         else:
-            how = f"“{says_how(log, place.dir)}”".replace("“says nothing”", "says nothing")
-            status = ", runs on without it" if runs_on else f", exit status {second.status}"
-            seen = Cell(f"refused: {how}{status}", left=self._left(place, names).left)
+            how = f"“{error_message(log, place.dir)}”".replace("“no message”", "no message")
+            status = ", keeps running without the path" if runs_on else \
+                f", exit status {second.status}"
+            result = Cell(f"refused: {how}{status}", left=self._left(place, names).left)
         if self.library and "sockguard: " in log:
-            seen.text += "; the guard names the owner" * bool(re.search(r"in use by \S", log))
+            result.text += "; the guard names the owner" * bool(re.search(r"in use by \S", log))
         pin.close()
-        return [seen, during]
+        return [result, during]
 
     @staticmethod
     def _stop(second):
-        """Stops it, by kill -9 if it will not: not its end is the question here."""
+        """Stops the second instance, with SIGKILL if necessary. How it ends is not tested here."""
         try:
             second.stop(30)
         except Failed:
             second.kill()
 
     def _settle(self, second, pin):
-        """Until the second has ended, or serves at the path, or has had time enough for either."""
-        deadline = time.monotonic() + 12 + 4 * self.took
-        while time.monotonic() < deadline and not second.ended():
+        """Waits until the second instance has ended or serves at the path, but not for ever. If it
+        printed no error, waits longer, because it may still be starting on a busy machine."""
+        patience = 12 + 4 * self.took
+        began = time.monotonic()
+        while not second.ended():
             if not pin.still_there() and second.answers():
+                return
+            waited = time.monotonic() - began
+            if waited > 8 * patience:
+                return
+            if waited > patience and error_message(second.new_log()) != "no message":
                 return
             time.sleep(0.02)
 
@@ -180,15 +217,15 @@ class Run:
         except Exception:  # pylint: disable=broad-except
             after = False
         if poller.by_another:
-            return Cell("no: clients get the second" +
-                        ("" if after else ", and nobody once that stops"), 0)
+            return Cell("no: clients reach the second instance" +
+                        ("" if after else ", and no instance after it stops"), 0)
         if poller.failures or not after:
             return Cell(f"no: {len(poller.failures)} of {poller.asked} requests failed "
-                        f"({shorten(tidy((poller.failures or ['after it'])[0], place.dir))})", 0)
+                        f"({shorten(tidy((poller.failures or ['afterwards'])[0], place.dir))})", 0)
         return Cell("yes")
 
     def restart(self, place):
-        """Everything is killed with -9 and the server started again, over what that left."""
+        """Kills all processes with SIGKILL and starts the server again over the remaining files."""
         first = self._first(place)
         names = place.names()
         first.kill()
@@ -196,47 +233,47 @@ class Run:
         cell.left = self._left(place, names).left
         if cell.rank == 0 and self.library and not self.not_guardable and \
                 "REUSE" not in place.settings:
-            always, = self._told_if_failed(self.restart, 1, {"REUSE": "always"})
-            cell.text += "; with SOCKGUARD_REUSE=always " + always.text
-            cell.rank = always.rank - 1  # a start that nothing helps is the guard's fault
+            always, = self._run_situation(self.restart, 1, {"REUSE": "always"})
+            cell.text += "; with SOCKGUARD_REUSE=always: " + always.text
+            cell.rank = always.rank - 1  # if that does not help either, the guard is to blame
         return [cell]
 
     def _restarted(self, place):
         again = place.instance("first", again=True)
         try:
-            again.wait_serving(20 + 8 * self.took)
+            again.wait_serving(60 + 8 * self.took)
         except Failed as failure:
             return Cell("no: " + shorten(tidy(str(failure), place.dir), width=120), 0)
         if self.library and "sockguard: " in again.new_log():
-            return Cell("no: the guard refused something", 0)
+            return Cell("no: the guard refused a call", 0)
         if not self.server.restarted_cleanly(again.new_log()):
-            how = says_how(again.new_log(), place.dir)
+            how = error_message(again.new_log(), place.dir)
             return Cell(f"not at the first attempt: “{how}”", 0)
         return Cell("yes")
 
     def clean_stop(self, place):
-        """The server is stopped as its users do."""
+        """Stops the server as its users do."""
         self._first(place).stop()
         return [self._left(place)]
 
     @staticmethod
     def _left(place, before=()):
-        """What lies there now, and did not before."""
+        """Returns a cell with the files that are there now and were not before."""
         names, socket = set(place.names()) - set(before), os.path.basename(place.socket)
-        kept = {name for name in names if not (socket_of(name) and
+        kept = {name for name in names if not (socket_path_of(name) and
                                                os.path.lexists(os.path.join(
                                                    os.path.dirname(place.socket),
-                                                   socket_of(name))))}
+                                                   socket_path_of(name))))}
         words = ["the socket" if name == socket else re.sub(r"\d{3,}", "N", name)
                  for name in sorted(kept | set(place.orphans()))]
-        locks = ["its lock file" if names - kept == {lock_of(socket)} else
+        locks = ["its lock file" if names - kept == {lock_file_of(socket)} else
                  f"{len(names - kept)} lock files"] if names - kept else []
         return Cell(", ".join(words + locks) or "nothing", left=tuple(words))
 
     def reload(self, place):
-        """The server is reloaded or upgraded while a client polls, and stopped after that."""
+        """Reloads or upgrades the server while a client sends requests, and stops it afterwards."""
         if not self.server.how_reloaded:
-            return [Cell("has none")]
+            return [Cell("none")]
         first = self._first(place)
         poller = Poller(place)
         poller.wait_more(10)
@@ -245,13 +282,13 @@ class Run:
         poller.stop()
         words, refused = self.server.how_reloaded + ": ", "sockguard: " in first.log()
         if self.library and not self.not_guardable:
-            self._see_whether_guarded(place)
+            self._check_guarded(place)
             if self.not_guardable:
                 raise Failed(f"no longer guarded: {self.not_guardable}")
         now.stop()
         left = self._left(place).left
         if refused:
-            return [Cell(words + "the guard refused something", -1, left)]
+            return [Cell(words + "the guard refused a call", -1, left)]
         if poller.failures:
             return [Cell(f"{words}{len(poller.failures)} of {poller.asked} requests failed "
                          f"({shorten(tidy(poller.failures[0], place.dir))})", 0, left)]
@@ -260,7 +297,7 @@ class Run:
 
 @dataclasses.dataclass
 class Row:
-    """A server's row: its cells unguarded and guarded, and what is to be said of it."""
+    """A server's row: its cells, unguarded and guarded, and remarks."""
 
     server: object
     version: str
@@ -272,14 +309,14 @@ class Row:
     skipped: str = None
 
     def complaints(self):
-        """Why the row has not passed; empty if it has."""
+        """Returns why the row has failed; empty if it has passed."""
         if self.failed:
             return [self.failed]
         if self.skipped:
             return []
         if self.server.guardable != (self.not_guardable is None):
             return [f"not guardable: {self.not_guardable}" if self.not_guardable else
-                    "is guarded, which was not expected"]
+                    "guarded, which was not expected"]
         found = []
         for column, before, after in zip(COLUMNS, self.unguarded, self.guarded):
             if before.failed or after.failed:
@@ -309,14 +346,14 @@ def measure(server, version, library, progress):
     run = Run(server, library)
     guarded = run.cells(lambda text: progress("guarded: " + text))
     if not run.not_guardable and guarded[-1].rank == 0 and unguarded[-1].rank == 1:
-        _look_again(server, library, unguarded, guarded)
+        _repeat_reload(server, library, unguarded, guarded)
     return Row(server, version, unguarded, guarded, run.not_guardable, sorted(run.without))
 
 
-def _look_again(server, library, unguarded, guarded, times=8):
-    """A request was lost under the guard alone: does the server lose one now and then without it?
+def _repeat_reload(server, library, unguarded, guarded, times=8):
+    """Repeats a reload in which requests failed only under the guard.
 
-    If it does not, and loses some again under the guard, the guard is to blame.
+    If none fails without the guard now, but some fail again under it, the guard is to blame.
     """
     for _ in range(times):
         cell, = Run(server, None).cell_of_reload()

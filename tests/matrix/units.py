@@ -1,7 +1,8 @@
-"""The guard in systemd's units: a real systemd, in namespaces of its own, and what it starts.
+"""The guard in systemd's units: runs a real systemd in namespaces of its own.
 
-It is a system manager, process 1 of its PID namespace, with a /run and a cgroup of its own and no
-units but ours; a user manager runs below it. Nothing of the machine's own systemd is touched.
+It is a system manager and process 1 of its PID namespace. It has its own /run and its own cgroup,
+and only the units of these tests. It starts a user manager. The systemd of the machine is not
+affected.
 """
 
 import json
@@ -21,13 +22,13 @@ from server import HERE, SCRATCH, Failed, shorten, tidy, version, wait_until
 from servers.application import WSGI
 from situations import Cell, Poller, Row
 
-# As root: a cgroup of our own, then namespaces in which it is the only one.
+# Runs as root: creates a cgroup, then namespaces in which this cgroup is the root.
 OUTER = '''
 set -e
 mount --make-rprivate /
 mkdir "$1/cgroup"
 mount -t cgroup2 cgroup2 "$1/cgroup"
-own=$1/cgroup/sockguard-matrix-$$
+own=$1/cgroup/sockguard-matrix-${1##*/}
 mkdir "$own"
 echo $$ >"$own/cgroup.procs"
 unshare --pid --cgroup --mount --ipc --uts --fork --kill-child --mount-proc \\
@@ -62,9 +63,9 @@ ExecStart=/lib/systemd/systemd --user --unit=matrix.target
 
 
 class Manager:
-    """A running systemd. Paths are those inside; outside() tells where they are reached."""
+    """A running systemd. Paths are those inside its namespaces; outside() translates them."""
 
-    all = set()  # those that are not closed yet
+    all = set()  # all managers that are not closed yet
 
     def __init__(self, library):
         Manager.all.add(self)
@@ -76,8 +77,8 @@ class Manager:
             [sys.executable, "-B", os.path.join(HERE, "keeper.py"), json.dumps(order)],
             stdin=subprocess.PIPE)
         try:
-            self.init = wait_until(self._find_init, "systemd", 30)
-            wait_until(self._running, "systemd to be up", 30)
+            self.init = wait_until(self._find_init, "systemd")
+            wait_until(self._running, "systemd's startup")
         except (Failed, OSError) as failure:
             with open(order["output"], encoding="utf-8", errors="replace") as log:
                 reason = f"{failure}: {log.read().strip()[-300:]}"
@@ -99,7 +100,7 @@ class Manager:
         return self.systemctl("is-system-running", check=False).strip() in ("running", "degraded")
 
     def outside(self, path):
-        """Where a path inside is reached from here."""
+        """Returns the path at which this process reaches a path inside."""
         return f"/proc/{self.init}/root{path}"
 
     def write(self, path, text):
@@ -109,7 +110,7 @@ class Manager:
             file.write(text)
 
     def read(self, path):
-        """A file inside, empty where there is none."""
+        """Returns the contents of a file inside; empty if it does not exist."""
         try:
             with open(self.outside(path), encoding="utf-8", errors="replace") as file:
                 return file.read()
@@ -117,7 +118,7 @@ class Manager:
             return ""
 
     def systemctl(self, *words, user=False, check=True):
-        """Runs systemctl inside and returns what it prints."""
+        """Runs systemctl inside and returns its output."""
         command = ["nsenter", "--target", str(self.init), "--mount", "--pid", "--wd=/"]
         if user:
             command += ["setpriv", "--reuid=www-data", "--regid=www-data", "--init-groups",
@@ -130,14 +131,14 @@ class Manager:
         return done.stdout
 
     def start_user_manager(self):
-        """Starts a user manager below the system's."""
+        """Starts a user manager as a service of the system manager."""
         self.write("/run/user-units/matrix.target", "[Unit]\nDefaultDependencies=no\n")
         self.write("/run/units/user-manager.service", USER_MANAGER)
         self.systemctl("daemon-reload")
         self.systemctl("start", "user-manager")
 
     def close(self):
-        """Ends it and all it has started."""
+        """Kills this systemd and everything it has started."""
         Manager.all.discard(self)
         try:
             os.kill(self._find_init() or 0, signal.SIGKILL)
@@ -150,7 +151,7 @@ class Manager:
 
 
 class Scene:
-    """A situation's own units and socket path in a manager, guarded or not."""
+    """The units and the socket path of one situation, in a manager, guarded or not."""
 
     numbers = 0
 
@@ -167,7 +168,7 @@ class Scene:
 
     @property
     def socket(self):
-        """The socket path as reached from outside."""
+        """The socket path as seen from outside."""
         return self.manager.outside(self.path)
 
     def systemctl(self, *words, check=True):
@@ -175,7 +176,7 @@ class Scene:
         return self.manager.systemctl(*words, user=self.user_manager, check=check)
 
     def unit(self, name, *lines, bind=None, kind="service", section="Service"):
-        """Makes a unit and returns its name. A service runs gunicorn on the socket path."""
+        """Writes a unit and returns its name. A service runs gunicorn on the socket path."""
         unit = f"{self.name}-{name}.{kind}"
         text = ["[Unit]", "DefaultDependencies=no", "StartLimitIntervalSec=0", f"[{section}]"]
         if kind == "service":
@@ -197,7 +198,7 @@ class Scene:
         return unit
 
     def start(self, unit):
-        """Starts a unit; whether that has worked."""
+        """Starts a unit. Returns whether it is active."""
         return not self.systemctl("start", unit, check=False) and self.state(unit) == "active"
 
     def state(self, unit):
@@ -210,11 +211,11 @@ class Scene:
         return self.systemctl("show", "--value", "--property", what, unit).strip()
 
     def ask(self):
-        """One request of a client."""
+        """Sends a client's request. Raises an exception if it is not answered."""
         clients.http_get(self.socket)
 
     def instance(self):
-        """Which instance answers, None if nobody does."""
+        """Returns the name of the instance that answers; None if none does."""
         try:
             connection = clients._HTTP(self.socket)
             connection.request("GET", "/", headers={"Connection": "close"})
@@ -225,15 +226,18 @@ class Scene:
             return None
 
     def serving(self, unit):
-        """Starts a unit that must serve, guarded if this scene is."""
+        """Starts a unit, which must serve, and be guarded if this scene is guarded."""
         if not self.start(unit):
             raise Failed(f"{unit} did not start: {self.log(unit)[-300:]}")
-        wait_until(self.instance, "an answer")
-        self.see_guarded()
+        wait_until(lambda: self.instance() or self.state(unit) == "failed", "an answer")
+        if self.state(unit) == "failed":
+            raise Failed(f"{unit} has ended: {self.log(unit)[-300:]}")
+        self.require_guarded()
 
-    def see_guarded(self):
-        """Whoever holds the socket must have the library in it if this scene is guarded, and must
-        not otherwise; systemd itself, which holds it in socket activation, has it never."""
+    def require_guarded(self):
+        """Requires that the holders of the socket have the library if this scene is guarded, and
+        that they do not have it otherwise. systemd, which holds the socket in socket activation,
+        never has it."""
         for pid in kernel.holders(self.socket):
             if kernel.comm(pid) == "systemd":
                 continue
@@ -244,14 +248,14 @@ class Scene:
                 raise Failed("not guardable: " + kernel.why_not_mapped(pid))
 
     def names(self):
-        """What lies beside the socket path, None if the directory is gone."""
+        """Returns the names in the directory of the socket path; None if it does not exist."""
         try:
             return sorted(os.listdir(os.path.dirname(self.socket)))
         except FileNotFoundError:
             return None
 
     def close(self):
-        """Stops the units and forgets them."""
+        """Stops the units and resets their state."""
         self.removed.set()
         if self.units:
             self.systemctl("kill", "--signal=KILL", *self.units, check=False)
@@ -260,7 +264,7 @@ class Scene:
 
 
 def _second(scene, first, second):
-    """What becomes of a second unit's start while the first serves."""
+    """Starts a second unit while the first one serves, and returns the result."""
     scene.serving(first)
     pin = kernel.Pin(scene.socket)
     poller = Poller(scene, pin)
@@ -277,7 +281,8 @@ def _second(scene, first, second):
     if poller.failures:
         return Cell(f"refused, but {len(poller.failures)} requests to the first failed", 0)
     names = re.search(r"in use by (.*)", scene.log(second))
-    return Cell("refused, the first serves on" + ("; the guard names the owner" if names else ""))
+    return Cell("refused, the first still serves" +
+                ("; the guard names the owner" if names else ""))
 
 
 def twice(scene, *lines):
@@ -293,7 +298,7 @@ def restarted(scene, *lines):
     scene.systemctl("restart", unit)
     wait_until(scene.instance, "an answer")
     if set(before) & set(kernel.holders(scene.socket)):
-        return Cell("no: the old one still serves", 0)
+        return Cell("no: the old process still serves", 0)
     return _first_attempt(scene, unit)
 
 
@@ -338,9 +343,9 @@ def rm_when_stale(scene):
     unit = scene.unit("first", RM.format(scene.path))
     scene.serving(unit)
     scene.systemctl("kill", "--signal=KILL", unit)
-    wait_until(lambda: scene.state(unit) == "failed", "its end")
+    wait_until(lambda: scene.state(unit) == "failed", "the failed state")
     if "app.sock" not in scene.names():
-        raise Failed("kill -9 has left no stale name")
+        raise Failed("there is no stale socket path after kill -9")
     scene.systemctl("start", unit)
     wait_until(scene.instance, "an answer")
     return _first_attempt(scene, unit)
@@ -383,19 +388,24 @@ def users_differ(scene):
     return _second(scene, scene.unit("first", "User=www-data"), scene.unit("second", "User=nobody"))
 
 
+# In older versions, DynamicUser= implies this PrivateTmp=. In units without default dependencies,
+# systemd 262 mounts a tmpfs instead, in which the dynamic user may not write.
+DYNAMIC = ("DynamicUser=yes", "PrivateTmp=yes")
+
+
 def dynamic_user_twice(scene):
     """DynamicUser=, started twice"""
-    return runtime_directory_twice(scene, "DynamicUser=yes", f"User=matrix-{scene.name}")
+    return runtime_directory_twice(scene, *DYNAMIC, f"User=matrix-{scene.name}")
 
 
 def dynamic_user_killed(scene):
     """DynamicUser=, killed with -9"""
-    return runtime_directory_killed(scene, "DynamicUser=yes")
+    return runtime_directory_killed(scene, *DYNAMIC)
 
 
 def dynamic_user_stopped(scene):
     """DynamicUser=, files left after systemctl stop"""
-    return runtime_directory_stopped(scene, "DynamicUser=yes")
+    return runtime_directory_stopped(scene, *DYNAMIC)
 
 
 def _activated(scene):
@@ -405,7 +415,7 @@ def _activated(scene):
     scene.systemctl("start", socket)
     if scene.instance() != "first":
         raise Failed(f"socket activation does not work: {scene.log(unit)[-300:]}")
-    scene.see_guarded()
+    scene.require_guarded()
     return unit, socket
 
 
@@ -433,8 +443,8 @@ def activated_twice(scene):
     if stolen:
         return Cell("stolen", 0, theft=True)
     if started or scene.instance() != "first":
-        return Cell("the first is not served any more", 0)
-    return Cell("refused, the first serves on")
+        return Cell("the first does not serve any more", 0)
+    return Cell("refused, the first still serves")
 
 
 def activated_stopped(scene):
@@ -455,7 +465,7 @@ USER_SITUATIONS = (twice, restarted, killed, stopped, rm_while_live, rm_when_sta
 
 
 class Unit:
-    """What stands for the server in a row of this table."""
+    """A row of the table of units, which has the attributes of a Server that rows need."""
 
     packages = ("systemd", "gunicorn", "util-linux")
     version_of = None
@@ -468,13 +478,13 @@ class Unit:
 
 
 def rows():
-    """Every row's declaration."""
+    """Returns the declarations of all rows."""
     return [Unit(situation, False) for situation in SITUATIONS] + \
         [Unit(situation, True) for situation in USER_SITUATIONS]
 
 
 def measure(manager, unit, number):
-    """A row: the situation unguarded and guarded."""
+    """Returns a row: the results of the situation, unguarded and guarded."""
     cells = []
     for guard in False, True:
         scene = Scene(manager, guard, unit.user_manager)
@@ -488,24 +498,26 @@ def measure(manager, unit, number):
     return Row(unit, number, cells[:1], cells[1:])
 
 
-def measure_all(wanted, library, told):
-    """The rows, one after the other, in one systemd; each is told when it is known."""
+def measure_all(wanted, library, report):
+    """Measures the rows, one after the other, in one systemd. Calls report with each row, and
+    returns a list of the results."""
     number = version("systemd")
     if not wanted:
         return []
     if os.getuid() != 0:
-        return [told(Row(unit, number, [], [], skipped="needs root")) for unit in wanted]
+        return [report(Row(unit, number, [], [], skipped="needs root")) for unit in wanted]
     if subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False).returncode:
-        return [told(Row(unit, number, [], [], skipped="this root may not make namespaces"))
+        return [report(Row(unit, number, [], [], skipped="may not create namespaces"))
                 for unit in wanted]
     try:
         manager = Manager(library)
     except (Failed, OSError) as failure:
-        return [told(Row(unit, number, [], [], failed=f"no systemd: {tidy(str(failure))}"))
+        return [report(Row(unit, number, [], [],
+                           failed=f"systemd did not start: {tidy(str(failure))}"))
                 for unit in wanted]
     try:
         if any(unit.user_manager for unit in wanted):
             manager.start_user_manager()
-        return [told(measure(manager, unit, number)) for unit in wanted]
+        return [report(measure(manager, unit, number)) for unit in wanted]
     finally:
         manager.close()

@@ -1,4 +1,4 @@
-# Run by scripts/portability, which builds what they are about.
+# scripts/portability builds the libraries for these tests and runs them.
 EXTRA_DIST += \
 	docs/portability.md \
 	tests/portability/test_abi.py \

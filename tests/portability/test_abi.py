@@ -1,7 +1,7 @@
-"""What the library and a libc owe each other: the symbol versions it needs, the names it wraps, and
-the widths of 32-bit programs.
+"""The interface between the library and libc: the symbol versions that the library needs, the
+functions that it wraps, and the types of 32-bit programs.
 
-SOCKGUARD_CC is the compiler that built the library: it tells which libc that is.
+SOCKGUARD_CC is the compiler that built the library; it determines the libc.
 """
 
 import errno
@@ -19,28 +19,28 @@ import harness
 from actor import Actor, SocketCase, needs_root
 from test_exports import WRAPPED
 
-CC = shlex.split(os.environ.get("SOCKGUARD_CC", "gcc"))
+COMPILER = shlex.split(os.environ.get("SOCKGUARD_CC", "gcc"))
 
-# Symbols may be as old as glibc 2.17, or as the first glibc of a younger architecture.
-OLDEST = (2, 17)
-FIRST = {"RISC-V": (2, 27), "LoongArch": (2, 36), "ARC": (2, 32)}
+# The library must run with glibc 2.17, or with the first glibc of a newer architecture.
+OLDEST_GLIBC = (2, 17)
+FIRST_GLIBC = {"RISC-V": (2, 27), "LoongArch": (2, 36), "ARC": (2, 32)}
 
-# libdl became a part of libc in 2.34, and what is linked with that libc asks for no older dlsym.
+# libdl became a part of libc in 2.34, so a library linked with that libc requires this version.
 UNAVOIDABLE = {"dlsym": (2, 34)}
 
 
-def output(*argv):
+def output_of(*argv):
     return subprocess.run(argv, check=True, capture_output=True, text=True,
                           env={**os.environ, "LC_ALL": "C"}).stdout
 
 
 def libc():
-    return output(*CC, "-print-file-name=libc.so.6").strip()
+    return output_of(*COMPILER, "-print-file-name=libc.so.6").strip()
 
 
 def needed_symbols(library):
-    """Each symbol that the library wants of another, with its version as a tuple or None."""
-    for line in output("readelf", "-W", "--dyn-syms", library).splitlines():
+    """Yields each symbol that the library imports, with its version as a tuple or None."""
+    for line in output_of("readelf", "-W", "--dyn-syms", library).splitlines():
         fields = line.split()
         if len(fields) < 8 or fields[6] != "UND":
             continue
@@ -50,52 +50,54 @@ def needed_symbols(library):
 
 
 class Versions(SocketCase):
-    """As readelf tells them; an older glibc would not load the library."""
+    """The symbol versions, from readelf. A glibc that lacks one of them cannot load the library."""
 
-    def test_no_new_one_has_crept_in(self):
-        machine = re.search(r"Machine:\s+(.*)", output("readelf", "-h", harness.LIBRARY))[1]
-        oldest = max([OLDEST] + [since for word, since in FIRST.items() if word in machine])
+    def test_no_newer_version_is_required(self):
+        machine = re.search(r"Machine:\s+(.*)", output_of("readelf", "-h", harness.LIBRARY))[1]
+        oldest = max([OLDEST_GLIBC] +
+                     [since for word, since in FIRST_GLIBC.items() if word in machine])
         new = {name: version for name, version in needed_symbols(harness.LIBRARY)
                if version and version > max(oldest, UNAVOIDABLE.get(name, oldest))}
         self.assertEqual(new, {})
 
     def test_versions_can_be_read(self):
-        """Or the case above would show nothing."""
+        """Otherwise the test above would always pass."""
         versions = dict(needed_symbols(harness.LIBRARY))
         self.assertIn("dlsym", versions)
         self.assertTrue(all(versions[name] for name in ("sigprocmask", "getauxval")), versions)
 
 
-class Names(SocketCase):
-    """The names that the guard must be in front of."""
+class WrappedFunctions(SocketCase):
+    """The functions that the guard must wrap."""
 
     def exported(self):
-        lines = output("nm", "-D", "--defined-only", libc()).splitlines()
+        lines = output_of("nm", "-D", "--defined-only", libc()).splitlines()
         return {line.split()[-1].split("@")[0] for line in lines}
 
     def test_no_wrapped_name_has_a_variant(self):
-        """As open has open64 and stat has __stat64_time64; none but those that are exported too."""
+        """Every variant of a wrapped function, like open64 and __stat64_time64, is wrapped too."""
         exported = self.exported()
         self.assertTrue({"open64", *WRAPPED} <= exported)
         variants = [name for name in exported for wrapped in WRAPPED
                     if re.fullmatch(rf"_*{wrapped}_?(64|_?time64|64_time64|_chk|_2)", name)]
-        ours = output("nm", "-D", "--defined-only", harness.LIBRARY).split()
+        ours = output_of("nm", "-D", "--defined-only", harness.LIBRARY).split()
         self.assertEqual([name for name in variants if name not in ours], [])
 
 
-class Widths(SocketCase):
-    """Programs with other widths of off_t and time_t than the library's own."""
+class TypeSizes(SocketCase):
+    """Programs whose off_t and time_t differ in size from those of the library."""
 
     def check(self, flags):
         program = os.path.join(self.dir, "actor")
-        output(*CC, *flags, "-o", program, os.path.join(harness.SOURCE, "tests", "actor.c"))
+        source = os.path.join(harness.SOURCE, "tests", "actor.c")
+        output_of(*COMPILER, *flags, "-o", program, source)
         self.addCleanup(setattr, harness, "ACTOR", harness.ACTOR)
         harness.ACTOR = program
         for guard in (True, False):
             owner, rival = Actor(self, guard), Actor(self, guard)
             fd = owner.serve(self.path)
-            fate = self.assertRefused if guard else self.assertStolen
-            fate(lambda: rival.rename(self.file("intruder"), self.path), owner, fd)
+            assert_outcome = self.assertRefused if guard else self.assertStolen
+            assert_outcome(lambda: rival.rename(self.write_file("intruder"), self.path), owner, fd)
             self.assertEqual(owner.unlink(self.path), 0)
 
     def test_plain(self):
@@ -108,7 +110,7 @@ class Widths(SocketCase):
         self.check(("-D_FILE_OFFSET_BITS=64", "-D_TIME_BITS=64"))
 
 
-LOOK = """
+STAT = """
 #include <errno.h>
 #include <stdio.h>
 #include <sys/stat.h>
@@ -123,70 +125,74 @@ int main(int argc, char **argv)
 
 @needs_root
 @unittest.skipUnless(shutil.which("mkfs.xfs"), "needs mkfs.xfs")
-class LargeNumbers(SocketCase):
-    """Inode numbers of more than 32 bits: XFS has them on large disks, here a file full of holes."""
+class LargeInodeNumbers(SocketCase):
+    """Inode numbers of more than 32 bits: XFS uses them on large disks, here a sparse file."""
 
     def setUp(self):
         super().setUp()
-        image, self.mounted = self.file("image"), os.path.join(self.dir, "mounted")
+        image, self.mounted = self.write_file("image"), os.path.join(self.dir, "mounted")
         os.truncate(image, 4 << 40)
-        output("mkfs.xfs", "-q", "-d", "agcount=8", "-l", "size=64m", image)
+        output_of("mkfs.xfs", "-q", "-d", "agcount=8", "-l", "size=64m", image)
         os.mkdir(self.mounted)
-        # In a mount namespace of the first actor's: with the last process there the mount goes.
-        self.owner = self.actor("unshare", "--mount", "--propagation", "private", "sh", "-c",
-                                'mount -o loop "$0" "$1" && shift && exec "$@"', image,
-                                self.mounted)
-        self.seen = f"/proc/{self.owner.pid}/root{self.mounted}"
+        # The owner mounts it in its own mount namespace, so the mount ends with the processes
+        # there.
+        self.owner = self.start_guarded(
+            "unshare", "--mount", "--propagation", "private", "sh", "-c",
+            'mount -o loop "$0" "$1" && shift && exec "$@"', image, self.mounted)
+        # The path by which the test reaches the owner's directory.
+        self.seen_by_test = f"/proc/{self.owner.pid}/root{self.mounted}"
         self.directory = self.large_directory()
         self.name = f"{self.mounted}/{self.directory}/app.sock"
 
-    def actor(self, *words):
+    def start_guarded(self, *words):
         return Actor(self, through=[*words, "env", "LD_PRELOAD=" + harness.LIBRARY])
 
-    def rival(self, guard=True):
-        entered = ("nsenter", "--mount", "--target", str(self.owner.pid))
-        return self.actor(*entered) if guard else Actor(self, through=entered)
+    def start_rival(self, guard=True):
+        enter = ("nsenter", "--mount", "--target", str(self.owner.pid))
+        return self.start_guarded(*enter) if guard else Actor(self, through=enter)
 
     def large_directory(self):
-        """Each new directory goes to the next part of the disk, and files to where theirs is."""
+        """Returns a directory in which inode numbers have more than 32 bits. XFS puts each new
+        directory in the next part of the disk, and files near their directory."""
         for number in range(16):
-            os.mkdir(f"{self.seen}/{number}")
-            if os.stat(f"{self.seen}/{number}").st_ino >> 32:
+            os.mkdir(f"{self.seen_by_test}/{number}")
+            if os.stat(f"{self.seen_by_test}/{number}").st_ino >> 32:
                 return number
-        raise AssertionError("no number of more than 32 bits")
+        raise AssertionError("no inode number has more than 32 bits")
 
     def test_theft_is_refused(self):
-        fd, seen = self.owner.serve(self.name), f"{self.seen}/{self.directory}/app.sock"
-        rival = self.rival()
-        self.assertGreater(self.identity(seen)[1], 1 << 32)
-        self.assertRefused(lambda: rival.unlink(self.name), self.owner, fd, seen)
+        fd, path = self.owner.serve(self.name), f"{self.seen_by_test}/{self.directory}/app.sock"
+        rival = self.start_rival()
+        self.assertGreater(self.identity(path)[1], 1 << 32)
+        self.assertRefused(lambda: rival.unlink(self.name), self.owner, fd, path)
         self.assertRefused(lambda: rival.rename(self.name, self.name + ".old"), self.owner, fd,
-                           seen)
-        self.assertStolen(lambda: self.rival(guard=False).unlink(self.name), self.owner, fd, seen)
+                           path)
+        unguarded = self.start_rival(guard=False)
+        self.assertStolen(lambda: unguarded.unlink(self.name), self.owner, fd, path)
 
-    def test_a_life_without_a_rival(self):
-        fd, seen = self.owner.serve(self.name), f"{self.seen}/{self.directory}"
-        self.assertEqual(sorted(os.listdir(seen)), [".app.sock.sockguard", "app.sock"])
+    def test_server_without_a_rival(self):
+        fd, directory = self.owner.serve(self.name), f"{self.seen_by_test}/{self.directory}"
+        self.assertEqual(sorted(os.listdir(directory)), [".app.sock.sockguard", "app.sock"])
         self.assertEqual(self.owner.close(fd), 0)
         self.assertEqual(self.owner.unlink(self.name), 0)
-        self.assertEqual(os.listdir(seen), [])
+        self.assertEqual(os.listdir(directory), [])
         self.owner.serve(self.name)
         self.owner.kill()
 
-    def test_a_stale_name_is_free(self):
-        with_socket = self.rival(guard=False)
+    def test_a_stale_path_is_free(self):
+        with_socket = self.start_rival(guard=False)
         self.assertEqual(with_socket.close(with_socket.serve(self.name)), 0)
-        self.assertEqual(self.rival().unlink(self.name), 0)
+        self.assertEqual(self.start_rival().unlink(self.name), 0)
 
-    def test_a_32_bit_look_overflows(self):
-        """A program's own, with the off_t of old: so would the library's."""
-        if "-m32" not in CC:
-            self.skipTest("this architecture has 64 bits for every inode number")
-        look = os.path.join(self.dir, "look")
-        output(*CC, "-o", look, self.file("look.c", LOOK))
-        with open(f"{self.seen}/{self.directory}/file", "w"):
+    def test_a_32_bit_stat_overflows(self):
+        """stat with 32-bit types fails in a program. In the library it would fail too."""
+        if "-m32" not in COMPILER:
+            self.skipTest("on this architecture every inode number has 64 bits")
+        program = os.path.join(self.dir, "stat")
+        output_of(*COMPILER, "-o", program, self.write_file("stat.c", STAT))
+        with open(f"{self.seen_by_test}/{self.directory}/file", "w"):
             pass
-        self.assertEqual(output(look, f"{self.seen}/{self.directory}/file").strip(),
+        self.assertEqual(output_of(program, f"{self.seen_by_test}/{self.directory}/file").strip(),
                          str(int(errno.EOVERFLOW)))
 
 

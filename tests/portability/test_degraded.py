@@ -1,7 +1,7 @@
-"""Older kernels and filters: each system call that may be missing is answered as if it were.
+"""Older kernels and seccomp filters: each system call that may be missing fails as if it were.
 
-strace answers for the kernel. Still no theft where the kernel's answer about the socket suffices,
-still no trouble for a program without a rival, and nothing left behind.
+strace injects the errors. If the kernel's answer about the socket suffices, there must be no theft.
+A program without a rival must get no error, and no file may remain.
 """
 
 import ctypes
@@ -17,34 +17,36 @@ import tempfile
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "integration"))
 
 import harness
-from actor import RENAME_EXCHANGE, Actor, SocketCase, counterparts
+from actor import RENAME_EXCHANGE, Actor, SocketCase, define_counterparts
 
-HERE = -100  # AT_FDCWD
+AT_FDCWD = -100
 STRACE = shutil.which("strace")
-NO_LOCKS = "fcntl,fcntl64"  # by the architecture's name for it
+FCNTL = "fcntl,fcntl64"  # the name depends on the architecture
 
-# What is missing, the calls, what they answer, and since when there are such.
+# For each fault, the calls and their error. The comments give the kernel that introduced the
+# feature.
 FAULTS = {
     "no statx": ("statx", "ENOSYS"),                           # Linux 4.11
     "statx forbidden by a filter": ("statx", "EPERM"),
-    "statx forbidden in other words": ("statx", "EACCES"),
-    "no locks of descriptions": (NO_LOCKS, "EINVAL"),          # Linux 3.15
-    "locks forbidden": (NO_LOCKS, "EPERM"),
-    "no locks to be had": (NO_LOCKS, "ENOLCK"),                # an NFS server without lockd
+    "statx forbidden with EACCES": ("statx", "EACCES"),
+    "no open file description locks": (FCNTL, "EINVAL"),       # Linux 3.15
+    "locks forbidden": (FCNTL, "EPERM"),
+    "no locks available": (FCNTL, "ENOLCK"),                   # an NFS server without lockd
     "no SIOCUNIXFILE": ("ioctl", "ENOTTY"),                    # Linux 4.13
-    "no cookies": ("getsockopt", "ENOPROTOOPT"),               # Linux 4.6, of namespaces 5.14
+    "no cookies": ("getsockopt", "ENOPROTOOPT"),               # Linux 4.6; of namespaces 5.14
 }
-COOKIES = (57, 71)  # SO_COOKIE, SO_NETNS_COOKIE: of getsockopt's options these are the young ones
+COOKIES = (57, 71)  # SO_COOKIE, SO_NETNS_COOKIE: the newest options of getsockopt
 GETSOCKOPT = {"x86_64": 55, "aarch64": 209, "riscv64": 209}.get(platform.machine())
-LEAVES_LOCKFILE = ("no locks to be had",)  # the next guarded start clears it up, where it can
+LEAVES_LOCKFILE = ("no locks available",)  # the next guarded start removes it if locks work again
 
 
-def without_cookies():
-    """Between fork and exec: a filter, since strace does not look at arguments."""
+def deny_cookies():
+    """Sets a filter between fork and exec, because strace cannot select calls by their
+    arguments."""
     def step(code, true, false, value):
         return struct.pack("=HBBI", code, true, false, value)
 
-    # The call's number, then its third argument; 0x15 jumps if equal, 0x06 returns.
+    # Loads the call's number, then its third argument. 0x15 jumps if equal, 0x06 returns.
     program = b"".join([step(0x20, 0, 0, 0), step(0x15, 0, 4, GETSOCKOPT), step(0x20, 0, 0, 32),
                         *(step(0x15, 1 - i, i, option) for i, option in enumerate(COOKIES)),
                         step(0x06, 0, 0, 0x00050000 | errno.ENOPROTOOPT),
@@ -57,17 +59,17 @@ def without_cookies():
 
 
 def calls_of(name):
-    """The calls of it that this strace and architecture have: an unknown name is an error."""
+    """Returns the names with a "?" each, so that strace ignores those that it does not know."""
     return ",".join("?" + call for call in name.split(","))
 
 
 class Degraded:
-    """fault: a key of FAULTS."""
+    """Subclasses set fault, a key of FAULTS."""
 
-    def actor(self):
-        """One whose every such call fails; its first answer shows that it is traced already."""
+    def start_actor(self):
+        """Starts an actor in which all these calls fail."""
         if self.fault == "no cookies":
-            return Actor(self, guard=self.guard, preexec_fn=without_cookies)
+            return Actor(self, guard=self.guard, preexec_fn=deny_cookies)
         calls, error = FAULTS[self.fault]
         _, log = tempfile.mkstemp(dir=self.dir, prefix=".trace")
         os.close(_)
@@ -85,7 +87,7 @@ class Degraded:
         return [name for name in super().names() if not name.startswith(".trace")]
 
     def assertInjected(self):
-        """Or the case would show nothing."""
+        """Requires that the fault occurred, because otherwise the test would show nothing."""
         if self.fault == "no cookies":
             self.assertCookies(0)
             return
@@ -93,116 +95,118 @@ class Degraded:
         self.assertIn("(INJECTED)", text)
 
     def assertCookies(self, cookie):
-        """Of a new socket, by its record."""
-        program = self.actor()
+        """Requires that the record of a new socket has this cookie."""
+        program = self.start_actor()
         program.serve(self.path + ".asked")
-        with open(self.lock(self.path + ".asked")) as record:
+        with open(self.lock_file_path(self.path + ".asked")) as record:
             self.assertRegex(record.read(), rf"(?m)^cookie {cookie}$")
 
-    def assertTidy(self):
-        """Only what the fault keeps us from taking away."""
-        left = [self.fault for name in self.names()]
-        self.assertTrue(set(left) <= set(LEAVES_LOCKFILE), self.names())
+    def assertNoFileLeft(self):
+        """No file remains, except a lock file that the guard cannot remove with this fault."""
+        if self.fault in LEAVES_LOCKFILE:
+            self.assertEqual([name for name in self.names() if not name.endswith(".sockguard")], [])
+        else:
+            self.assertEqual(self.names(), [])
 
 
 class Theft(Degraded):
-    def fate(self, act):
-        """A rival's attempt at an owner's path."""
-        owner, rival = self.actor(), self.actor()
+    def check_theft(self, act):
+        """Lets a rival attempt a theft, and checks the outcome."""
+        owner, rival = self.start_actor(), self.start_actor()
         fd = owner.serve(self.path)
-        self.assertFate(lambda: act(rival), owner, fd)
-        if self.guard and self.fault not in NEEDED_IN_ADOPTION:
+        self.assertRefusedIfGuarded(lambda: act(rival), owner, fd)
+        if self.guard and self.fault not in ONLY_IN_ADOPTION:
             self.assertInjected()
 
     def test_unlink(self):
-        self.fate(lambda rival: rival.unlink(self.path))
+        self.check_theft(lambda rival: rival.unlink(self.path))
 
     def test_remove(self):
-        self.fate(lambda rival: rival.remove(self.path))
+        self.check_theft(lambda rival: rival.remove(self.path))
 
     def test_rename_over(self):
-        intruder = self.file("intruder")
-        self.fate(lambda rival: rival.rename(intruder, self.path))
+        intruder = self.write_file("intruder")
+        self.check_theft(lambda rival: rival.rename(intruder, self.path))
 
     def test_rename_away(self):
-        self.fate(lambda rival: rival.rename(self.path, self.path + ".old"))
+        self.check_theft(lambda rival: rival.rename(self.path, self.path + ".old"))
 
 
-# This is asked for only when a descriptor is asked about, by a program that inherited it.
-NEEDED_IN_ADOPTION = ("no SIOCUNIXFILE",)
+# The library makes this call only for an inherited descriptor.
+ONLY_IN_ADOPTION = ("no SIOCUNIXFILE",)
 
-counterparts(globals(), Theft, fault=tuple(FAULTS))
+define_counterparts(globals(), Theft, fault=tuple(FAULTS))
 
 
-class Plain(Degraded):
-    """A program without a rival has no trouble, and leaves no trace."""
+class WithoutRival(Degraded):
+    """A program without a rival gets no error and leaves no file."""
 
     guard = True
 
-    def test_a_life(self):
-        program = self.actor()
+    def test_start_and_stop(self):
+        program = self.start_actor()
         fd = program.serve(self.path)
         self.assertServes(program, fd)
         self.assertEqual(program.close(fd), 0)
         self.assertEqual(program.unlink(self.path), 0)
-        self.assertTidy()
-        self.assertEqual(program.said(), "")
+        self.assertNoFileLeft()
+        self.assertEqual(program.stderr(), "")
 
     def test_a_start_after_a_crash(self):
-        self.stale()
-        program = self.actor()
+        self.make_stale()
+        program = self.start_actor()
         self.assertEqual(program.unlink(self.path), 0)
         self.assertServes(program, program.serve(self.path))
         self.assertEqual(program.unlink(self.path), 0)
-        self.assertTidy()
+        self.assertNoFileLeft()
 
     def test_a_start_that_reuses(self):
-        self.stale()
-        program = self.actor()
+        self.make_stale()
+        program = self.start_actor()
         fd = program.socket("stream")
-        self.assertEqual(program.reuse(fd), 0)
+        self.assertEqual(program.set_reuseaddr(fd), 0)
         self.assertEqual(program.bind(fd, self.path), 0)
 
-    def test_a_name_moved_into_place(self):
-        program = self.actor()
+    def test_a_socket_renamed_into_place(self):
+        program = self.start_actor()
         fd = program.serve(self.path + ".new")
         self.assertEqual(program.rename(self.path + ".new", self.path), 0)
         self.assertServes(program, fd)
         self.assertEqual(program.unlink(self.path), 0)
-        self.assertTidy()
+        self.assertNoFileLeft()
 
     def test_a_fork_unlinks(self):
-        program = self.actor()
+        program = self.start_actor()
         fd = program.serve(self.path)
         child = program.fork()
         self.assertEqual(program.close(fd), 0)
         self.assertEqual(child.unlink(self.path), 0)
-        self.assertTidy()
+        self.assertNoFileLeft()
 
     def test_a_program_that_inherited_unlinks(self):
-        """Its descriptor is what shows that the name is its own."""
-        program = self.actor()
+        """Only the inherited descriptor shows that the program owns the path."""
+        program = self.start_actor()
         fd = program.serve(self.path)
         self.assertEqual(program.execute_again(fd), 0)
         self.assertEqual(program.unlink(self.path), 0)
-        self.assertTidy()
+        self.assertNoFileLeft()
         self.assertInjected()
 
-    def test_what_is_no_socket(self):
-        program = self.actor()
-        self.assertEqual(program.rename(self.file("file"), self.path), 0)
+    def test_an_ordinary_file(self):
+        program = self.start_actor()
+        self.assertEqual(program.rename(self.write_file("file"), self.path), 0)
         self.assertEqual(program.unlink(self.path), 0)
         self.assertEqual(program.unlink(self.path), errno.ENOENT)
-        self.assertTidy()
+        self.assertNoFileLeft()
 
 
 for fault in FAULTS:
-    name = "Plain" + re.sub(r"\W+", "", fault.title())
-    globals()[name] = type(name, (Plain, SocketCase), {"fault": fault, "__module__": __name__})
+    name = "WithoutRival" + re.sub(r"\W+", "", fault.title())
+    globals()[name] = type(name, (WithoutRival, SocketCase),
+                           {"fault": fault, "__module__": __name__})
 
 class ExchangeMissing(SocketCase):
-    """Linux 3.15 has renameat2; before it libc says that an exchange cannot be done, and nothing
-    is changed."""
+    """Linux has renameat2 since 3.15. Without it, libc's exchange fails and changes nothing."""
 
     def test_an_exchange(self):
         inject = [STRACE, "-D", "-f", "-q", "-o", "/dev/null", "-e", "trace=renameat2",
@@ -210,7 +214,7 @@ class ExchangeMissing(SocketCase):
         owner, rival = Actor(self, through=inject), Actor(self, guard=True)
         other = self.path + ".other"
         fds = owner.serve(self.path), owner.serve(other)
-        self.assertEqual(owner.renameat2(HERE, self.path, HERE, other, RENAME_EXCHANGE),
+        self.assertEqual(owner.renameat2(AT_FDCWD, self.path, AT_FDCWD, other, RENAME_EXCHANGE),
                          errno.EINVAL)
         self.assertRefused(lambda: rival.unlink(self.path), owner, fds[0])
         self.assertRefused(lambda: rival.unlink(other), owner, fds[1], other)

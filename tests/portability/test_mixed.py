@@ -1,7 +1,7 @@
-"""Two builds of the library at one path: of two libcs, or of two architectures.
+"""Two builds of the library, for two libcs or two architectures, on one socket path.
 
-SOCKGUARD_BUILD and SOCKGUARD_OTHER are their directories. With SOCKGUARD_PREFIX both are installed
-there, each in the directory that its loader takes $LIB for.
+SOCKGUARD_BUILD and SOCKGUARD_OTHER are the build directories. If SOCKGUARD_PREFIX is set, both
+builds are installed there, each in the directory that its loader substitutes for $LIB.
 """
 
 import errno
@@ -17,33 +17,34 @@ BUILDS = (harness.BUILD, os.environ.get("SOCKGUARD_OTHER", harness.BUILD))
 PREFIX = os.environ.get("SOCKGUARD_PREFIX")
 
 
-class Mixed:
-    """owner, rival: which of the builds."""
+class TwoBuilds:
+    """Subclasses set owner and rival, the numbers of the builds that the two processes use."""
 
-    def actor(self, which, guard=True):
-        """Its libraries are its own; the loader of another would only complain."""
+    def start_actor(self, build_number, guard=True):
+        """Starts an actor with the library of its own build. A loader prints an error for a library
+        of the other build."""
         self.addCleanup(setattr, harness, "ACTOR", harness.ACTOR)
-        harness.ACTOR = os.path.join(BUILDS[which], "tests", "actor")
-        preload = ["env", "LD_PRELOAD=" + self.library(which)] if guard else []
+        harness.ACTOR = os.path.join(BUILDS[build_number], "tests", "actor")
+        preload = ["env", "LD_PRELOAD=" + self.library(build_number)] if guard else []
         return Actor(self, through=preload)
 
-    def library(self, which):
-        return os.path.join(BUILDS[which], ".libs", "libsockguard.so")
+    def library(self, build_number):
+        return os.path.join(BUILDS[build_number], ".libs", "libsockguard.so")
 
     def test_theft_is_refused(self):
-        owner, rival = self.actor(self.owner), self.actor(self.rival)
+        owner, rival = self.start_actor(self.owner), self.start_actor(self.rival)
         fd = owner.serve(self.path)
         self.assertRefused(lambda: rival.unlink(self.path), owner, fd)
-        self.assertRefused(lambda: rival.rename(self.file("intruder"), self.path), owner, fd)
-        self.assertIn(f"(pid {owner.pid}, ", rival.said())  # the record was understood
+        self.assertRefused(lambda: rival.rename(self.write_file("intruder"), self.path), owner, fd)
+        self.assertIn(f"(pid {owner.pid}, ", rival.stderr())  # the record was read
 
     def test_theft_without_the_guard(self):
-        owner, rival = self.actor(self.owner), self.actor(self.rival, guard=False)
+        owner, rival = self.start_actor(self.owner), self.start_actor(self.rival, guard=False)
         fd = owner.serve(self.path)
         self.assertStolen(lambda: rival.unlink(self.path), owner, fd)
 
     def test_a_claim_is_seen(self):
-        owner, rival = self.actor(self.owner), self.actor(self.rival)
+        owner, rival = self.start_actor(self.owner), self.start_actor(self.rival)
         owner.serve(self.path)
         os.unlink(self.path)
         fd = rival.socket("stream")
@@ -52,27 +53,27 @@ class Mixed:
         self.assertEqual(rival.bind(fd, self.path), 0)
 
     def test_a_start_after_a_crash(self):
-        self.actor(self.owner).serve(self.path)
+        self.start_actor(self.owner).serve(self.path)
         for process in self._started:
             process.kill()
             process.wait()
-        rival = self.actor(self.rival)
+        rival = self.start_actor(self.rival)
         self.assertEqual(rival.unlink(self.path), 0)
         self.assertServes(rival, rival.serve(self.path))
         self.assertEqual(rival.unlink(self.path), 0)
         self.assertEqual(self.names(), [])
 
 
-class ByLib(Mixed):
-    """One LD_PRELOAD for all: the loader of each chooses the library of its kind."""
+class ByLibPattern(TwoBuilds):
+    """One LD_PRELOAD for both builds: each loader chooses the library for its architecture."""
 
-    def library(self, which):
+    def library(self, build_number):
         return os.path.join(PREFIX, "$LIB", "libsockguard.so")
 
-    def test_each_has_its_own(self):
-        for which, build in enumerate(BUILDS):
-            program = self.actor(which)
-            self.assertNotIn("ERROR", program.said())
+    def test_each_program_loads_its_own_library(self):
+        for build_number, build in enumerate(BUILDS):
+            program = self.start_actor(build_number)
+            self.assertNotIn("ERROR", program.stderr())
             with open(f"/proc/{program.pid}/maps") as maps:
                 loaded = {line.split()[-1] for line in maps if "libsockguard.so" in line}
             self.assertEqual(len(loaded), 1, loaded)
@@ -87,9 +88,9 @@ def program_of(build):
 for owner in (0, 1):
     name = "TheOtherComesFirst" if owner else "TheOtherComesLater"
     roles = {"owner": owner, "rival": 1 - owner, "__module__": __name__}
-    globals()[name] = type(name, (Mixed, SocketCase), roles)
+    globals()[name] = type(name, (TwoBuilds, SocketCase), roles)
     if PREFIX:
-        globals()[name + "ByLib"] = type(name + "ByLib", (ByLib, SocketCase), roles)
+        globals()[name + "ByLib"] = type(name + "ByLib", (ByLibPattern, SocketCase), roles)
 
 if __name__ == "__main__":
     sys.exit(harness.main())

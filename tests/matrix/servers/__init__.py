@@ -1,22 +1,22 @@
-"""The rows, in the order of the table."""
+"""The declarations of all rows, in the order of the table."""
 
 import importlib
 
 from server import Server
 
-ROOMS = ("application", "web", "databases", "mail", "system", "desktop")
+MODULES = ("application", "web", "databases", "mail", "system", "desktop")
 
 
-def _below(parent):
+def _subclasses(parent):
     for child in parent.__subclasses__():
         yield child
-        yield from _below(child)
+        yield from _subclasses(child)
 
 
 def all_servers():
-    """Every row's declaration, an instance of each class that has a name of its own."""
-    for room in ROOMS:
-        importlib.import_module("servers." + room)
-    found = [kind for kind in _below(Server) if "name" in vars(kind)]
-    order = {"servers." + room: number for number, room in enumerate(ROOMS)}
+    """Returns an instance of each subclass that sets a name."""
+    for module in MODULES:
+        importlib.import_module("servers." + module)
+    found = [kind for kind in _subclasses(Server) if "name" in vars(kind)]
+    order = {"servers." + module: number for number, module in enumerate(MODULES)}
     return [kind() for kind in sorted(found, key=lambda kind: order.get(kind.__module__, -1))]

@@ -25,13 +25,13 @@ PSGI = 'sub { [200, ["Content-Type" => "text/plain"], ["hello"]] };\n'
 class Gunicorn(Server):
     language = "Python"
     packages = ("gunicorn",)
-    differs = "as in the unit that gunicorn's documentation gives, with more than one worker"
+    differs = "like the unit in gunicorn's documentation, but with two workers"
     user = "www-data"
     files = {"app.py": WSGI}
     worker = "sync"
     pidfile = "{dir}/pid"
     client = clients.http_get
-    how_reloaded = "HUP, then USR2 and TERM to the old"
+    how_reloaded = "HUP, then USR2, and TERM to the old master"
 
     @property
     def command(self):
@@ -64,6 +64,30 @@ class GunicornGevent(Gunicorn):
     worker = "gevent"
 
 
+class GunicornControl(Gunicorn):
+    name = "gunicorn (control socket)"
+    min_version = "25.1"
+    differs = ("two servers of one user, each with its own socket for HTTP. By default, both use "
+               "the control socket ~/.gunicorn/gunicorn.ctl")
+    command = ("gunicorn --bind unix:{dir}/http.sock --workers 2 --pid {dir}/pid "
+               "--control-socket {sock} app")
+    client = clients.gunicorn_control
+    how_reloaded = "HUP"
+    note = ("since 25.1, all servers of one user use the same control socket unless "
+            "`--control-socket` selects another. Under the guard the second server still serves, "
+            "and `gunicornc` reaches the first one while it runs")
+
+    def ready(self, instance):
+        # At each fork, gunicorn removes the socket and binds a new one.
+        instance.wait_log("Booting worker", 2)
+        wait_until(instance.answers, "the control socket after the last fork")
+
+    def reload(self, instance):
+        instance.signal(signal.SIGHUP)
+        instance.wait_log("Booting worker", 4)
+        wait_until(instance.answers, "the control socket after the last fork")
+
+
 class Unicorn(Server):
     name = "unicorn"
     language = "Ruby"
@@ -80,7 +104,7 @@ working_directory "{dir}"
     pidfile = "{dir}/pid"
     client = clients.http_get
     stop = signal.SIGQUIT
-    how_reloaded = "USR2 and QUIT to the old"
+    how_reloaded = "USR2, and QUIT to the old master"
 
     def reload(self, instance):
         instance.wait_log("worker=1 ready")
@@ -110,7 +134,7 @@ class Uwsgi(Server):
     name = "uwsgi"
     packages = ("uwsgi-core", "uwsgi-plugin-python3")
     unit = "uwsgi-app@.service"
-    differs = "binds by itself: the unit's socket is bound by systemd"
+    differs = "binds the socket itself; in the unit, systemd binds it"
     user = "www-data"
     files = {"app.py": WSGI, "app.ini": '''
 [uwsgi]
@@ -213,7 +237,7 @@ class Tomcat(Server):
     name = "tomcat"
     language = "Java"
     packages = ("tomcat10-user", "openjdk-17-jre-headless")
-    differs = "as tomcat10-user's instances are started, without its demonstrations"
+    differs = "started like an instance of tomcat10-user, without the examples"
     version_of = "tomcat10-common"
     user = "www-data"
     files = {"conf/server.xml": '''
@@ -231,7 +255,7 @@ class Tomcat(Server):
 
     @staticmethod
     def client(path):
-        """There is no application: Tomcat itself says so."""
+        """There is no application, so Tomcat answers with an error page."""
         clients.http_get(path, okay=(404,))
 
     def prepare(self, instance):

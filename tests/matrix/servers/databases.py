@@ -11,7 +11,7 @@ class Redis(Server):
     name = "redis-server"
     packages = ("redis-server",)
     unit = "redis-server.service"
-    differs = "the package's redis.conf, with a socket in place of the port"
+    differs = "the package's redis.conf, with a socket instead of the port"
     user = "redis"
     files = {"redis.conf": '''
 include /etc/redis/redis.conf
@@ -30,7 +30,7 @@ class Memcached(Server):
     name = "memcached"
     packages = ("memcached",)
     unit = "memcached.service"
-    differs = "-s in place of -l and -p in its memcached.conf"
+    differs = "-s instead of -l and -p in memcached.conf"
     as_root = True
     drops_to = "memcache"
     files = {"memcached.conf": '''
@@ -51,7 +51,7 @@ class Mariadb(Server):
     language = "C++"
     packages = ("mariadb-server",)
     unit = "mariadb.service"
-    differs = "no port, and less memory; root without a password, for the client"
+    differs = "no port; less memory; root has no password"
     user = "mysql"
     command = ("mariadbd --datadir={dir}/data --socket={sock} --skip-networking "
                "--pid-file={dir}/pid --innodb-buffer-pool-size=16M --innodb-log-file-size=8M")
@@ -67,7 +67,7 @@ class Postgresql(Server):
     name = "postgresql"
     packages = ("postgresql",)
     unit = "postgresql@.service"
-    differs = "without pg_ctlcluster, which runs this command; trust, for the client; no port"
+    differs = "without pg_ctlcluster, which runs this command; trust authentication; no port"
     version_of = "postgresql-[0-9]*"
     user = "postgres"
     socket = "{run}/.s.PGSQL.5432"
@@ -125,7 +125,7 @@ class Mosquitto(Server):
     name = "mosquitto"
     packages = ("mosquitto",)
     unit = "mosquitto.service"
-    differs = "a socket in place of the port; anybody, for the client"
+    differs = "a socket instead of the port; any client may connect"
     as_root = True
     drops_to = "mosquitto"
     files = {"mosquitto.conf": '''

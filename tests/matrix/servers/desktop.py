@@ -1,4 +1,4 @@
-"""What a desktop runs, and what a user starts."""
+"""Programs of a desktop, and programs that users start."""
 
 import os
 import signal
@@ -11,7 +11,7 @@ class DbusDaemon(Server):
     name = "dbus-daemon"
     packages = ("dbus-daemon",)
     unit = "dbus.service"
-    differs = "binds by itself, as a bus in a container does: the unit's socket is bound by systemd"
+    differs = "binds the socket itself, like a bus in a container; in the unit, systemd binds it"
     user = "messagebus"
     files = {"bus.conf": '''<!DOCTYPE busconfig PUBLIC
  "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
@@ -34,7 +34,7 @@ class Pulseaudio(Server):
     name = "pulseaudio"
     packages = ("pulseaudio", "pulseaudio-utils")
     unit = "user/pulseaudio.service"
-    differs = "binds by itself: the unit's socket is bound by systemd; no sound card"
+    differs = "binds the socket itself; in the unit, systemd binds it; no sound card"
     user = "nobody"
     env = {"XDG_RUNTIME_DIR": "{dir}"}
     command = ("pulseaudio -n --daemonize=no --exit-idle-time=-1 --use-pid-file=no "
@@ -48,7 +48,7 @@ class Mpd(Server):
     language = "C++"
     packages = ("mpd",)
     unit = "mpd.service"
-    differs = "binds by itself: the unit's socket is bound by systemd; no sound card"
+    differs = "binds the socket itself; in the unit, systemd binds it; no sound card"
     as_root = True
     drops_to = "mpd"
     files = {"music/.keep": "", "mpd.conf": '''
@@ -98,14 +98,24 @@ class SshAgent(Server):
     unit = "user/ssh-agent.service"
     command = "ssh-agent -D -a {sock}"
     client = clients.ssh_agent
+    by = "auto"
+    note = ("it is set-group-ID, so no library is preloaded. It also prevents other processes of "
+            "its user from inspecting it, so a supervisor needs CAP_SYS_PTRACE to guard it")
+
+
+class SshAgentOfUser(SshAgent):
+    name = "ssh-agent (unprivileged)"
+    user = "nobody"
+    by = "syscalls"
     guardable = False
+    note = ""
 
 
 class GpgAgent(Server):
     name = "gpg-agent"
     packages = ("gpg-agent",)
     unit = "user/gpg-agent.service"
-    differs = "as gpg starts it: the unit's socket is bound by systemd"
+    differs = "as gpg starts it; in the unit, systemd binds the socket"
     socket = "{run}/S.gpg-agent"
     run_mode = 0o700
     command = "gpg-agent --homedir {run} --daemon"

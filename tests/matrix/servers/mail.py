@@ -1,4 +1,4 @@
-"""Mail: delivery, filters, policies."""
+"""Mail servers: delivery, filters, policies."""
 
 import signal
 
@@ -10,7 +10,7 @@ class Dovecot(Server):
     name = "dovecot"
     packages = ("dovecot-lmtpd",)
     unit = "dovecot.service"
-    differs = "LMTP alone"
+    differs = "LMTP only"
     as_root = True
     files = {"dovecot.conf": '''
 protocols = lmtp
@@ -34,11 +34,19 @@ service lmtp {
         instance.wait_log("SIGHUP received")
 
 
+class DovecotSupervised(Dovecot):
+    """dovecot starts lmtp without LD_PRELOAD in its environment."""
+
+    name = "dovecot lmtp"
+    by = "syscalls"
+
+
 class Clamd(Server):
     name = "clamd"
     packages = ("clamav-daemon",)
     unit = "clamav-daemon.service"
-    differs = "a database of one signature; binds by itself: the unit's socket is bound by systemd"
+    differs = ("a database with one signature; binds the socket itself; in the unit, systemd binds "
+               "it")
     as_root = True
     drops_to = "clamav"
     files = {"db/matrix.hdb": "44d88612fea8a8f36de82e1278abb02f:68:Matrix.Eicar\n",
@@ -65,7 +73,7 @@ class Spamd(Server):
     language = "Perl"
     packages = ("spamd",)
     unit = "spamd.service"
-    differs = "one rule and no network tests; a socket in place of the port"
+    differs = "one rule; no network tests; a socket instead of the port"
     as_root = True
     files = {"rules/matrix.cf": "body MATRIX /matrix/\n", "site/local.cf": "use_bayes 0\n",
              "site/init.pre": "loadplugin Mail::SpamAssassin::Plugin::Check\n"}
@@ -87,7 +95,7 @@ class Opendkim(Server):
     name = "opendkim"
     packages = ("opendkim",)
     unit = "opendkim.service"
-    differs = "Mode v: nothing is signed"
+    differs = "Mode v: it verifies, but does not sign"
     as_root = True
     drops_to = "opendkim"
     files = {"opendkim.conf": '''
@@ -112,7 +120,7 @@ class Postgrey(Server):
     language = "Perl"
     packages = ("postgrey",)
     unit = "postgrey.service"
-    differs = "--unix in place of --inet"
+    differs = "--unix instead of --inet"
     as_root = True
     drops_to = "postgrey"
     files = {"db/.keep": ""}
@@ -127,7 +135,7 @@ class Postgrey(Server):
 class Saslauthd(Server):
     name = "saslauthd"
     packages = ("sasl2-bin",)
-    differs = "as its init script, by the defaults in /etc/default/saslauthd"
+    differs = "as the init script starts it, with the defaults in /etc/default/saslauthd"
     as_root = True
     socket = "{run}/mux"
     command = "saslauthd -a pam -c -m {run} -n 5"
@@ -139,7 +147,7 @@ class Rspamd(Server):
     name = "rspamd"
     packages = ("rspamd",)
     unit = "rspamd.service"
-    differs = "the controller alone, without filters"
+    differs = "only the controller, without filters"
     user = "_rspamd"
     files = {"rspamd.conf": '''
 options {
@@ -162,7 +170,7 @@ worker "controller" {
 
     @staticmethod
     def client(path):
-        """Asks the controller whether it is there."""
+        """Pings the controller."""
         clients.http_get(path, "/ping")
 
     def reload(self, instance):

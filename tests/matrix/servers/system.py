@@ -11,7 +11,7 @@ class Supervisord(Server):
     language = "Python"
     packages = ("supervisor",)
     unit = "supervisor.service"
-    differs = "nothing to supervise"
+    differs = "no programs to supervise"
     as_root = True
     files = {"supervisord.conf": '''
 [supervisord]
@@ -42,7 +42,7 @@ class Rsyslog(Server):
     kind = "datagram"
     packages = ("rsyslog",)
     unit = "rsyslog.service"
-    differs = "a socket of its own in place of /dev/log, which systemd binds"
+    differs = "a socket of its own instead of /dev/log, which systemd binds"
     as_root = True
     files = {"rsyslog.conf": '''
 global(workDirectory="{dir}")
@@ -59,14 +59,13 @@ action(type="omfile" file="{run}/../messages")
 
 
 class Chronyd(Server):
-    """In the seccomp filter of the package's DAEMON_OPTS, /etc/default/chrony. -d has it log to
-    standard error, and -x leaves the clock alone."""
+    """Runs with the seccomp filter that the package's DAEMON_OPTS select (/etc/default/chrony)."""
 
     name = "chronyd"
     kind = "datagram"
     packages = ("chrony",)
     unit = "chrony.service"
-    differs = "-d: logs to standard error; -x: leaves the clock alone"
+    differs = "-d: logs to standard error; -x: does not set the clock"
     as_root = True
     drops_to = "_chrony"
     run_mode = 0o770
@@ -100,7 +99,7 @@ class Snmpd(Server):
     name = "snmpd"
     packages = ("snmpd",)
     unit = "snmpd.service"
-    differs = "logs more than warnings: its reload is seen by that"
+    differs = "logs more than warnings, because only the log shows the reload"
     as_root = True
     files = {"snmpd.conf": "master agentx\nagentXSocket unix:{sock}\n"}
     command = ("snmpd -LOi -u Debian-snmp -g Debian-snmp -I -smux,mteTrigger,mteTriggerConf -f "
@@ -117,7 +116,7 @@ class Acpid(Server):
     name = "acpid"
     packages = ("acpid",)
     unit = "acpid.service"
-    differs = "binds by itself, as by its init script: the unit's socket is bound by systemd"
+    differs = "binds the socket itself, as with the init script; in the unit, systemd binds it"
     as_root = True
     files = {"events/none": "event=matrix\naction=/bin/true\n"}
     command = ("acpid --foreground --netlink --logevents --socketfile {sock} "
@@ -134,7 +133,7 @@ class Containerd(Server):
     language = "Go"
     packages = ("containerd",)
     unit = "containerd.service"
-    differs = "without what needs a kernel of its own"
+    differs = "without cri, opt and four of the snapshotters"
     as_root = True
     files = {"config.toml": '''
 version = 2
@@ -150,7 +149,7 @@ disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.snapshotter.v1.a
 '''}
     command = "containerd --config {dir}/config.toml"
     client = clients.http2
-    guardable = False
+    by = "auto"
 
 
 class Socat(Server):
@@ -175,15 +174,15 @@ class Dockerd(Server):
     language = "Go"
     packages = ("docker.io",)
     unit = "docker.service"
-    differs = "binds by itself: the unit's socket is bound by systemd; no network"
+    differs = "binds the socket itself; in the unit, systemd binds it; no network"
     as_root = True
     command = ("dockerd --host=unix://{sock} --data-root={dir}/data --exec-root={dir}/exec "
                "--pidfile={dir}/pid --bridge=none --iptables=false --storage-driver=vfs")
-    guardable = False
+    by = "auto"
 
     @staticmethod
     def client(path):
-        """The ping of Docker's API."""
+        """Pings the Docker API."""
         clients.http_get(path, "/_ping")
 
 
@@ -191,7 +190,7 @@ class Unbound(Server):
     name = "unbound"
     packages = ("unbound",)
     unit = "unbound.service"
-    differs = "another port; logs to standard error"
+    differs = "a different port; logs to standard error"
     as_root = True
     drops_to = "unbound"
     files = {"unbound.conf": '''
@@ -215,3 +214,47 @@ remote-control:
     def reload(self, instance):
         instance.signal(signal.SIGHUP)
         instance.wait_log("Restart of unbound", 1)
+
+
+class BusyboxSyslogd(Server):
+    """It always uses /dev/log, so each instance has a /dev of its own: {run}, in a mount namespace.
+    unshare and sh, which start it, can be preloaded, so "auto" would choose preloading; but it is
+    linked statically and needs --by syscalls."""
+
+    name = "busybox syslogd"
+    kind = "datagram"
+    packages = ("busybox-static", "util-linux")
+    as_root = True
+    socket = "{run}/log"
+    command = ("unshare --mount sh -c 'mount -t tmpfs tmpfs /run && mount --bind {run} /dev && "
+               "exec busybox syslogd -n -O {dir}/messages'")
+    differs = "a /dev and a /run of its own"
+    client = clients.datagram_to("{run}/../*/messages")
+    by = "syscalls"
+
+
+class GoProgram(Server):
+    """os.Remove and net.Listen, beside many threads that the garbage collector interrupts."""
+
+    name = "Go test program"
+    language = "Go"
+    packages = ("golang-go",)
+    user = "nobody"
+    program = "go build -o {program} {source}/collector.go"
+    command = "{program} {sock}"
+    env = {"GOMAXPROCS": "8"}
+    client = clients.http_get
+    by = "auto"
+
+
+class MuslProgram(Server):
+    """In C, because Debian's rustc has no library for musl."""
+
+    name = "static test program"
+    language = "C, musl"
+    packages = ("musl-tools", "gcc")
+    user = "nobody"
+    program = "musl-gcc -static -Os -o {program} {source}/static.c"
+    command = "{program} {sock}"
+    client = clients.http_get
+    by = "auto"

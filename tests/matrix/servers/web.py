@@ -1,8 +1,10 @@
-"""Web servers, proxies and what they talk to."""
+"""Web servers, proxies and their back ends."""
 
 import glob
 import os
+import re
 import signal
+import subprocess
 
 import clients
 from server import Server, wait_until
@@ -12,7 +14,7 @@ class Nginx(Server):
     name = "nginx"
     packages = ("nginx-light",)
     unit = "nginx.service"
-    differs = "a configuration without its includes"
+    differs = "a configuration without the package's includes"
     as_root = True
     files = {"nginx.conf": '''
 user www-data;
@@ -34,14 +36,21 @@ http {
     }
 }
 '''}
-    command = ("/usr/sbin/nginx -e {dir}/error.log -c {dir}/nginx.conf "
-               "-g 'daemon on; master_process on;'")
     pidfile = "{dir}/pid"
     client = clients.http_get
     stop = signal.SIGQUIT
-    how_reloaded = "HUP, then USR2 and QUIT to the old"
-    note = ("nginx clears its environment: without `env LD_PRELOAD;` in its configuration the new "
+    how_reloaded = "HUP, then USR2, and QUIT to the old master"
+    note = ("it clears its environment. Without `env LD_PRELOAD;` in its configuration, the new "
             "master of an upgrade is not guarded")
+
+    @property
+    def command(self):
+        """Before 1.19.5, nginx has no -e, and reports errors at the start to stderr."""
+        usage = subprocess.run(["/usr/sbin/nginx", "-h"], stderr=subprocess.PIPE, check=True,
+                               text=True)
+        early = "-e {dir}/error.log " if "-e filename" in usage.stderr else ""
+        return (f"/usr/sbin/nginx {early}-c {{dir}}/nginx.conf "
+                "-g 'daemon on; master_process on;'")
 
     def reload(self, instance):
         instance.signal(signal.SIGHUP)
@@ -54,11 +63,27 @@ http {
         wait_until(lambda: old not in instance.pids(), "the end of the old master")
 
 
+class NginxCleared(Nginx):
+    """Only a supervisor guards the new master of an upgrade, which starts without LD_PRELOAD."""
+
+    name = "nginx without env"
+    differs = "a configuration without the package's includes and without `env LD_PRELOAD;`"
+    files = {"nginx.conf": Nginx.files["nginx.conf"].replace("env LD_PRELOAD;\n", "")}
+    by = "syscalls"
+    note = ""
+
+
+def haproxy_version():
+    """Returns the version of the installed haproxy, such as (2, 6)."""
+    said = subprocess.run(["/usr/sbin/haproxy", "-v"], stdout=subprocess.PIPE, check=True, text=True)
+    return tuple(map(int, re.search(r"version (\d+)\.(\d+)", said.stdout).groups()))
+
+
 class Haproxy(Server):
     packages = ("haproxy",)
     as_root = True
     drops_to = "haproxy"
-    files = {"haproxy.cfg": '''
+    CONFIGURATION = '''
 global
     user haproxy
     group haproxy
@@ -70,15 +95,23 @@ defaults
     timeout server 10s
 frontend matrix
     bind unix@{sock} mode 666
-    http-request return status 200 content-type text/plain string "{name}"
-'''}
+'''
+    RETURN = '    http-request return status 200 content-type text/plain string "{name}"\n'
     pidfile = "{dir}/pid"
     client = clients.http_get
+
+    @property
+    def files(self):
+        """Before 2.2, haproxy itself answers only with the file for an error: no backend exists."""
+        if haproxy_version() >= (2, 2):
+            return {"haproxy.cfg": self.CONFIGURATION + self.RETURN}
+        return {"haproxy.cfg": self.CONFIGURATION + "    errorfile 503 {dir}/answer\n",
+                "answer": "HTTP/1.0 200 OK\r\nConnection: close\r\n\r\n{name}"}
 
 
 class HaproxySingle(Haproxy):
     name = "haproxy"
-    differs = "as its init script: the unit's way is the next row's"
+    differs = "as the init script starts it; the next row uses the unit's command"
     stop = signal.SIGUSR1
     command = "haproxy -D -f haproxy.cfg -p {dir}/pid"
     how_reloaded = "-x -sf"
@@ -98,12 +131,17 @@ class HaproxyMaster(Haproxy):
     command = "/usr/sbin/haproxy -Ws -f haproxy.cfg -p {dir}/pid -S {dir}/master.sock"
     how_reloaded = "USR2"
 
+    @staticmethod
+    def loaded():
+        """What the log says. Before 2.5, the master binds, forks, and says no more."""
+        return "Loading success" if haproxy_version() >= (2, 5) else "New worker .* forked"
+
     def ready(self, instance):
-        instance.wait_log("Loading success")
+        instance.wait_log(self.loaded())
 
     def reload(self, instance):
         instance.signal(signal.SIGUSR2)
-        instance.wait_log("Loading success", 2)
+        instance.wait_log(self.loaded(), 2)
         instance.wait_log("Former worker .* exited")
 
 
@@ -112,7 +150,7 @@ class PhpFpm(Server):
     packages = ("php-fpm",)
     version_of = "php[0-9]*-fpm"
     unit = "php[0-9]*-fpm.service"
-    differs = "one pool of its own, like the package's www"
+    differs = "one pool, like the package's www"
     as_root = True
     files = {"fpm.conf": '''
 [global]
@@ -150,7 +188,7 @@ class Lighttpd(Server):
     name = "lighttpd"
     packages = ("lighttpd",)
     unit = "lighttpd.service"
-    differs = "one file, without the package's modules"
+    differs = "one configuration file, without the package's modules"
     as_root = True
     drops_to = "www-data"
     files = {"hello.txt": "hello\n", "lighttpd.conf": '''
@@ -177,14 +215,14 @@ class Varnish(Server):
     name = "varnish"
     packages = ("varnish",)
     unit = "varnish.service"
-    differs = "-a names a socket, and there is no backend and no -T"
+    differs = "-a names a socket; no backend; no -T"
     as_root = True
     command = ("varnishd -j unix,user=vcache -F -n {dir}/work -a {sock},mode=666 -b none -T none "
                "-s malloc,256m")
 
     @staticmethod
     def client(path):
-        """There is no backend: varnish itself says so."""
+        """There is no backend, so varnish answers with an error."""
         clients.http_get(path, okay=(503,))
 
 
@@ -192,7 +230,7 @@ class Fcgiwrap(Server):
     name = "fcgiwrap"
     packages = ("fcgiwrap",)
     unit = "fcgiwrap.service"
-    differs = "-s, binds by itself: the unit's socket is bound by systemd"
+    differs = "-s: binds the socket itself; in the unit, systemd binds it"
     user = "www-data"
     command = "fcgiwrap -f -s unix:{sock}"
 
@@ -211,7 +249,7 @@ class Cups(Server):
     name = "cupsd"
     packages = ("cups-daemon",)
     unit = "cups.service"
-    differs = "binds by itself: the unit's socket is bound by systemd, and -l needs it"
+    differs = "no -l: binds the socket itself; in the unit, systemd binds it"
     as_root = True
     files = {"cupsd.conf": '''
 Listen {sock}
@@ -238,7 +276,7 @@ PageLog {dir}/page.log
 
     @staticmethod
     def client(path):
-        """Asks for the start page, which there may not be."""
+        """Requests the start page, which may be missing."""
         clients.http_get(path, okay=(200, 403, 404))
 
     def reload(self, instance):
@@ -251,7 +289,7 @@ class Caddy(Server):
     language = "Go"
     packages = ("caddy",)
     unit = "caddy.service"
-    differs = "no administration by HTTP"
+    differs = "no HTTP administration"
     user = "caddy"
     files = {"Caddyfile": '''{
     admin off
@@ -264,4 +302,4 @@ http:// {
 '''}
     command = "caddy run --environ --config {dir}/Caddyfile"
     client = clients.http_get
-    guardable = False
+    by = "auto"
