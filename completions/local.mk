@@ -1,4 +1,4 @@
-# bash-completion finds a command's words by its name, with or without the suffix.
+# bash-completion looks for NAME and NAME.bash, so the file may have the suffix.
 EXTRA_DIST += completions/sockguard.bash completions/_sockguard
 if COMMAND
 bashcompletion_DATA = completions/sockguard.bash

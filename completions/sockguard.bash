@@ -1,12 +1,12 @@
 # shellcheck shell=bash
-# Completion of sockguard for bash. Uses bash-completion for the words of the program that
-# sockguard run starts, if it is there; everything else works without.
+# Completion of sockguard for bash. The arguments of the program that sockguard run starts are completed
+# only if bash-completion is installed. Everything else works without it.
 
 _sockguard_words() { # CANDIDATE...
 	mapfile -t COMPREPLY < <(compgen -W "$*" -- "$cur")
 }
 
-# Directories, and files that TEST takes.
+# Completes directories, and files for which TEST succeeds.
 _sockguard_files() { # TEST
 	local file
 	compopt -o filenames 2>/dev/null
@@ -51,7 +51,7 @@ _sockguard_programs() {
 	} | sort -u)
 }
 
-# The value of an option of sockguard run; false where there is none to complete.
+# Completes the value of an option of sockguard run. Fails if the option does not take a value.
 _sockguard_value() { # OPTION
 	case $1 in
 	--reuse) _sockguard_words auto always never ;;
@@ -65,7 +65,7 @@ _sockguard_value() { # OPTION
 	esac
 }
 
-# The index of the program behind sockguard run, COMP_CWORD or more if it is not yet there.
+# Prints the index of the program after sockguard run; COMP_CWORD or more if it is not there yet.
 _sockguard_program_at() {
 	local i
 	for ((i = at + 1; i < COMP_CWORD; i++)); do

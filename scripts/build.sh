@@ -1,15 +1,15 @@
 # shellcheck shell=bash
-# Sourced: a build of a script's own, which leaves the source tree and what is built in it alone.
+# For other scripts to source: helps them build outside of the source tree, which stays unchanged.
 
-# copy_sources DIR makes DIR anew, with the sources as they are now, committed or not, and no
-# build products: a source tree that is configured would not let itself be built elsewhere.
+# copy_sources DIR recreates DIR with the current sources, committed or not. It copies no build products,
+# because a source tree that is configured cannot be built in another directory.
 copy_sources() {
 	rm -rf "$1"
 	mkdir -p "$1"
 	if [ -e .git ] && command -v git >/dev/null; then
 		git -c safe.directory='*' ls-files -z --cached --others --exclude-standard |
 			while IFS= read -r -d '' file; do
-				[ ! -e "$file" ] || printf '%s\0' "$file" # not one that was deleted
+				[ ! -e "$file" ] || printf '%s\0' "$file" # skips deleted files
 			done | tar -c --null --verbatim-files-from -T - | tar -x -C "$1"
 	else # a release tarball, unpacked
 		tar -c --exclude=./build . | tar -x -C "$1"
@@ -17,7 +17,7 @@ copy_sources() {
 	fi
 }
 
-# quietly LOG COMMAND... keeps the command's output in LOG, and shows it when the command fails.
+# quietly LOG COMMAND... writes the command's output to LOG, and prints it if the command fails.
 quietly() {
 	local log=$1
 	shift

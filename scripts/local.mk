@@ -2,6 +2,7 @@ EXTRA_DIST += \
 	.clang-tidy \
 	scripts/build.sh \
 	scripts/check \
+	scripts/containers \
 	scripts/demo \
 	scripts/documentation.py \
 	scripts/fuzz \
@@ -9,4 +10,9 @@ EXTRA_DIST += \
 	scripts/package \
 	scripts/packages.sh \
 	scripts/portability \
-	scripts/root.sh
+	scripts/root.sh \
+	scripts/spelling-ignore \
+	scripts/stopwatch \
+	scripts/style-words \
+	scripts/style.py \
+	scripts/suite.sh

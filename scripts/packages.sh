@@ -1,28 +1,28 @@
 # shellcheck shell=sh
-# Sourced, by POSIX shells too: installs the Debian packages a script needs.
+# For other scripts to source, also in POSIX shells: installs the Debian packages that they need.
 
-# require_packages NAME... installs what is missing of them, and says so in one line.
-# Ends the script with status 2 where that cannot be done.
+# require_packages NAME... installs the missing packages and prints one line about it. Ends the script
+# with status 2 if it cannot install them.
 require_packages() {
 	packages_missing=$(list_missing_packages "$@")
 	[ -n "$packages_missing" ] || return 0
 	# shellcheck disable=SC2086 # a list of names
 	set -- $packages_missing
-	command -v apt-get >/dev/null || packages_give_up "there is no apt-get to install them"
+	command -v apt-get >/dev/null || packages_exit "apt-get is not installed"
 	if [ "$(id -u)" -eq 0 ]; then
 		packages_as_root=
 	elif ! command -v sudo >/dev/null; then
-		packages_give_up "neither root nor sudo to install them"
+		packages_exit "to install them, become root or install sudo"
 	elif sudo -n true 2>/dev/null; then
 		packages_as_root="sudo -n"
 	elif [ -t 0 ] && [ -z "${CI:-}" ]; then
 		packages_as_root=sudo
 	else
-		packages_give_up "sudo wants a password and there is nobody to ask"
+		packages_exit "sudo requires a password, and there is no terminal to enter it"
 	fi
 	printf 'Installing %s ... ' "$*" >&2
 	packages_log=$(mktemp)
-	packages_hold_back_services
+	packages_prevent_services
 	if packages_apt_get update >"$packages_log" 2>&1 &&
 		packages_apt_get install --no-install-recommends "$@" >"$packages_log" 2>&1; then
 		packages_installed=yes
@@ -32,24 +32,24 @@ require_packages() {
 		echo "failed" >&2
 		cat "$packages_log" >&2
 	fi
-	packages_let_go_services
+	packages_allow_services
 	rm -f "$packages_log"
-	[ -n "$packages_installed" ] || packages_give_up "apt-get failed"
+	[ -n "$packages_installed" ] || packages_exit "apt-get failed"
 }
 
-# Packages of servers start them, unless this file says no.
+# Packages of servers start them unless this file exists.
 packages_policy=/usr/sbin/policy-rc.d
 
-packages_hold_back_services() {
-	packages_holding=
+packages_prevent_services() {
+	packages_policy_created=
 	[ ! -e "$packages_policy" ] || return 0
 	printf '#!/bin/sh\nexit 101\n' | $packages_as_root tee "$packages_policy" >/dev/null
 	$packages_as_root chmod 755 "$packages_policy"
-	packages_holding=yes
+	packages_policy_created=yes
 }
 
-packages_let_go_services() {
-	[ -z "$packages_holding" ] || $packages_as_root rm -f "$packages_policy"
+packages_allow_services() {
+	[ -z "$packages_policy_created" ] || $packages_as_root rm -f "$packages_policy"
 }
 
 list_missing_packages() {
@@ -68,7 +68,7 @@ packages_apt_get() {
 		-o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=120 "$@" </dev/null
 }
 
-packages_give_up() {
+packages_exit() {
 	echo "Missing Debian packages: $packages_missing($1)." >&2
 	exit 2
 }

@@ -1,10 +1,10 @@
 # shellcheck shell=bash
-# Sourced: a Debian root of a script's own.
+# For other scripts to source: makes a Debian root.
 
-# debian_root DIR INCLUDE PACKAGE... makes a minimal Debian in DIR, with the packages that INCLUDE
-# names, separated by commas. The other packages, and what they depend on, are only downloaded, so
-# that apt needs no network to install them. All comes from the mirror apt uses here, so that the
-# packages fit the release they were built on.
+# debian_root DIR INCLUDE PACKAGE... makes a minimal Debian in DIR with the packages in INCLUDE, a
+# comma-separated list. The other packages and their dependencies are only downloaded, so that apt
+# needs no network to install them. All packages come from the mirror that apt uses here, and from the
+# Debian release of this machine.
 debian_root() {
 	local root=$1 include=$2 codename mirror components
 	shift 2
