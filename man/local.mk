@@ -12,6 +12,7 @@ CLEANFILES += man/libsockguard.7 man/sockguard.1
 fill_in = $(MKDIR_P) man && \
 	quote() { printf '%s\n' "$$1" | sed 's/[&|\\]/\\&/g'; } && \
 	sed -e "s|[@]libdir@|`quote '$(documented_libdir)'`|g" \
+		-e "s|[@]bindir@|`quote '$(bindir)'`|g" \
 		-e "s|[@]datadir@|`quote '$(datadir)'`|g"
 man/libsockguard.7: man/libsockguard.7.in Makefile
 	$(AM_V_GEN)$(fill_in) $(srcdir)/man/libsockguard.7.in >$@

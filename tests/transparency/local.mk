@@ -1,2 +1,2 @@
-# CPython's test suite with the guard and without: scripts/transparency runs it.
+# Runs CPython's test suite with the guard and without.
 EXTRA_DIST += scripts/transparency tests/transparency/transparency.py

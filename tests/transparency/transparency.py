@@ -1,13 +1,13 @@
-"""Does CPython's own test suite see a difference? Runs parts of it without the guard and with it,
-and compares the outcome of every test method.
+"""Runs parts of CPython's test suite without the guard, with the library preloaded and under a
+supervisor, and compares the outcome of every test method.
 
-usage: transparency.py [--quick | --tests NAME...] [--list | --library FILE]
+usage: transparency.py [--quick | --tests NAME...] [--list | --library FILE --command FILE]
 
-What differs is run again, its whole module on both sides, three times: a test whose sides then
-agree each time, or that came out in the same different ways on both, is flaky and no difference.
+If an outcome differs, its module runs three more times on all sides. If the sides then agree each
+time, or if all sides had the same set of outcomes, the test counts as flaky and not as different.
 
-The tests run as an ordinary user, nobody where we are root: half the suite is about permissions,
-which root passes by.
+The tests run as an ordinary user (as nobody, if we are root), because half of the suite tests
+permissions, which do not apply to root.
 """
 
 import argparse
@@ -27,16 +27,16 @@ import time
 import xml.etree.ElementTree as xml
 
 sys.path.insert(1, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
-from lockname import socket_of  # noqa: E402
+from lockname import socket_path_of  # noqa: E402
 
 PYTHON = "/usr/bin/python3.11"
 SUITE = "/usr/lib/python3.11/test"
-SIDES = ("without", "with")
+SIDES = ("without", "preloaded", "supervised")
 RERUNS = 3
-LIMIT = 1200  # seconds until a module counts as hanging
+LIMIT = 1200  # seconds after which a module counts as hung
 
-# The modules that name AF_UNIX, or unlink, rename, remove or link files, or fork, or hand
-# descriptors on; those of Windows and macOS, and those that only use a temporary file, left out.
+# The modules that use AF_UNIX, unlink, rename, remove or link files, fork, or pass on descriptors,
+# except those for Windows and macOS and those that only use a temporary file.
 QUICK = """test_asyncore test_dbm test_file test_filecmp test_genericpath test_glob
     test_httpservers test_logging test_mailbox test_os test_pathlib test_posix test_posixpath
     test_selectors test_shutil test_socket test_socketserver test_stat test_tempfile
@@ -56,36 +56,38 @@ MODULES = sorted(QUICK + """
     test_urllib2_localnet test_uuid test_venv test_wait3 test_wait4 test_wsgiref test_xmlrpc
     test_zipimport""".split())
 
-# Left out where there is no network, but it talks to this machine alone.
+# The suite skips it without a network, although it uses only this machine.
 NETWORK = ("test_socketserver",)
 
 _printing = threading.Lock()
 
 
 def say(text):
-    """Prints a line, whole."""
+    """Prints one whole line."""
     with _printing:
         print(text, flush=True)
 
 
 def give_up(why):
-    """Ends the program where nothing can be said about the library."""
+    """Ends the program if it cannot test the guard."""
     print(f"transparency: {why}", file=sys.stderr)
     sys.exit(2)
 
 
-class Trouble(Exception):
-    """A run that shows nothing, since it was not what it should have been."""
+class InvalidRun(Exception):
+    """A run that shows nothing, because the process was not guarded as it should have been."""
 
 
 class Run:
-    """One module of the suite on one side, run when made; what came of it."""
+    """One module of the suite on one side; the constructor runs it."""
 
     _numbers = itertools.count(1)
 
     def __init__(self, stage, module, side):
         self.module = module
-        # Three digits, for the length of a path to be the same on both sides: sockets' is limited.
+        self.side = side
+        # Three digits, so that paths are equally long on all sides. Socket paths have a maximum
+        # length.
         self._place = os.path.join(stage.place, f"{next(self._numbers):03}")
         os.mkdir(self._place)
         os.chown(self._place, stage.uid, stage.gid)
@@ -94,16 +96,17 @@ class Run:
         os.chown(self._names, stage.uid, stage.gid)
         self._output = os.path.join(self._place, "output")
         self._junit = os.path.join(self._place, "junit.xml")
-        self.status = self._run(stage, stage.library if side == "with" else None)
+        self.status = self._run(stage)
         self.outcomes = self._outcomes()
         self.lockfiles = self._lockfiles()
 
-    def _run(self, stage, library):
+    def _run(self, stage):
         environment = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8",
                        "HOME": self._place, "TMPDIR": self._place, "USER": stage.user}
-        if library:
-            environment["LD_PRELOAD"] = library
-        argv = [PYTHON, "-m", "test", "--verbose", "--fail-env-changed", "--junit-xml",
+        if self.side == "preloaded":
+            environment["LD_PRELOAD"] = stage.library
+        argv = [stage.command, "run", "--by", "syscalls"] if self.side == "supervised" else []
+        argv += [PYTHON, "-m", "test", "--verbose", "--fail-env-changed", "--junit-xml",
                 self._junit, "--fromfile", self._names]
         if self.module in NETWORK:
             argv += ["--use", "network"]
@@ -113,7 +116,7 @@ class Run:
                                        start_new_session=True, **stage.identity)
         stage.started(process)
         try:
-            self._hand_over(process, library)
+            self._name_module(process, stage.library)
             process.wait(LIMIT)
         except subprocess.TimeoutExpired:
             return "hung"
@@ -121,44 +124,49 @@ class Run:
             stage.ended(process)
         return process.returncode
 
-    def _hand_over(self, process, library):
-        """Tells which module to run, when it has been seen whether the library is mapped.
+    def _name_module(self, process, library):
+        """Checks that the process is guarded as it should be, and then tells it the module to run.
 
-        The name comes through a FIFO, where the process waits for it.
+        The process waits for the name at a FIFO.
         """
         while True:
             try:
                 names = os.open(self._names, os.O_WRONLY | os.O_NONBLOCK)
                 break
-            except OSError:  # it has not come to read it yet
+            except OSError:  # the process has not opened the FIFO yet
                 if process.poll() is not None:
-                    raise Trouble(f"python ended with {process.returncode}: " + self.said())
+                    raise InvalidRun(f"python ended with {process.returncode}: " + self.output())
                 time.sleep(0.01)
-        with open(names, "w") as out, open(f"/proc/{process.pid}/maps") as maps:
+        with open(names, "w") as out, open(f"/proc/{process.pid}/maps") as maps, \
+                open(f"/proc/{process.pid}/status") as status:
             mapped = {line.split(maxsplit=5)[-1].strip() for line in maps}
-            if library and library not in mapped:
-                raise Trouble(f"{library} is not mapped into the guarded side")
-            if not library and any("libsockguard" in name for name in mapped):
-                raise Trouble("libsockguard is mapped into the side without")
+            filtered = re.search(r"^Seccomp:\s+2$", status.read(), re.M) is not None
+            if self.side == "preloaded" and library not in mapped:
+                raise InvalidRun(f"the preloaded process has not mapped {library}")
+            if self.side != "preloaded" and any("libsockguard" in name for name in mapped):
+                raise InvalidRun(f"the process on side {self.side} has mapped libsockguard")
+            if filtered != (self.side == "supervised"):
+                raise InvalidRun(f"the process on side {self.side} has "
+                                 f"{'a' if filtered else 'no'} seccomp filter")
             out.write(self.module + "\n")
 
-    def said(self):
-        """What it printed."""
+    def output(self):
+        """Returns what the process printed."""
         with open(self._output, errors="replace") as output:
             return output.read()
 
     def _outcomes(self):
-        """Each test method: passed, failed or skipped."""
+        """Returns the outcome of each test method: passed, failed or skipped."""
         outcomes = {}
         if os.path.exists(self._junit):
             for case in xml.parse(self._junit).iter("testcase"):
-                if case.get("name"):  # a test with a subtest that failed has none
+                if case.get("name"):  # a test with a failed subtest has no name
                     outcomes[case.get("name")] = self._outcome(case)
-        said = self.said()
-        # What failed outside of a test's own body too: a subtest, a class's preparation.
-        for name, where in re.findall(r"^(?:FAIL|ERROR): (\S+) \(([\w.]+)\)", said, re.M):
+        output = self.output()
+        # This includes failures outside a test's own body: subtests and setUpClass.
+        for name, where in re.findall(r"^(?:FAIL|ERROR): (\S+) \(([\w.]+)\)", output, re.M):
             outcomes[where if where.endswith("." + name) else f"{where}.{name}"] = "failed"
-        if re.search(rf"^{self.module} skipped", said, re.M):
+        if re.search(rf"^{self.module} skipped", output, re.M):
             outcomes[self.module] = "skipped"
         return outcomes
 
@@ -170,27 +178,28 @@ class Run:
         return "skipped" if case.find("skipped") is not None else "passed"
 
     def _lockfiles(self):
-        """The lock files it has left that have no socket beside them."""
+        """Returns the lock files that it left without a socket beside them."""
         left = [os.path.join(folder, name) for folder, _, names in os.walk(self._place)
-                for name in names if socket_of(name)]
-        return [name for name in left if not os.path.lexists(socket_of(name))]
+                for name in names if socket_path_of(name)]
+        return [name for name in left if not os.path.lexists(socket_path_of(name))]
 
-    def about_all(self):
-        """The outcomes, and with them what concerns the module as a whole."""
-        whole = f"{self.module}, exit status"
-        return {**self.outcomes, whole: str(self.status),
-                f"{self.module}, lock files left alone": str(len(self.lockfiles))}
+    def results(self):
+        """Returns the outcomes, and the results for the module as a whole."""
+        return {**self.outcomes, f"{self.module}, exit status": str(self.status),
+                f"{self.module}, lock files without a socket": str(len(self.lockfiles))}
 
 
 class Stage:
-    """Where the tests run: the directory, the library in it, and the user."""
+    """The environment of the tests: the directory, the guard's files in it, and the user."""
 
-    def __init__(self, library):
+    def __init__(self, library, command):
         self.place = tempfile.mkdtemp(prefix="sg-", dir="/tmp")
         os.chmod(self.place, 0o755)
         self.library = os.path.join(self.place, "libsockguard.so")
-        shutil.copy(library, self.library)
-        os.chmod(self.library, 0o755)
+        self.command = os.path.join(self.place, "sockguard")
+        for source, copy in ((library, self.library), (command, self.command)):
+            shutil.copy(source, copy)
+            os.chmod(copy, 0o755)
         root = os.geteuid() == 0
         user = pwd.getpwnam("nobody") if root else pwd.getpwuid(os.geteuid())
         self.user, self.uid, self.gid = user.pw_name, user.pw_uid, user.pw_gid
@@ -198,11 +207,11 @@ class Stage:
         self._running = set()
 
     def started(self, process):
-        """To be ended with us."""
+        """Registers the process, so that clear() kills it."""
         self._running.add(process)
 
     def ended(self, process):
-        """Kills what is left of its session's group."""
+        """Kills the remaining processes of its process group."""
         try:
             os.killpg(process.pid, signal.SIGKILL)
         except ProcessLookupError:
@@ -211,38 +220,42 @@ class Stage:
         self._running.discard(process)
 
     def clear(self):
-        """Leaves no process and no file."""
+        """Kills all processes and removes all files."""
         for process in list(self._running):
             self.ended(process)
         shutil.rmtree(self.place, ignore_errors=True)
 
 
-def run_both(stage, pool, module):
-    """The module's runs on both sides, to come: a future each."""
+def run_all(stage, pool, module):
+    """Starts the module on all sides. Returns a future for each."""
     return {side: pool.submit(Run, stage, module, side) for side in SIDES}
 
 
-def differing(runs):
-    """The tests that came out differently: a name, and the outcome on each side."""
-    plain, guarded = (runs[side].about_all() for side in SIDES)
-    return {name: (plain.get(name, "absent"), guarded.get(name, "absent"))
-            for name in sorted(set(plain) | set(guarded)) if plain.get(name) != guarded.get(name)}
+def outcomes_of(name, results):
+    """Returns a test's outcome on each side, as a tuple."""
+    return tuple(result.get(name, "absent") for result in results)
 
 
-def is_flaky(pairs):
-    """Of a test's pairs of outcomes, the first of which differed: are the sides alike after all?"""
-    again = pairs[1:]
-    return all(plain == guarded for plain, guarded in again) or \
-        {plain for plain, _ in pairs} == {guarded for _, guarded in pairs}
+def differing(results):
+    """Returns the tests whose outcomes differ, with the outcomes on all sides."""
+    found = {name: outcomes_of(name, results) for name in sorted(set().union(*results))}
+    return {name: outcomes for name, outcomes in found.items() if len(set(outcomes)) > 1}
+
+
+def is_flaky(runs):
+    """Returns whether a test is flaky. runs has a tuple of outcomes for each run; those of the
+    first run differ."""
+    return all(len(set(outcomes)) == 1 for outcomes in runs[1:]) or \
+        len({frozenset(side) for side in zip(*runs)}) == 1
 
 
 class Comparison:
-    """What the runs say, all modules together."""
+    """The results of all modules."""
 
     def __init__(self):
         self.counts = {side: collections.Counter() for side in SIDES}
-        self.failed = []  # on both sides alike
-        self._suspects = {}  # module: test: the outcomes without and with, of each run
+        self.failed = []  # on all sides
+        self._suspects = {}  # module: test: the outcomes on all sides, for each run
         self.flaky = []
         self.different = []
 
@@ -250,81 +263,85 @@ class Comparison:
         """Counts a module's first runs."""
         for side in SIDES:
             self.counts[side].update(runs[side].outcomes.values())
-        self.failed += [name for name, outcome in runs["without"].outcomes.items()
-                        if outcome == runs["with"].outcomes.get(name) == "failed"]
-        suspects = {name: [pair] for name, pair in differing(runs).items()}
+        self.failed += [name for name in runs["without"].outcomes
+                        if set(outcomes_of(name, [run.outcomes for run in runs.values()])) ==
+                        {"failed"}]
+        suspects = {name: [outcomes] for name, outcomes in
+                    differing([runs[side].results() for side in SIDES]).items()}
         if suspects:
             self._suspects[module] = suspects
         say(f"{module}: {len(runs['without'].outcomes)} tests" +
-            f", {len(suspects)} of them to be run again" * bool(suspects))
+            f"; {len(suspects)} outcomes differ, will run again" * bool(suspects))
 
     def settle(self, stage, pool):
-        """Runs again what has differed, to tell what is flaky."""
+        """Repeats the modules whose outcomes differ, to find out which tests are flaky."""
         for module, suspects in self._suspects.items():
             for _ in range(RERUNS):
-                futures = run_both(stage, pool, module)
-                runs = {side: futures[side].result() for side in SIDES}
-                self._again(suspects, *(runs[side].about_all() for side in SIDES))
-            for name, pairs in suspects.items():
-                (self.flaky if is_flaky(pairs) else self.different).append((name, pairs))
+                futures = run_all(stage, pool, module)
+                results = [futures[side].result().results() for side in SIDES]
+                for name, runs in suspects.items():
+                    runs.append(outcomes_of(name, results))
+            for name, runs in suspects.items():
+                (self.flaky if is_flaky(runs) else self.different).append((name, runs))
 
-    @staticmethod
-    def _again(suspects, plain, guarded):
-        for name, pairs in suspects.items():
-            pairs.append((plain.get(name, "absent"), guarded.get(name, "absent")))
-
-    def tell(self):
-        """Prints it all. Whether nothing differs."""
-        for title, found in (("Different", self.different), ("Flaky on both sides", self.flaky)):
-            for name, pairs in found:
+    def report(self):
+        """Prints all results. Returns whether nothing differs."""
+        for title, found in (("Different", self.different), ("Flaky on all sides", self.flaky)):
+            for name, runs in found:
                 say(f"{title}: {name}")
-                said = [f"without {plain}, with {guarded}" for plain, guarded in pairs]
-                say("    " + ("; ".join(said) if len(set(said)) > 1 else said[0] + ", each time"))
+                lines = [", ".join(f"{side} {outcome}" for side, outcome in zip(SIDES, outcomes))
+                         for outcomes in runs]
+                say("    " + ("; ".join(lines) if len(set(lines)) > 1 else
+                              lines[0] + ", in every run"))
         for name in self.failed:
-            say(f"Failed on both sides: {name}")
+            say(f"Failed on all sides: {name}")
         for side in SIDES:
             count = self.counts[side]
-            say(f"{side:8}the guard: {count['passed']} passed, {count['failed']} failed, "
+            say(f"{side + ':':12}{count['passed']} passed, {count['failed']} failed, "
                 f"{count['skipped']} skipped")
-        say(f"{len(self.different)} different, {len(self.flaky)} flaky on both sides")
+        say(f"{len(self.different)} different, {len(self.flaky)} flaky on all sides")
         return not self.different
 
 
 def arguments():
-    """What was asked for: the library, None to tell the modules only, and the modules."""
+    """Returns the paths of the guard's library and command, or None with --list; and the
+    modules."""
     parser = argparse.ArgumentParser(prog="transparency",
                                      description=__doc__.split("\n\n", 1)[0])
     parser.error = give_up
     parser.add_argument("--library", metavar="FILE", help="the library to preload")
-    parser.add_argument("--list", action="store_true", help="tell the modules, and run nothing")
+    parser.add_argument("--command", metavar="FILE", help="the command that starts a supervisor")
+    parser.add_argument("--list", action="store_true", help="list the modules and run none")
     choice = parser.add_mutually_exclusive_group()
-    choice.add_argument("--quick", action="store_true", help="a part, of about a minute a side")
-    choice.add_argument("--tests", nargs="+", metavar="NAME", help="these modules of the suite")
-    asked = parser.parse_args()
-    if asked.library and not os.path.isfile(asked.library):
-        give_up(f"{asked.library}: no such file")
-    modules = asked.tests or (QUICK if asked.quick else MODULES)
+    choice.add_argument("--quick", action="store_true",
+                        help="run a part of the modules, about a minute on each side")
+    choice.add_argument("--tests", nargs="+", metavar="NAME", help="run only these modules")
+    options = parser.parse_args()
+    for file in filter(None, (options.library, options.command)):
+        if not os.path.isfile(file):
+            give_up(f"{file}: no such file")
+    modules = options.tests or (QUICK if options.quick else MODULES)
     for module in modules:
         if not re.fullmatch(r"test_\w+", module) or \
                 not any(os.path.exists(f"{SUITE}/{module}{end}") for end in ("", ".py")):
-            give_up(f"{module}: no such module of the suite")
-    if not asked.list and not asked.library:
-        give_up("there is no library to try")
-    return None if asked.list else asked.library, sorted(modules)
+            give_up(f"{module}: no such module in the suite")
+    if not options.list and not (options.library and options.command):
+        give_up("--library and --command are required")
+    return None if options.list else (options.library, options.command), sorted(modules)
 
 
 def main():
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # and nothing is left behind
-    library, modules = arguments()
-    if not library:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the cleanup below runs
+    guard, modules = arguments()
+    if not guard:
         print(*modules, sep="\n")
         return 0
-    stage = Stage(library)
+    stage = Stage(*guard)
     comparison = Comparison()
-    say(f"Running {len(modules)} modules twice, as {stage.user}")
+    say(f"Running {len(modules)} modules on {len(SIDES)} sides, as {stage.user}")
     try:
         with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-            futures = {module: run_both(stage, pool, module) for module in modules}
+            futures = {module: run_all(stage, pool, module) for module in modules}
             try:
                 for module, sides in futures.items():
                     comparison.add(module, {side: sides[side].result() for side in SIDES})
@@ -333,12 +350,12 @@ def main():
                 pool.shutdown(wait=False, cancel_futures=True)
                 stage.clear()
                 raise
-    except Trouble as trouble:
-        print(f"transparency: {trouble}", file=sys.stderr)
+    except InvalidRun as reason:
+        print(f"transparency: {reason}", file=sys.stderr)
         return 1
     finally:
         stage.clear()
-    return 0 if comparison.tell() else 1
+    return 0 if comparison.report() else 1
 
 
 if __name__ == "__main__":
