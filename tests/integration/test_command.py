@@ -365,7 +365,7 @@ class Unguardable(command.CommandCase):
             self.assertIn(f"cannot determine whether {path} can be guarded", ended.stderr)
 
     def test_a_program_that_is_not_found_is_not_started(self):
-        """Otherwise a program could be started unexamined if only the search for it failed."""
+        """If only the command's own search failed, execvp(3) could start the program unexamined."""
         script = self.write_executable("a", "#!/nonexistent\n")
         for name in (self.path, "no-such-program", "", script):
             ended = self.sockguard("run", "--strict", name)

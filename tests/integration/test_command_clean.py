@@ -355,7 +355,7 @@ class DirectoryOfAnotherUser(CleanCase):
             self.assertEqual(file.read().count("nanosleep("), 50)
 
     def test_the_total_wait_for_locked_mutexes_is_bounded(self):
-        """The command waits for 30 mutexes as long as for one that it trusts, or less."""
+        """The command does not wait for each of 30 mutexes as long as for one that it trusts."""
         paths = [f"{self.path}{i}" for i in range(30)]
         files = []
         for path in paths:

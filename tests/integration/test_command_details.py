@@ -509,7 +509,7 @@ class Programs(command.CommandCase):
                                 None if length <= 256 else self.MISSING)
 
     def test_nested_scripts(self):
-        """check accepts as many as the kernel executes."""
+        """check accepts as many levels of scripts as the kernel does."""
         interpreter = "/bin/sh"
         outcomes = set()
         for depth in range(1, 9):
@@ -732,7 +732,7 @@ class Status(FailingCallCase):
 
     @actor.needs_root
     def test_an_overlay(self):
-        """There, stat(2) shows the device of a layer, and the kernel's list that of the overlay."""
+        """There, stat(2) shows the device of a layer, but sock_diag shows that of the overlay."""
         script = """
 mount -t tmpfs none "$1"
 mkdir "$1/low" "$1/up" "$1/over"
@@ -769,7 +769,7 @@ class Terminal(command.CommandCase):
         return words.ljust(width) if len(words) <= width else cut
 
     def test_columns_that_fit(self):
-        """At each width at which another column fits, and beside it."""
+        """Each width at which one more column just fits, and the next smaller width."""
         without_user = (0, 1, 2, 3, 5)
         for width, path, shown in ((200, 21, range(9)), (80, 21, range(9)), (79, 20, range(9)),
                                    (78, 21, range(8)), (74, 21, range(8)), (73, 20, range(8)),
@@ -846,7 +846,7 @@ class Run(command.CommandCase):
     LIST = 'cd /proc/$$/fd && echo *'
 
     def test_descriptors(self):
-        """The program inherits none of the command's."""
+        """The program inherits none of the command's descriptors."""
         shell = ["sh", "-c", self.LIST]
         unguarded = self.run_program(shell, stdin=-3).stdout
         for by in ("auto", "preload", "syscalls"):
@@ -901,7 +901,7 @@ class Start(FailingCallCase):
 
     @actor.needs_root
     def test_the_filter(self):
-        """The program's own, which is installed after the trial."""
+        """The program's own filter, which `run` installs after a trial in another process."""
         log = os.path.join(self.dir, "log")
         self.run_program(["strace", "-o", log, "-e", "trace=seccomp", harness.COMMAND, "run",
                           "--by", "syscalls", "true"])
@@ -993,7 +993,7 @@ class WithoutLeaks(command.CommandCase):
                              self.path, status=3)
 
     @actor.needs_root
-    def test_clean_of_another_user_s(self):
+    def test_clean_of_another_users_directory(self):
         os.chown(self.dir, actor.STRANGER, actor.STRANGER)
         self.make_stale(self.path)
         self.write_file(".app.sock.sockguard")

@@ -686,7 +686,7 @@ class Terminal(StatusCase):
             self.assertEqual("LOCK" in lines[0], width == 200)
             self.assertLessEqual(max(map(columns, lines)), width)
 
-    def test_no_sockets(self):
+    def test_json_on_a_terminal(self):
         lines, status = self.run_on_terminal(80, "status", "--json", NO_COLOR="1")
         self.assertEqual((lines[0], lines[-1]), ("{", "}"))
         self.assertIn(status, (0, 3, 4))

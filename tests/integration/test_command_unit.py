@@ -184,7 +184,7 @@ class Settings(UnitCase):
         self.assert_forbids(whole.replace(" statx ", " statx:kill "), "statx")
         self.assert_forbids(whole.replace(" statx ", " statx:EPERM "))
 
-    def test_a_systemctl_too_old_to_show_system_calls(self):
+    def test_system_call_filter_comes_from_systemctl_show(self):
         """The command reads SystemCallFilter= only from systemctl show, which expands groups."""
         self.assert_not_mentioned("SystemCallFilter", "SystemCallFilter=read")
         comments, _ = self.unit(text=UNIT, calls="read")

@@ -82,7 +82,7 @@ class ReusedDescriptors(SocketCase):
         self.assertEqual(self.names(), ["data"])
 
     def test_owner_without_a_free_descriptor(self):
-        """The guard cannot check the socket, but it knows that it is the caller's own."""
+        """The guard cannot check the socket, but knows that the socket is the caller's own."""
         owner = Actor(self, guard=True, preexec_fn=limit_descriptors)
         fd = owner.serve(self.path)
         self.occupy_numbers(owner, [fd])

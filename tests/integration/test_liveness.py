@@ -274,7 +274,7 @@ class RefusedRivals:
 
 
 class ConnectingProbe(SocketCase):
-    """The counterpart: a probe that connects is noticed."""
+    """The counterpart: a server notices a probe that connects."""
 
     def test_the_server_accepts_the_connection(self):
         for kind in ("stream", "seqpacket"):

@@ -176,7 +176,7 @@ class LockFileReplaced:
         self.assertEqual(self.names(), ["victim"])
 
     def test_lock_file_removed_while_only_a_worker_holds_the_socket(self):
-        """The owner has closed its socket, and owns the path because it bound the socket."""
+        """The owner has closed its socket. The worker still holds it, so the rival is refused."""
         worker = self.owner.fork()
         self.owner.close(self.fd)
         self.assertRefusedIfGuarded(lambda: self.rival.unlink(self.path), worker, self.fd)
@@ -248,7 +248,7 @@ class LockFileReplaced:
 
 
 class NoLockFile(SocketCase):
-    """If no lock file can be created, the kernel's answer alone protects the path."""
+    """A process cannot create or open the lock file. No path is stolen, and starts still work."""
 
     def test_live_name_too_long_for_a_suffix(self):
         """Such names result from rename(2): bind(2) accepts 108 bytes."""

@@ -628,8 +628,8 @@ define_classes(ForkedOwnerWithoutPrivileges, uids=((0, ""),))
 
 
 class LeasedLockFile(HostileUserCase):
-    """The guard does not open another user's file, so it does not break a lease, nor wait for
-    that."""
+    """The guard does not open another user's file. So it neither breaks a lease on the file, nor
+    waits for the end of the lease."""
 
     @needs_root
     def test_ten_starts(self):
@@ -782,8 +782,8 @@ class FilesThatCount(HostileUserCase):
 
 
 class RemovedByRoot(HostileUserCase):
-    """rm -rf of a user's directory as root, as by userdel(8), does not fail, nor wait for the
-    user."""
+    """Root removes a user's directory with rm -rf, as userdel(8) would. rm neither fails nor waits
+    for the user."""
 
     def setUp(self):
         super().setUp()

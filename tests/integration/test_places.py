@@ -79,7 +79,7 @@ class InMountNamespace:
         return path
 
     def seen_by_test(self, path):
-        """The path by which the test, in its own mount namespace, reaches an actors' path."""
+        """The path at which the test, in its own mount namespace, reaches a path of the actors."""
         return f"/proc/{self.mounter.pid}/root{path}"
 
     def enter_command(self):

@@ -279,7 +279,7 @@ PAM_CONFIG = "".join(f"{kind} required pam_permit.so\n" for kind in ("auth", "ac
 @actor.needs_root
 @needs("vsftpd", "unshare", "nsenter")
 class Vsftpd(SandboxedProgramCase):
-    """vsftpd runs each user's session in a process of its own, whose filter kills it.
+    """vsftpd runs each user's session in its own process, under a filter that kills the process.
 
     The filter in Debian 12 is older than Debian's libc: the stat(2) for an RNFR command kills the
     session, also without the guard. Commands that delete files or make and remove directories work.

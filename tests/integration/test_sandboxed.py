@@ -30,7 +30,7 @@ REMOVING_OPERATIONS = ("unlink", "unlinkat", "remove", "rename", "over", "rename
                        "exchange")
 ACTIONS = ("kill", "thread", "trap", "handled", "errno", "lie", "trace")
 
-# Without these, the guard cannot examine the files at a path and at a lock file's name.
+# Without these, the guard can examine neither the file at a path nor a lock file.
 STAT_CALLS = ("newfstatat", "fstat", "fstatat64", "fstat64")
 REFUSED_ANSWER = ("-1", str(errno.EADDRINUSE))
 
@@ -171,7 +171,7 @@ class ListOfSystemCalls(SandboxedCase):
         self.assertGreater(len(self.calls_of_this_architecture()), 30)
 
     def test_no_other_module_makes_system_calls(self):
-        """Of libc's functions that make system calls, it imports only those that kernel.c calls."""
+        """The library imports none of the libc functions below, except those that kernel.c calls."""
         ran = self.run_program(["nm", "--dynamic", "--undefined-only", harness.LIBRARY])
         names = {line.split()[-1].split("@")[0] for line in ran.stdout.splitlines()}
         calls = {"accept", "clock_gettime", "close", "connect", "fchmod", "fcntl", "fstat",

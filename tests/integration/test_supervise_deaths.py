@@ -49,7 +49,7 @@ def waits_in(pid, function):
 
 
 def await_stop(log, times=1):
-    """Waits until the process has stopped so often, each time after an injected SIGSTOP."""
+    """Waits until the process has stopped this many times, each time after an injected SIGSTOP."""
     def has_stopped():
         with open(log) as lines:
             return sum("--- stopped by SIGSTOP ---" in line for line in lines) == times
@@ -99,7 +99,7 @@ class UnresponsiveFileSystem(actor.SocketCase):
         return one
 
     def assert_other_callers_are_not_delayed(self, blocked):
-        """A call by another process succeeds before the file system answers; then this one, too."""
+        """Other calls return before the file system answers. Then the blocked call returns."""
         other = self.parent.fork()
         self.assertEqual(other.unlink(self.path), errno.ENOENT)
         self.assertEqual(other.close(other.serve(self.path)), 0)
@@ -124,7 +124,7 @@ class UnresponsiveFileSystem(actor.SocketCase):
         return blocked
 
     def wait_until_children_wait(self, count, function):
-        """Waits until so many children of the keeper wait in a kernel function: see waits_in."""
+        """Waits until this many children of the keeper wait in a kernel function: see waits_in."""
         harness.wait_until(
             lambda: sum(waits_in(pid, function) for pid in harness.child_pids(self.keeper)) == count,
             "children to wait")
@@ -250,8 +250,8 @@ class UnresponsiveFileSystem(actor.SocketCase):
     def test_replaced_watcher_receives_a_call_just_before_it_is_killed(self):
         """Another watcher handles the call.
 
-        The keeper kills a replaced watcher if it has no call. Here it receives one after the keeper
-        has checked that, and before the keeper kills it.
+        The keeper kills a replaced watcher that has no call. Here the watcher receives one after the
+        keeper has checked that, and before the keeper kills it.
         """
         with harness.traced(self.keeper, "--inject=clone,ioctl:signal=SIGSTOP:when=1") as log:
             one = self.start_blocked_unlink(self.watcher)
@@ -434,8 +434,9 @@ class SupervisorDeaths(actor.SocketCase):
         self.assert_still_guarded()
 
 
-# Binds a socket to the path in argv[1] when it reads a line, and again after a signal. Prints to what
-# descriptor 1023 leads then. Before that, it leads to /dev/null.
+# Binds a socket to the path in argv[1] after a line or the end of stdin, and again if a signal
+# interrupts the bind. Then prints the file that descriptor 1023 refers to. Before the bind, that is
+# /dev/null.
 BIND_AGAIN = """
 import os, resource, signal, socket, sys
 resource.setrlimit(resource.RLIMIT_NOFILE, (1024, 1024))

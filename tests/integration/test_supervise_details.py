@@ -1,6 +1,6 @@
 """Which calls a supervisor's watcher handles alone, and which it leaves to a worker.
 
-strace shows who handled a call. Only a watcher receives calls. It answers a call itself, lets the
+strace shows what handled a call. Only a watcher receives calls. It answers a call itself, lets the
 kernel execute it, or starts a worker, which answers it.
 """
 
@@ -212,11 +212,11 @@ class UnavailableDirectory(actor.SocketCase):
         with harness.traced(self.watcher, "-f", f"--inject=pidfd_getfd:error={error}"):
             return self.caller.unlinkat(self.directory, os.path.basename(self.path))
 
-    def test_for_lack_of_descriptors(self):
+    def test_no_free_descriptor(self):
         self.assertEqual(self.unlink_with("EMFILE"), errno.ENOMEM)
         self.assertServes(self.owner, self.fd)
 
-    def test_for_lack_of_permission(self):
+    def test_no_permission(self):
         """The kernel executes the call, as it would without the guard."""
         self.assertStolen(lambda: self.unlink_with("EPERM"), self.owner, self.fd)
 

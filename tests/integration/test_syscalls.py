@@ -59,8 +59,8 @@ MAX_PRICES = {
 
 # The additional calls of a program that starts with three open descriptors, compared with
 # preloading a library that does nothing. Before glibc 2.34, the loader also loads libdl, for dlsym. As
-# linked on Debian 11, the library's .bss extends to another page, which takes an mmap more. As linked on
-# Ubuntu 20.04, a gap is between its segments, which takes an mprotect more.
+# linked on Debian 11, the library's .bss extends to another page, which takes one more mmap. As linked
+# on Ubuntu 20.04, there is a gap between its segments, which takes one more mprotect.
 MAX_PRICE_OF_START = 65
 LIBDL_PRICE = 9 + 1
 
