@@ -52,7 +52,7 @@ static void check(bool ok, const char *what)
 
 /* ---- the stage ---- */
 
-static char stale_long[247];    /* the name of a stale socket; it has no room for the suffix */
+static char stale_long[247];    /* the name of a stale socket; a lock file's would be too long */
 static char stale_longest[256]; /* the same, with the maximum length of a name */
 static int own = -1;            /* our socket, which listens at "own" */
 

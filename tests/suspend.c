@@ -1,6 +1,7 @@
 /*
- * suspend: a library that is preloaded into a supervisor. It suspends one of its processes outside
- * of the kernel, just before or just after an ioctl(2), where neither strace nor SIGSTOP can.
+ * suspend: a library that is preloaded into a supervisor. It suspends one of the supervisor's
+ * processes outside the kernel, just before or just after an ioctl(2), where neither strace nor
+ * SIGSTOP can suspend a process.
  *
  * SUSPEND_FILE names a file that contains a struct choice. The test maps the file, too. It sets
  * `when` last. The process then stores its PID in `suspended`, and continues when the test sets it

@@ -1,7 +1,7 @@
 /*
  * bare: the system calls that strace shows when the guard binds a socket and unlinks its path,
  * made one by one without the guard. If the guard's calls change, change these too. The results
- * are checked only so far that a call that fails is not counted as a fast one.
+ * are checked only so that a failed call is not counted as a fast one.
  */
 #ifndef BARE_H
 #define BARE_H

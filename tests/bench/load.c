@@ -3,7 +3,7 @@
  *
  *     load SOCKET REQUEST
  *
- * reads lines that hold a number of requests. For each line, it sends so many requests and prints
+ * reads lines that hold a number of requests. For each line, it sends that many requests and prints
  * two numbers of nanoseconds: the total time, and the 99th percentile of the time of a request. The
  * server must close the connection at the end of its answer.
  */

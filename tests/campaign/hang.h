@@ -39,7 +39,7 @@ int hang_await_child(pid_t pid);
 /* Appends the children of a process to `pids`, which has `count` entries. Returns the new count. */
 int hang_list_children(pid_t parent, pid_t pids[HANG_MAX_PIDS], int count);
 
-/* Reports for what each descendant of this process waits. */
+/* Reports what each descendant of this process waits for. */
 void hang_describe_processes(void);
 
 /* Kills all descendants of this process, which must be their subreaper. */

@@ -507,7 +507,7 @@ def campaign(chosen, inject, make_bed=TestBed, run_scenario=None):
 
 
 def add_tests(case, chosen):
-    """Adds a test method for each scenario, which reports the failures from case.tally."""
+    """Adds a test method for each scenario, which reports the failures in case.results."""
     for scenario in chosen:
         def test(self, name=scenario.name):
             failures = self.results.failures.get(name)

@@ -7,8 +7,9 @@ unchanged, and the next start on every name must succeed at once.
 libc's result is that without the fault. If the fault hits the program's own call, or a lookup of
 the path for it, libc's result is the injected errno, because libc's call would fail with it too.
 
-Each errno is injected once. EMFILE and ENFILE are also injected into all following calls of that
-name; with SOCKGUARD_CAMPAIGN=full, every errno is.
+Each errno is injected once. If the system call may return a descriptor, EMFILE and ENFILE are also
+injected into it and all following calls of that name. With SOCKGUARD_CAMPAIGN=full, every errno is,
+for every system call.
 """
 
 import errno
@@ -24,8 +25,8 @@ ERRORS = ("EMFILE", "ENFILE", "ENOMEM", "ENOSPC", "EROFS", "EACCES", "EPERM", "E
 LASTING_ERRORS = ERRORS if injection.FULL else ("EMFILE", "ENFILE")
 TAKE_DESCRIPTORS = ("openat", "socket", "fcntl", "ioctl")
 
-# These cannot fail, or are always executed even if they fail. strace does not execute a call that
-# it makes fail.
+# These cannot fail, or take effect even if they fail, such as close. strace does not execute a call
+# that it makes fail.
 INFALLIBLE = ("close", "rt_sigprocmask", "getpid", "geteuid", "gettid", "munmap")
 
 # Errnos of a path lookup, connect(2) and open(2).
@@ -204,5 +205,5 @@ if __name__ == "__main__":
         print("1..0 # SKIP needs strace")
         sys.exit(0)
     print("# every errno once" + (", and at all following calls" if injection.FULL else
-          "; EMFILE and ENFILE also at all following calls (with SOCKGUARD_CAMPAIGN=full, all do)"))
+          "; EMFILE and ENFILE also at all following calls (SOCKGUARD_CAMPAIGN=full: every errno)"))
     sys.exit(harness.main())

@@ -1,7 +1,7 @@
 """Runs the storm, in which servers fight for a few paths and are killed while a referee checks.
 
-SOCKGUARD_STORM_SECONDS sets the time of each, and SOCKGUARD_STORM_SEED the seed. The
-same by hand:
+SOCKGUARD_STORM_SECONDS sets the duration of each storm, and SOCKGUARD_STORM_SEED the seed. To run
+storms by hand:
 
     tests/campaign/storm --seconds 3600 --seed 1
     tests/campaign/storm --seconds 3600 --seed 1 --hostile

@@ -1,11 +1,11 @@
 """Deaths, stops and faults at every system call that a supervisor makes for a supervised call.
 
-strace attaches to the keeper only, or to the watcher and follows the workers. It injects at the nth
-call of a name in each of these processes. So a worker that replaces a killed one is killed too,
-until the supervisor gives up. There are four kinds of injection: the supervisor's process is
-killed; it is stopped; the program is killed while the supervisor is at that call; the call fails.
-By default each position gets one of them, in turn. With SOCKGUARD_CAMPAIGN=full each position gets
-all of them, in all scenarios.
+strace attaches either to the keeper alone, or to the watcher and to the workers that it forks. It
+injects at the nth call of a name in each of these processes. So a worker that replaces a killed one
+is killed too, until the supervisor gives up. There are four kinds of injection: the supervisor's
+process is killed; it is stopped; the program is killed while the supervisor is at that call; the
+call fails. By default each position gets one of them, in turn. With SOCKGUARD_CAMPAIGN=full each
+position gets all of them, in all scenarios.
 
 No process may hang, no live socket may lose its path, and the next start on every name must succeed
 at once. The supervisor must end with the program.

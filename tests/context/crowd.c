@@ -2,7 +2,7 @@
  * crowd DIRECTORY own|shared ROUNDS [THREADS]: threads, sixteen by default, bind, rename, link,
  * unlink and close, each for ROUNDS rounds. own: each thread uses its own paths, and every call
  * must succeed. shared: all threads use the same few paths. A call may find a path absent or in
- * use, but must not fail in another way.
+ * use, but must not fail in any other way.
  *
  * crowd DIRECTORY rival TIMES: the threads start and stop servers on a few paths, one thread at a
  * time on each path, while another process does the same. A bound path must lead to its owner until

@@ -15,8 +15,8 @@
  *   Unguarded processes: rm of a name at any instant.
  *
  * An entry of a process's table consists of a lock file, the state of the claim on it, the cookie in
- * the record, and whether the socket is foreign, which is another process's. The inode is the same in
- * all entries. If the table is full, a name is not recorded.
+ * the record, and whether the socket is foreign (another process's). The inode is the same in all
+ * entries. If the table is full, a name is not recorded.
  *
  * Properties
  *   The second process never unlinks or renames the name that the owner bound. If an unguarded rm has

@@ -432,7 +432,7 @@ START_TEST(a_lock_file_at_a_long_path_is_left_to_libc)
 	write_file(path, "");
 	ASSERT_SUCCEEDS(g_unlink(path));
 	ck_assert(!exists(path));
-	ASSERT_FAILS(g_unlink(path), ENOENT); /* it does not succeed, as for shorter paths */
+	ASSERT_FAILS(g_unlink(path), ENOENT); /* with a shorter path, it would succeed */
 }
 END_TEST
 
@@ -1129,7 +1129,7 @@ START_TEST(a_stale_path_that_cannot_be_removed_is_in_use_as_without_the_guard)
 }
 END_TEST
 
-/* Before which system call of the guard, once, an unguarded process unlinks s. */
+/* An unguarded process unlinks s once, just before the guard makes this system call. */
 static long unlinked_before;
 
 static long unlink_before(long number, const long arguments[6])
@@ -1357,7 +1357,7 @@ START_TEST(other_addresses_are_left_to_libc)
 }
 END_TEST
 
-/* The length ends the path, and not a NUL. */
+/* The path ends with the address, even without a NUL. */
 START_TEST(a_path_ends_with_the_length_of_the_address)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
@@ -1847,7 +1847,8 @@ START_TEST(a_process_may_unlink_its_link_to_a_foreign_socket)
 }
 END_TEST
 
-/* Without a lock file, nothing shows who made the link, and the process does not own the inode. */
+/* Without a lock file, no claim shows that this process made the link, and it does not own the
+ * socket. */
 START_TEST(without_a_claim_a_link_to_a_foreign_socket_is_not_owned)
 {
 	start_rival(_i, "p");

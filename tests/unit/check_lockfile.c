@@ -1834,7 +1834,7 @@ START_TEST(a_move_that_fails_changes_nothing)
 }
 END_TEST
 
-/* ---- what the lock file of a path is, and whose ---- */
+/* ---- which lock file belongs to a path, and to which user ---- */
 
 START_TEST(a_lock_file_names_its_socket)
 {

@@ -109,7 +109,7 @@ int count_descriptors(void);
 int use_up_descriptors(void);
 
 /*
- * Installs a seccomp filter that lets this system call fail with that error in this process.
+ * Installs a seccomp filter that makes this system call fail with that error in this process.
  * qemu-user does not support filters, so cases that use them are in test cases named "forbidden".
  */
 void forbid_with(int call, int error);
