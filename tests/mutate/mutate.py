@@ -78,9 +78,10 @@ SLOW = (
     ("src/preload/*", CAMPAIGN, "faults"),
     ("src/supervise/*", CAMPAIGN, "supervisor"),
 )
-# What a script is called with: half of it, which takes half as long.
+# The arguments of a script: "dynamic" selects half of the cases, which take half as long.
 ARGUMENTS = {INTEGRATION + "supervised.py": ["dynamic"]}
-# A case that failed, as the script takes it as an argument.
+# A failed case. The group that matches has the arguments with which the script runs this case again,
+# or the module that contains it.
 FAILED = r"^not ok \d+ - (?:(dynamic \w+): )?(\w+\.\w+)"
 
 
@@ -176,7 +177,7 @@ class Lane:
         words = ["unshare", *as_user, "--pid", "--fork", "--kill-child", "--mount-proc",
                  "--", "prlimit", f"--cpu={CPU_TIME_LIMIT[kind]}",
                  "sh", "-c", '"$@"; exit $?', "sh", *words]
-        # A mutant may wait forever, so the tests of mutants wait less long than usual.
+        # A mutant may wait for ever, so the tests time out earlier than usual.
         env = {**os.environ, "SOCKGUARD_BUILD": self._path(""), "SOCKGUARD_FAIL_FAST": "1",
                "CK_TIMEOUT_MULTIPLIER": "4", "SOCKGUARD_TEST_TIMEOUT": "60"}
         with open(self._path("test.log"), "wb") as log, \
