@@ -1,4 +1,4 @@
-# What distributors build packages from: scripts/package does, too.
+# Distributors build packages from these files, and so does scripts/package.
 EXTRA_DIST += \
 	debian/changelog \
 	debian/control \

@@ -61,7 +61,7 @@ def options_in_help(sockguard, command):
 
 
 def options_in_page(page, command):
-    """Those of the list in the command's subsection; of no command, before the first one."""
+    """The options in the command's subsection. Without a command: those before any subsection."""
     description = page.split("\n.Sh DESCRIPTION\n")[1].split("\n.Sh ")[0]
     sections = re.split(r"\n\.Ss (?:sockguard )?", description)
     section = next(s for i, s in enumerate(sections)
@@ -264,8 +264,9 @@ def check_record():
         yield f"man/libsockguard.7.in: the lines of the record are not {', '.join(there)}"
 
 
-# A constant in the code, the unit of the documents in those of the code, and for each document a
-# pattern, in which {} stands for the number.
+# The file and a pattern of each constant in the code; a divisor, to convert it to the unit of the
+# documents; a number to add to the result; and for each document a pattern, in which {} stands for
+# the number.
 NUMBERS = {3: "three", 5: "five", 8: "eight", 10: "ten", 12: "twelve"}
 LIMITS = (
     ("src/command/program.c", r"SCRIPTS +(\d+)", 1, -1,
@@ -310,7 +311,7 @@ def without_code(markdown):
 
 
 def anchors_of(path):
-    """As the forges make them of headings."""
+    """The anchors that GitHub and similar sites make from the headings."""
     anchors = set()
     for heading in re.findall(r"^#+ +(.*)", re.sub(r"^```.*?^```$", "", text_of(path),
                                                    flags=re.MULTILINE | re.DOTALL), re.MULTILINE):
@@ -346,7 +347,7 @@ def check_links():
                 yield f"{path}: {link}: there is no such heading"
 
 
-# Files of the source tree in code. What the build makes, and patterns, are not checked.
+# The name of a source file in backquotes. Files that the build makes, and patterns, are not checked.
 NAMED_FILE = re.compile(r"`(?:\./)?((?:docs|man|packaging|scripts|src|tests)/[\w./-]+)[`\s]")
 
 
@@ -372,7 +373,7 @@ def test_names(module):
 
 
 def check_tests():
-    """The last cell of a row in SECURITY.md: tests, some with the names of classes or methods."""
+    """The last cell of a row in SECURITY.md names tests, and classes or methods of some of them."""
     for cell in re.findall(r"\| ([^|]*\btest_[^|]*) \|$", text_of("SECURITY.md"), re.MULTILINE):
         for module, classes in re.findall(r"\b(test_\w+)(?:: ([\w., ]+))?", cell):
             known = test_names(module)

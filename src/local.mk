@@ -105,8 +105,8 @@ sockguard_LDADD += $(SECCOMP_LIBS)
 endif
 EXTRA_DIST += docs/check.schema.json docs/status.schema.json
 
-# Not installed by libtool, which fails if a directory's name contains spaces, and would also install a
-# .la file, which is of no use: LD_PRELOAD names the .so.
+# libtool does not install the library: it fails if a directory's name contains spaces, and would also
+# install a .la file, which is of no use, because LD_PRELOAD names the .so.
 preloadexecdir = $(libdir)
 preloadexec_SCRIPTS = .libs/libsockguard.so
 .libs/libsockguard.so: libsockguard.la
