@@ -31,7 +31,7 @@ struct record {
 };
 
 /* Describes the caller as the process that bound the socket fd; -1: without a socket. */
-void record_describe_self(struct record *record, int fd);
+void record_describe_caller(struct record *record, int fd);
 
 /* The offset of the word that says whether `leaving` is set, and the two words, equally long. */
 #define RECORD_STATE_AT 17
