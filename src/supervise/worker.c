@@ -505,10 +505,10 @@ static bool read_call(void)
 }
 
 /*
- * Returns true if the call is not a repetition of the one whose effect is stored, even if the
- * arguments are the same. Then the worker of the other call was killed between its answer and
- * exit_worker. On older kernels, it may also be a repetition: a signal may have interrupted the
- * other call just before the answer.
+ * Returns true if the call is not a repetition of the one whose effect is stored. The key may be
+ * the same nevertheless: a worker that is killed between its answer and exit_worker leaves the
+ * effect of an answered call behind. On older kernels, such a call counts as a repetition, because
+ * a signal may have interrupted the other call just before the answer.
  */
 static bool is_new_call(const struct effect *effect, uint64_t key)
 {
