@@ -252,7 +252,7 @@ static int unlink_guarded(const struct target *target)
 	return guard_unlink(&call);
 }
 
-/* Unlinks from another user's directory: needs an existing lock file, and does not wait long. */
+/* Unlinks from another user's directory: requires a lock file there, and does not wait long. */
 static int unlink_foreign(const struct target *target)
 {
 	struct lockfile lock;

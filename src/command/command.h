@@ -46,7 +46,7 @@ __attribute__((format(printf, 1, 2))) void command_warn(const char *format, ...)
 __attribute__((noreturn, format(printf, 2, 3))) void command_die(int status, const char *format,
 	...);
 
-/* Memory for the caller to free. Never NULL: exits if there is none. */
+/* Memory for the caller to free, zeroed by command_allocate. Never NULL: exits if there is none. */
 void *command_allocate(size_t size);
 void *command_resize(void *memory, size_t size);
 
@@ -56,6 +56,7 @@ void *command_resize(void *memory, size_t size);
  */
 void *command_grow(void *list, size_t count, size_t item);
 
+/* Strings for the caller to free. */
 char *command_copy(const char *words);
 char *command_lockfile_path(const char *path); /* of a socket path */
 __attribute__((format(printf, 1, 2))) char *command_format(const char *format, ...);

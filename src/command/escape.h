@@ -2,8 +2,9 @@
  * escape: makes arbitrary bytes safe for a line on a terminal, a field of a table, and JSON.
  *
  * Bytes that are not UTF-8, and characters that would break a line or deceive its reader (controls,
- * changes of the writing direction), become \xHH; a backslash becomes two. printf %b restores the
- * bytes. Everything else is left unchanged, whatever the locale: terminals use UTF-8.
+ * changes of the writing direction), become \n, \t or \xHH. In a field, a backslash becomes two, so
+ * that printf %b restores the bytes. Everything else is left unchanged, whatever the locale:
+ * terminals use UTF-8.
  */
 #ifndef ESCAPE_H
 #define ESCAPE_H

@@ -42,7 +42,6 @@ static void add_holdings_of_process(struct holders *holders, const struct socket
 	const struct dirent *entry;
 
 	free(path);
-	/* The kernel may permit opening the directory, but not reading it. */
 	if (!directory) {
 		if (errno == EACCES || errno == EPERM)
 			holders->complete = false;
@@ -54,6 +53,7 @@ static void add_holdings_of_process(struct holders *holders, const struct socket
 		if (socket != 0 && sockets_find_number(sockets, socket))
 			add(holders, socket, (pid_t)strtol(name, NULL, 10));
 	}
+	/* The kernel may permit opening the directory, but not reading it. */
 	if (errno == EACCES || errno == EPERM)
 		holders->complete = false;
 	closedir(directory);

@@ -25,8 +25,8 @@ struct library {
 void library_find(struct library *library);
 
 /*
- * Replaces the file's directory with $LIB if that is what the loader's $LIB means:
- * lib/x86_64-linux-gnu on Debian, lib64 on Fedora. Otherwise word is the file itself.
+ * Sets word to the file's path. If its directory ends with what the loader's $LIB means
+ * (lib/x86_64-linux-gnu on Debian, lib64 on Fedora), replaces that end with $LIB.
  */
 void library_preload_word(const char *file, char word[PATH_MAX]);
 

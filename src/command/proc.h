@@ -7,7 +7,10 @@
 #include <stddef.h>
 #include <sys/types.h>
 
-/* A whole file, with a NUL appended; NULL with errno if it cannot be read. The caller frees it. */
+/*
+ * A whole file, with a NUL appended, which *length does not count. NULL with errno if it cannot be
+ * read. The caller frees it.
+ */
 char *proc_read(const char *path, size_t *length);
 
 /* The same for a file in /proc/PID. */

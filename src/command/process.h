@@ -28,7 +28,10 @@ struct process {
 	struct config *config; /* its settings at its start, or its supervisor's; NULL: none */
 };
 
-/* Inspects a process. Returns false if it does not exist. library may be NULL. */
+/*
+ * Inspects a process. Returns false if it does not exist. library may be NULL, as for
+ * program_inspect. The caller frees command, user and config.
+ */
 bool process_inspect(struct process *process, pid_t pid, const struct library *library);
 
 /* The same, but inspects each process once. The result is never freed. */

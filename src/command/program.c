@@ -25,6 +25,7 @@
 /* Our own ELF header: the command has the library's architecture. */
 extern const ElfW(Ehdr) __ehdr_start __attribute__((visibility("hidden")));
 
+/* Sets the result. Returns false for its callers: there is nothing more to check. */
 static bool set(struct program *program, enum guardable guardable, const char *why)
 {
 	program->guardable = guardable;
@@ -364,7 +365,7 @@ void program_inspect(struct program *program, const char *name, const struct lib
 	for (int i = 0; i < MAX_SCRIPTS; i++)
 		if (!open_and_inspect(program, program->about, library))
 			return;
-	not_guardable(program, "too many nested script interpreters");
+	not_guardable(program, "one of too many nested script interpreters");
 }
 
 void program_inspect_running(struct program *program, const char *exe,

@@ -1,7 +1,7 @@
 /*
- * program: whether the guard can work in a program. Examines what the kernel and the loader will:
- * the interpreters of scripts, the ELF header, the notes, and the privileges that the program would
- * gain.
+ * program: whether the guard can work in a program. Examines what the kernel and the loader would
+ * examine: the interpreters of scripts, the ELF header, the notes, and the privileges that the
+ * program would gain.
  */
 #ifndef PROGRAM_H
 #define PROGRAM_H
@@ -22,8 +22,8 @@ enum guardable {
 struct program {
 	enum guardable guardable;
 	bool go;
-	bool gains_rights; /* set-ID or file capabilities, beyond the user's own privileges */
-	const char *why;   /* why the guard cannot work: a sentence without its subject; constant */
+	bool gains_rights;    /* set-ID or file capabilities, beyond the user's own privileges */
+	const char *why;      /* why not; if NOT_GUARDABLE, completes "ABOUT is ..."; constant */
 	char found[PATH_MAX]; /* the program's file; empty: there is none */
 	char about[PATH_MAX]; /* the subject of why: found, or the interpreter of a script */
 };

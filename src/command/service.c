@@ -56,7 +56,7 @@ char *service_text(const struct service *service)
 
 /*
  * Whether the call is on a list from systemctl show: names of calls, some followed by a colon and
- * the errno they fail with, or "kill".
+ * the errno they fail with, or "kill". On a list of allowed calls, one with "kill" does not count.
  */
 static bool lists(const char *list, const char *call, bool to_allow)
 {

@@ -18,7 +18,10 @@ struct bound_path {
 	const struct bound *bound;
 };
 
-/* All sockets of this network namespace that peers can reach, and the processes that hold them. */
+/*
+ * The bound sockets of this network namespace, the processes that hold them, and the paths of the
+ * sockets that peers can reach.
+ */
 struct snapshot {
 	struct sockets sockets;
 	struct holders holders;

@@ -90,7 +90,7 @@ static void measure(const struct table *table, struct layout *layout)
 	}
 }
 
-/* The width of the table as laid out. With cut, counts columns that may be cut as cut. */
+/* The width of the table as laid out; with `cut`, at the least widths of the columns. */
 static size_t taken(const struct table *table, const struct layout *layout, bool cut)
 {
 	size_t sum = 0;

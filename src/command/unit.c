@@ -69,8 +69,9 @@ static char *unit_name(const char *given)
 /* ---- the unit's settings ---- */
 
 /*
- * The last value of a setting in the section [Service] of a unit's text, in which a backslash
- * continues a line. NULL if there is none. The caller frees it.
+ * The last value of a setting in the section [Service] of a unit's text, whose continued lines have
+ * been joined. Ignores values for which `wanted` (may be NULL) returns false. NULL if there is
+ * none. The caller frees it.
  */
 static char *setting(const char *text, const char *name, bool (*wanted)(const char *value))
 {

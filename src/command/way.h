@@ -32,7 +32,10 @@ bool way_has_sys_admin(void);
 /* Whether sockguard was built with a supervisor. */
 bool way_has_supervisor(void);
 
-/* Puts this process under a supervisor. Returns NULL, or the reason why it cannot. */
+/*
+ * Puts this process under a supervisor. Returns NULL, or the reason why it cannot. Unless
+ * allows_rings is true, io_uring_setup(2) fails with ENOSYS.
+ */
 const char *way_supervise(bool allows_rings);
 
 /* Determines what way_supervise would return, without putting this process under a supervisor. */

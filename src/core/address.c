@@ -13,7 +13,11 @@ static bool is_readable(uintptr_t bytes, size_t length)
 	const uintptr_t page = 4096; /* or a multiple */
 	size_t set = _NSIG / 8;
 
-	/* The range touches at most two pages: check its first and its last bytes. */
+	/*
+	 * Each check reads `set` bytes. If the range is shorter, one check that includes it
+	 * suffices: of the bytes from its start, or of those up to its end. A longer range touches
+	 * at most two pages, so its first and its last bytes suffice.
+	 */
 	if (length < set)
 		return kernel_can_read(bytes) || kernel_can_read(bytes + length - set);
 	return kernel_can_read(bytes) && (bytes / page == (bytes + length - 1) / page ||

@@ -5,7 +5,8 @@
  * This is the interface through which the rules learn what a call does not show: the caller's pid,
  * the socket paths it owns and the sockets it holds. The rules take the caller's directories,
  * namespaces and credentials from the process that runs them: a supervisor's worker assumes those
- * of its caller first.
+ * of its caller first. In the library, its functions are async-signal-safe; pid, pause,
+ * await_release and each_descriptor may change errno.
  */
 #ifndef CALLER_H
 #define CALLER_H
@@ -38,15 +39,16 @@ struct caller {
 	void (*pause)(uint32_t nanoseconds);
 
 	/*
-	 * Waits until a socket that the caller has just closed must have been released. It is
-	 * called with the mutex held, so it must be short.
+	 * Waits until the kernel has released a socket that the caller closed just before. It is
+	 * called with the mutex held, so the wait must be short.
 	 */
 	void (*await_release)(void);
 
 	/*
 	 * Calls `found` for each of the caller's sockets, and possibly for other descriptors, until
-	 * it returns true. Returns whether it did. fd is a descriptor of this process. If `found`
-	 * returned true, fd stays open afterwards.
+	 * it returns true. Returns whether it did. fd is a descriptor of the process that runs the
+	 * rules: in a supervisor's worker a duplicate, which is closed again unless `found`
+	 * returned true.
 	 */
 	bool (*each_descriptor)(bool (*found)(int fd, void *about), void *about);
 };

@@ -1,7 +1,7 @@
 /*
- * calls: the names of all system calls that kernel.c makes on this architecture. A service whose
- * SystemCallFilter= forbids one of them could be killed by it. libsockguard(7) lists them for
- * administrators; sockguard unit and sockguard check compare them with a service's filter.
+ * calls: the names of all system calls that kernel.c makes on this architecture. If a service's
+ * SystemCallFilter= forbids one of them, the kernel may kill the service. libsockguard(7) lists
+ * them for administrators; sockguard unit and sockguard check compare them with a service's filter.
  */
 #ifndef CALLS_H
 #define CALLS_H

@@ -125,7 +125,7 @@ void config_load(void (*complain)(const char *variable, const char *expected))
 	}
 }
 
-/* Copies the directory that a relative path starts from, without a NUL. -1: unknown. */
+/* Copies the directory that a relative path starts from, without a NUL. Negative: unknown. */
 static ssize_t start_of(int dirfd, char *start, size_t size)
 {
 	char link[64];

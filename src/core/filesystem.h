@@ -25,7 +25,7 @@ struct superblock {
 	bool exact; /* no other inode has this device and these low 32 bits */
 };
 
-/* dirfd and path lead to the socket, or to any other file in its directory. */
+/* Describes a socket's superblock. dirfd and path lead to the socket, or to a file beside it. */
 struct superblock filesystem_superblock(const struct pin *pin, int dirfd, const char *path);
 
 /*

@@ -474,7 +474,7 @@ static void claim_linked(struct step *step)
 		return;
 	owns_socket = owned_check(&inode, &step->lock[FROM]) == OWNED_SOCKET;
 	if (!owns_socket || !lockfile_read_record(&step->lock[FROM], &record))
-		record_describe_self(&record, -1);
+		record_describe_caller(&record, -1);
 	claim = lockfile_claim(to, &record);
 	if (owns_socket || claim >= 0)
 		owned_add(&inode, &to->file, claim, record.cookie, !owns_socket);
@@ -576,7 +576,7 @@ static void claim_bound(int fd, const struct location *location, struct lockfile
 
 	if (inode_identify(location->parent, location->name, &inode) != 0)
 		return;
-	record_describe_self(&record, fd);
+	record_describe_caller(&record, fd);
 	owned_add(&inode, &lock->file, lockfile_claim(lock, &record), record.cookie, false);
 }
 

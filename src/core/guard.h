@@ -2,9 +2,10 @@
  * guard: the rules, one function for each verb.
  *
  * Each function takes the caller's call and returns what the program gets: the result and errno of
- * the call, made through `perform`; or -1 with EADDRINUSE if the call would take a socket path from
- * a live owner. It dereferences no pointer of the program before the kernel has accepted that
- * pointer. All are async-signal-safe. Signals and cancellation are blocked while a mutex is held.
+ * the call, made through `perform`; or -1 with EADDRINUSE if the call would, or might, take a
+ * socket path from a live owner. It dereferences no pointer of the program before the kernel has
+ * accepted that pointer. All are async-signal-safe. Signals and cancellation are blocked while a
+ * mutex is held.
  */
 #ifndef GUARD_H
 #define GUARD_H
@@ -18,7 +19,7 @@ struct call {
 	int dirfd;
 	const char *path;
 	int newdir;
-	const char *newpath;
+	const char *newpath; /* NULL: the call has only one path */
 	unsigned int flags;
 };
 

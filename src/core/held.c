@@ -15,7 +15,7 @@ static struct held {
 
 #define HELD (sizeof(held) / sizeof(held[0]))
 
-/* Longer than any fork takes. After that a fork and an opening wait for each other no longer. */
+/* Longer than any fork takes. After that, forks and openings stop waiting for each other. */
 #define FORK_TIMEOUT_NS INT64_C(30000000000)
 #define PAUSE_NS        100000U
 

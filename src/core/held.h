@@ -28,9 +28,9 @@ bool held_by_this_thread(const struct file_id *file);
 
 /*
  * Encloses the opening and the registration of a descriptor. held_begin_opening waits until no fork
- * is under way, and delays new ones. held_end_opening takes the value that it returned. It returns
- * false if a fork happened nevertheless, because one side gave up waiting after 30 seconds. Then
- * the caller must close the descriptor.
+ * is under way, and delays new ones. held_end_opening takes the value that held_begin_opening
+ * returned, and returns false if a fork happened nevertheless, because one side gave up waiting
+ * after 30 seconds. Then the caller must close the descriptor.
  */
 unsigned int held_begin_opening(void);
 bool held_end_opening(unsigned int begun);

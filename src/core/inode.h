@@ -37,7 +37,7 @@ struct inode {
 
 /* A socket that a path led to when it was pinned. */
 struct pin {
-	int fd; /* O_PATH; keeps the inode, and so its number, from being reused */
+	int fd; /* O_PATH; keeps the inode, and so its number, from being reused; -1: not pinned */
 	struct inode inode;
 };
 

@@ -64,7 +64,7 @@ static bool is_claimed_elsewhere(const struct pin *pin, const struct location *l
 	uint64_t netns = current_netns();
 	struct superblock superblock;
 
-	if (netns == 0 && filter_is_known())
+	if (netns == 0 && filter_is_known()) /* a filter forbids the question */
 		return false;
 	if (lock->fd >= 0)
 		return !lock->untrusted && lockfile_is_claimed(lock) &&
@@ -132,6 +132,7 @@ static enum verdict judge_not_owned(const struct location *location, struct lock
 	if (inode_pin(location->parent, location->name, &pin) != 0) {
 		if (errno == ENOENT || errno == ENOTSOCK)
 			return verdict_of_error(judgement);
+		/* For example, no descriptor is left: ask about the inode that was identified. */
 		pin = (struct pin){.fd = -1, .inode = judgement->inode};
 	}
 	verdict = judge_by_kernel(&pin, location, lock, judgement);

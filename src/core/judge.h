@@ -31,7 +31,7 @@ struct judgement {
 	enum reason reason; /* for a refusal */
 	struct record record;
 	struct inode inode;      /* of the socket */
-	struct file_id lockfile; /* of the lock file beside it, as lock had it */
+	struct file_id lockfile; /* the lock file beside it, copied from lock */
 };
 
 /* Judges a path. lock need not be open: without a lock file the kernel's answer decides alone. */

@@ -1,12 +1,14 @@
 /*
  * kernel: every system call that the guard adds to the program's own. Nothing else in the library
- * enters the kernel, except for the program's own calls, which guard.c makes.
+ * enters the kernel, except for the program's own calls, which src/preload makes.
  *
- * The calls are made by number and not through libc, for three reasons. Another preloaded library
- * must not answer in the kernel's place (fakeroot, torsocks). libc's function may be newer than the
- * oldest libc that we support (fstat: glibc 2.33), or use structures of its own. And the guard must
- * not get a process killed that has restricted itself with seccomp: a call that the process's
- * filters do not allow is not made, and fails with ENOSYS, see filter.h.
+ * The calls are made by number and not through libc; kernel.c gives the reason for each exception.
+ * Another preloaded library must not answer in the kernel's place (fakeroot, torsocks). libc's
+ * function may be newer than the oldest libc that we support (fstat: glibc 2.33), or use structures
+ * of its own.
+ *
+ * A process that has restricted itself with seccomp must not be killed for a call of the guard. So
+ * a call that the process's filters do not allow is not made, and fails with ENOSYS, see filter.h.
  *
  * All functions are async-signal-safe and are no cancellation points. Unless noted otherwise they
  * fail with -1 and errno as the system call does.
@@ -101,9 +103,9 @@ int kernel_rename(int olddir, const char *oldpath, int newdir, const char *newpa
 	unsigned int flags);
 
 /*
- * F_OFD_SETLK, F_OFD_GETLK or F_SETLK on a range of bytes, or with count 0 on all from the first,
- * fcntl(2). Returns l_type as the kernel left it: for F_OFD_GETLK the type of a conflicting lock,
- * or F_UNLCK. -1 with errno on failure.
+ * fcntl(2) with F_OFD_SETLK, F_OFD_GETLK or F_SETLK, on `count` bytes from `first` on; count 0: on
+ * all bytes from `first` on. Returns l_type as the kernel left it: for F_OFD_GETLK the type of a
+ * conflicting lock, or F_UNLCK. -1 with errno on failure.
  */
 int kernel_lock(int fd, int command, short type, uint32_t first, uint32_t count);
 
@@ -140,7 +142,10 @@ int kernel_sigmask(int how, const sigset_t *set, sigset_t *old);
 int kernel_sigpending(sigset_t *set);
 int kernel_consume_signal(const sigset_t *set); /* sigtimedwait(2), without waiting */
 
-/* Whether these 8 bytes can be read. If false, errno is EFAULT, or ENOSYS if unknown. */
+/*
+ * Whether as many bytes as a signal set has (_NSIG / 8) can be read at this address. If false,
+ * errno is EFAULT, or ENOSYS if unknown.
+ */
 bool kernel_can_read(uintptr_t bytes);
 
 void kernel_sleep(uint32_t nanoseconds);

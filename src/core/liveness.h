@@ -15,21 +15,22 @@
 
 enum liveness {
 	LIVENESS_STALE,      /* no socket is bound to the inode */
-	LIVENESS_STALE_HERE, /* none of our network namespace is; one of another may be */
+	LIVENESS_STALE_HERE, /* no socket of our network namespace is; one of another may be */
 	LIVENESS_LIVE,       /* a socket is bound to it, in some network namespace */
 	LIVENESS_UNKNOWN,    /* neither the probe nor sock_diag gave an answer: treat it as live */
 };
 
-/* LIVENESS_STALE_HERE counts as well, but a claim may show an owner in another namespace. */
+/* LIVENESS_STALE_HERE is stale, too, unless a claim shows an owner in another namespace. */
 static inline bool liveness_is_stale(enum liveness liveness)
 {
 	return liveness == LIVENESS_STALE || liveness == LIVENESS_STALE_HERE;
 }
 
 /*
- * The liveness of a pinned socket. dirfd and path are those that were given to inode_pin. Connects
- * to the path; if connect(2) cannot take it, or it leads to another inode by now, to the pinned
- * descriptor's link in /proc. Async-signal-safe; leaves errno alone.
+ * The liveness of a pinned socket, to which dirfd and path led when it was pinned. Connects to the
+ * path. If connect(2) cannot take the path, the path leads to another inode by now, or the answer
+ * is "stale", connects to the pinned descriptor's link in /proc. Async-signal-safe; leaves errno
+ * alone.
  */
 enum liveness liveness_of(const struct pin *pin, int dirfd, const char *path);
 

@@ -17,7 +17,7 @@
 /* The bytes locked. Every claim begins at CLAIM and ends before FORKS; claim_size is its length. */
 enum { MUTEX = 0, CLAIM = 1, FORKS = 0x7fffffff };
 
-/* The limit on starting over, which happens only if another process unlinked the file we opened. */
+/* The limit on starting over, which happens only if another process made or unlinked the file. */
 #define MAX_TRIES 64
 
 /* Every user without a mapping in our user namespace, /proc/sys/kernel/overflowuid. */
@@ -334,8 +334,8 @@ static enum lockfile_state acquire_new_mutex(struct lockfile *lock, int fd)
 
 /*
  * Opens and creates with two calls: in a sticky directory fs.protected_regular refuses O_CREAT
- * without O_EXCL on another user's file, proc_sys_fs(5). A bind tries to create first, since its
- * name usually has no lock file; an unlink tries to open first.
+ * without O_EXCL on another user's file, proc_sys_fs(5). A bind tries to create first, because
+ * there is usually no lock file yet; an unlink tries to open first.
  */
 static int open_or_create(struct lockfile *lock, bool *created)
 {
@@ -853,7 +853,7 @@ int lockfile_claim(struct lockfile *lock, const struct record *record)
 
 /*
  * An empty file is not joined: a process may just have created it in order to bind. Once that
- * process has the mutex, it relies on an empty file to be unclaimed, without asking the kernel.
+ * process has the mutex, it takes an empty file to be unclaimed, without asking the kernel.
  */
 int lockfile_join_claim(struct lockfile *lock, struct file_id *file)
 {

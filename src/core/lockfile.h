@@ -1,10 +1,10 @@
 /*
  * lockfile: .NAME.sockguard, the file beside the socket NAME, and the two locks on it.
  *
- * The mutex (byte 0, exclusive) makes a check and the unlink or bind that follows it one step among
- * guarded processes. The claim (from byte 1 on, shared) is held by the owner of the socket and by
- * the processes forked from it, for as long as they live. Its length shows the network
- * namespace of the socket. Both are open file description locks, fcntl(2): the kernel drops
+ * The mutex (byte 0, exclusive) makes a check, and the unlink or bind that follows it, atomic with
+ * respect to guarded processes. The claim (from byte 1 on, shared) is held by the owner of the
+ * socket and by the processes forked from it, for as long as they live. Its length shows the
+ * network namespace of the socket. Both are open file description locks, fcntl(2): the kernel drops
  * them with the last descriptor of the open file description, so a crash leaves none, and a program
  * that closes another descriptor of the file releases nothing.
  *
@@ -85,10 +85,10 @@ bool lockfile_socket_path(const char *path, char *socket, size_t size);
 bool lockfile_is_own(const struct kernel_file *found);
 
 /*
- * For a process that cannot open a lock file that it claimed in such a directory, for example
- * because it has changed its user since: unless the plain name is its own user's file, looks for
- * the file for which `claimed` returns true, which compares it with the process's claims. If there
- * is one, sets lock's path to it and returns true.
+ * In such a directory, looks for a lock file that this process has claimed but cannot open, for
+ * example because it has changed its user since. `claimed` compares a file with the process's
+ * claims. If there is such a file, sets lock's path to it and returns true. If lock's path leads to
+ * our own user's file, returns false without a search.
  */
 bool lockfile_find_claimed(struct lockfile *lock, bool (*claimed)(const struct kernel_file *));
 
@@ -102,8 +102,8 @@ enum lockfile_state lockfile_try_lock(struct lockfile *lock);
 bool lockfile_open_readonly(struct lockfile *lock);
 
 /*
- * The same, but only for a file that lockfile_try_lock would use. An attacker can put no other file
- * in its place.
+ * The same, but only for a file that lockfile_try_lock would use: not for one that an attacker has
+ * put in its place.
  */
 bool lockfile_open_readonly_valid(struct lockfile *lock);
 
@@ -129,11 +129,12 @@ void lockfile_unlink(struct lockfile *lock);
 
 /*
  * lockfile_move renames a's file over b's; lockfile_exchange exchanges the two. Both mutexes must
- * be held. Return whether a file was renamed.
+ * be held. Both return whether a file was renamed. If so, each argument refers to the other's file
+ * afterwards: after a move, b to the renamed file, and a to the replaced one, which has no name.
  *
  * Invariant: a lock file is renamed only if a process claims it, and a claimed file has a record.
- * lockfile_try_lock relies on this: it takes a file that it created, and that is still empty, to be
- * at the name where it created it, and does not look the name up again.
+ * lockfile_try_lock relies on this: if a file that it created is still empty, the file has not been
+ * renamed, and lockfile_try_lock does not look its name up again.
  */
 bool lockfile_move(struct lockfile *a, struct lockfile *b);
 bool lockfile_exchange(struct lockfile *a, struct lockfile *b);
@@ -203,9 +204,10 @@ void lockfile_mark_leaving(const struct lockfile *lock, bool leaving);
 bool lockfile_read_record(const struct lockfile *lock, struct record *record);
 
 /*
- * Whether another host's kernel wrote the record that was read from this file. Its numbers then
- * mean nothing here. A different boot id does not suffice, since a container may have its own: on a
- * file system whose locks are local, a claim is always this kernel's.
+ * Whether another kernel wrote the record that was read from this file: another host's, or this
+ * host's before a reboot. Its numbers then mean nothing here. A different boot id does not suffice,
+ * since a container may have its own: on a file system whose locks are local, a claim is always
+ * this kernel's.
  */
 bool lockfile_record_is_remote(const struct lockfile *lock, const struct record *record);
 

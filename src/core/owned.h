@@ -12,7 +12,7 @@
  * recorded; the process then owns it only as long as it has a descriptor of the socket. All
  * functions are async-signal-safe and leave errno alone.
  *
- * A supervisor replaces the table by the claims and descriptors of its caller, see caller.h.
+ * A supervisor uses the claims and descriptors of its caller instead of the table, see caller.h.
  */
 #ifndef OWNED_H
 #define OWNED_H
@@ -26,7 +26,7 @@
 bool owned_has_any(void);
 
 /*
- * What we own of the socket with this inode, whose lock file is `lock`; that need not be open.
+ * What we own of the socket with this inode. lock is the lock file beside the path, open or not.
  * OWNED_PATH: a path that we linked to another process's socket. We may remove that path, but a
  * path that we link from it does not become ours.
  */
@@ -61,8 +61,9 @@ bool owned_has_recorded_socket(struct record *record);
 void owned_remove(const struct inode *inode, const struct file_id *lockfile);
 
 /*
- * Adopts the listening and the datagram sockets that came with exec, at the paths they were bound
- * to. Creates no lock files: a socket that an unguarded process bound stays without one.
+ * Adopts the sockets that came with exec, at the paths that they were bound to. Accepted
+ * connections do not count. Creates no lock files: a socket that an unguarded process bound stays
+ * without one.
  */
 void owned_adopt_inherited(void);
 

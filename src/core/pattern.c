@@ -6,7 +6,7 @@
 
 #include "text.h"
 
-/* Reads one character. A byte that is not UTF-8 is none of Unicode's characters. */
+/* Reads one character. A byte that is not UTF-8 gets a number beyond those of Unicode. */
 static const char *read_character(const char *words, uint32_t *character)
 {
 	const uint32_t bytes = 0x110000;
@@ -52,8 +52,8 @@ static bool includes(const struct class *class, uint32_t character)
 }
 
 /*
- * Reads "alpha:]" of a class. Returns what follows it, or NULL if it is no class; included is set
- * if the character belongs to it.
+ * Reads "alpha:]" of a class. Returns what follows it, or NULL if it is not a class. Sets *included
+ * if the character belongs to the class.
  */
 static const char *read_class(const char *name, uint32_t character, bool *included)
 {
@@ -147,7 +147,10 @@ static const char *match_one(const char *pattern, uint32_t character)
 	return expected == character ? rest : NULL;
 }
 
-/* After a mismatch, only the last star can match more: what the earlier ones match is the least. */
+/*
+ * After a mismatch, it suffices to let the last star match one more character: the earlier stars
+ * already match as little as possible.
+ */
 bool pattern_matches(const char *pattern, const char *words)
 {
 	const char *after_star = NULL, *retry = NULL;

@@ -12,8 +12,8 @@
 
 /*
  * Whether the whole of words matches the pattern. "?" and "[...]" match one character of UTF-8, or
- * one byte of what is not UTF-8. Ranges compare code points, and classes such as [:alpha:] include
- * ASCII characters only. A "[" without its "]" stands for itself.
+ * one byte that is not part of such a character. Ranges compare code points, and classes such as
+ * [:alpha:] include ASCII characters only. A "[" without its "]" stands for itself.
  */
 bool pattern_matches(const char *pattern, const char *words);
 

@@ -102,7 +102,7 @@ uint64_t record_socket_netns(int fd)
 	return cookie;
 }
 
-void record_describe_self(struct record *record, int fd)
+void record_describe_caller(struct record *record, int fd)
 {
 	int saved = errno;
 	pid_t pid = caller->pid();

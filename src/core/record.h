@@ -1,9 +1,10 @@
 /*
  * record: the text in a lock file that names the process that bound the socket.
  *
- * It has a fixed size, and is read by people (with cat), by our messages, and by the check for an
- * owner on another host. It is written with one pwrite(2), and the file is never truncated. All
- * functions are async-signal-safe and leave errno alone.
+ * People read it with cat. From it, the guard names the owner in messages, and recognises the
+ * socket, the socket's network namespace, and an owner on another host. It has a fixed size, is
+ * written with one pwrite(2), and the file is never truncated. All functions are async-signal-safe
+ * and leave errno alone.
  */
 #ifndef RECORD_H
 #define RECORD_H
@@ -31,7 +32,7 @@ struct record {
 };
 
 /* Describes the caller as the process that bound the socket fd; -1: without a socket. */
-void record_describe_self(struct record *record, int fd);
+void record_describe_caller(struct record *record, int fd);
 
 /* The offset of the word that says whether `leaving` is set, and the two words, equally long. */
 #define RECORD_STATE_AT 17

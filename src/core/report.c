@@ -166,7 +166,7 @@ static void start_line(struct text *text, enum log_to to)
 	if (to == LOG_TO_SYSLOG)
 		text_add(text, "<28>"); /* facility daemon, level warning: 3 * 8 + 4 */
 	if (to == LOG_TO_FILE)
-		add_time(text); /* only this file has no timestamps from another program */
+		add_time(text); /* no other program adds it to the lines of this file */
 	kernel_comm(comm);
 	text_add(text, "sockguard: ");
 	text_add_escaped(text, comm);

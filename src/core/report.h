@@ -2,10 +2,10 @@
  * report: the messages, one line each: which call was refused, and which process is in the way.
  *
  * A message is one write(2) that neither waits nor raises SIGPIPE. It goes to descriptor 2 only if
- * that is still the file that it was when the library loaded: a daemon may have closed it, and its
- * database may have got the number. A refusal, or a report that a call is not guarded, that cannot
- * be written to the destination of SOCKGUARD_LOG goes to syslog; other messages are then lost. All
- * functions are async-signal-safe and leave errno alone.
+ * that is still the file that it was when the library loaded: a daemon may have closed it, and the
+ * number may now belong to its database. A refusal, or a report that a call is not guarded, that
+ * cannot be written to the destination of SOCKGUARD_LOG goes to syslog; other messages are then
+ * lost. All functions are async-signal-safe and leave errno alone.
  */
 #ifndef REPORT_H
 #define REPORT_H
@@ -17,7 +17,7 @@
 /* Remembers which file descriptor 2 is. Call it once, from a constructor. */
 void report_remember_stderr(void);
 
-/* Whether this descriptor is the file that descriptor 2 was then. */
+/* Whether this descriptor is the file that descriptor 2 was then. Changes errno if it is closed. */
 bool report_is_remembered_stderr(int fd);
 
 /* Why a call is refused. */

@@ -1,7 +1,9 @@
 /*
- * self: whether this process runs in another process's memory. A child of vfork(2), or of clone(2)
- * with CLONE_VM, runs in its parent's memory, but has descriptors and filters of its own. Whatever
- * it recorded in our tables would count for the parent.
+ * self: whether this process runs in another process's memory, and its PID namespace.
+ *
+ * A child of vfork(2), or of clone(2) with CLONE_VM, runs in its parent's memory, but has
+ * descriptors and filters of its own. Whatever it recorded in our tables would count for the
+ * parent.
  *
  * All functions are async-signal-safe and leave errno alone.
  */

@@ -70,6 +70,7 @@ static int open_directory(const struct wanted *wanted)
 
 static enum shared list_directory(struct wanted *wanted)
 {
+	/* For the results -1, 0 and 1 of inode_list_directory. */
 	static const enum shared answers[] = {SHARED_UNREADABLE, SHARED_NONE, SHARED_FOUND};
 	int directory = open_directory(wanted);
 	int listed = directory < 0 ? -1 : inode_list_directory(directory, entry_is_wanted, wanted);

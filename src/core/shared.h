@@ -21,7 +21,7 @@
 
 #define SHARED_EXTRA 13 /* bytes by which an alternate name is longer than the plain one */
 
-/* Whether these bytes are what an alternate name has after the plain one. */
+/* Whether tail is what follows the plain name in an alternate one: a dot and twelve digits. */
 bool shared_is_alternate_suffix(const char *tail);
 
 /*
@@ -34,7 +34,7 @@ enum shared { SHARED_FOUND, SHARED_NONE, SHARED_UNREADABLE };
 enum shared shared_find(int dirfd, char *path, size_t length,
 	bool (*accepts)(const struct kernel_file *), const struct file_id *except);
 
-/* Sets path to a new random alternate of the plain name. */
+/* Sets path to a new random alternate of the plain name. The buffer is as for shared_find. */
 void shared_make_alternate(char *path, size_t length);
 
 #endif

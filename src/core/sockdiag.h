@@ -15,7 +15,7 @@
 enum sockdiag {
 	SOCKDIAG_YES,
 	SOCKDIAG_NO,        /* no such socket in this network namespace */
-	SOCKDIAG_AMBIGUOUS, /* one bound to an inode with this number, perhaps another one */
+	SOCKDIAG_AMBIGUOUS, /* one is bound to an inode with this number, perhaps another inode */
 	SOCKDIAG_UNKNOWN,   /* no unix_diag in the kernel, no descriptor, or no memory */
 };
 

@@ -18,8 +18,8 @@
 #include "text.h"
 
 /*
- * How long to wait for a mutex. It is held for microseconds, unless the process that holds it is
- * stopped. Another user may hold the mutex of a file on purpose, to delay root's rm for an hour.
+ * How long to wait for the mutex of a file that is not trusted. Its user may hold the mutex on
+ * purpose: if root's rm waited three seconds for each of 1,200 files, that would take an hour.
  */
 #define UNTRUSTED_TIMEOUT_NS INT64_C(10000000)
 #define FIRST_PAUSE_NS       20000U
@@ -102,8 +102,8 @@ static __attribute__((noinline)) int open_directory(int dirfd, const char *path,
 }
 
 /*
- * Opens the path's directory. Not if there is a filter: it may compare the address of the path, so
- * every call must pass the program's own pointer.
+ * Opens the path's directory. Does nothing if the process has a filter: it may compare the address
+ * of the path, so every call must pass the program's own pointer.
  */
 static void open_parent(struct location *location)
 {
@@ -165,7 +165,7 @@ static enum lockfile_state lock_through_claim(struct lockfile *lock)
 	return file_same(&file, &there) ? LOCKFILE_NONE : LOCKFILE_BUSY;
 }
 
-/* As a last resort: looks for a claimed file at an alternate name that could not be opened. */
+/* As a last resort, also looks for a file at an alternate name that we claim but cannot open. */
 static enum lockfile_state lock_any_claim(struct lockfile *lock)
 {
 	enum lockfile_state state = lock_through_claim(lock);

@@ -1,6 +1,6 @@
 /*
- * step: makes the check of one or two socket paths, and the call that follows, one step among
- * guarded processes, by holding the mutexes of the paths in between.
+ * step: makes the check of one or two socket paths, and the call that follows, atomic with respect
+ * to guarded processes, by holding the mutexes of the paths.
  *
  * Signals and cancellation are blocked from step_begin to step_end. A signal handler on this thread
  * could wait for ever for a mutex that the thread holds; a thread cancelled here would never
@@ -21,7 +21,7 @@
 /* The total wait for a mutex of our own user or root. */
 #define MUTEX_TIMEOUT_NS INT64_C(3000000000)
 
-enum { FROM, TO, PATHS }; /* the call's path, its newpath, and their number */
+enum { FROM, TO, PATHS }; /* the call's path, its newpath (or bind's path), and their number */
 
 struct step {
 	/* Not open if the path has no part in the step, or can have no lock file. */

@@ -227,8 +227,8 @@ EXPORT int linkat(int dirfd, const char *path, int newdir, const char *newpath, 
 /*
  * A malloc may make system calls while it initializes itself, under its lock, before our
  * constructor runs: jemalloc does. Loading would then deadlock, because dlsym allocates memory in
- * glibc before 2.34. So before loading, makes a call that installs no filter without libc. Returns
- * false if it has not made the call.
+ * glibc before 2.34. So until we have loaded, this makes the call without libc. The call must not
+ * install a filter. Returns false if it has not made the call.
  */
 static bool make_if_not_loaded(long number, const long *words, long *result)
 {

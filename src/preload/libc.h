@@ -27,8 +27,8 @@ struct libc {
 extern struct libc libc;
 
 /*
- * Fills the table. Not async-signal-safe, since dlsym is not: call it from a constructor. A
- * function that libc lacks fails with ENOSYS. Leaves errno alone.
+ * Fills the table. Not async-signal-safe, since dlsym is not: call it from a constructor. If libc
+ * lacks renameat2, the entry fails with ENOSYS. Leaves errno alone.
  */
 void libc_resolve(void);
 

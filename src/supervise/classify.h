@@ -15,7 +15,11 @@ enum classification {
 	CLASS_WORKER, /* may concern a socket: a worker must judge and execute it */
 };
 
-/* Classifies a call. *error is set only for CLASS_ANSWER. The call must be validated afterwards. */
+/*
+ * Classifies a call. *error is valid only for CLASS_ANSWER. If the caller is gone
+ * (notify_is_valid), the result may be that for a call of another thread, which reuses the caller's
+ * ID.
+ */
 enum classification classify(int notify_fd, const struct request *request, int *error);
 
 #endif

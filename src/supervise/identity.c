@@ -102,10 +102,10 @@ static bool prepare(struct steps *steps)
 /* ---- the steps ---- */
 
 /*
- * Records a lack of resources as the error. A missing permission is not recorded: we may have it in
+ * Notes a lack of resources as the error. A missing permission is not noted: we may have it in
  * the next user namespace. Returns `done`.
  */
-static bool record_lack(struct steps *steps, bool done)
+static bool note_lack(struct steps *steps, bool done)
 {
 	if (!done && target_lacks_resources(errno))
 		steps->error = errno;
@@ -121,7 +121,7 @@ static void close_done(int *fd)
 
 static bool enter_namespace(struct steps *steps, int *fd, int type)
 {
-	if (*fd != DONE && record_lack(steps, setns(*fd, type) == 0))
+	if (*fd != DONE && note_lack(steps, setns(*fd, type) == 0))
 		close_done(fd);
 	return *fd == DONE;
 }
@@ -130,10 +130,10 @@ static bool enter_namespace(struct steps *steps, int *fd, int type)
 static void enter_directories(struct steps *steps)
 {
 	if (steps->mounts == DONE && steps->root != DONE &&
-		record_lack(steps, fchdir(steps->root) == 0 && chroot(".") == 0))
+		note_lack(steps, fchdir(steps->root) == 0 && chroot(".") == 0))
 		close_done(&steps->root);
 	if (steps->mounts == DONE && steps->root == DONE && steps->directory != DONE &&
-		record_lack(steps, fchdir(steps->directory) == 0))
+		note_lack(steps, fchdir(steps->directory) == 0))
 		close_done(&steps->directory);
 }
 
@@ -141,7 +141,7 @@ static void enter_directories(struct steps *steps)
 static bool read_own(struct steps *steps, struct credentials *us)
 {
 	char status[PROCSTATUS_SIZE];
-	bool known = record_lack(steps, procstatus_reread(steps->own_status, status)) &&
+	bool known = note_lack(steps, procstatus_reread(steps->own_status, status)) &&
 		     procstatus_credentials(status, us);
 
 	steps->effective = us->effective;
@@ -154,7 +154,7 @@ static bool read_theirs(struct steps *steps, struct credentials *them)
 	char status[PROCSTATUS_SIZE];
 	int fd = openat(steps->process, "status", O_RDONLY | O_CLOEXEC);
 
-	return record_lack(steps, procstatus_read(fd, status)) &&
+	return note_lack(steps, procstatus_read(fd, status)) &&
 	       procstatus_credentials(status, them);
 }
 
@@ -197,7 +197,7 @@ static void take_steps(struct steps *steps)
 	enter_directories(steps);
 	if (!steps->ids)
 		assume_ids(steps);
-	record_lack(steps, target_open_descriptors(steps->target, steps->process, "fd"));
+	note_lack(steps, target_open_descriptors(steps->target, steps->process, "fd"));
 }
 
 /* A process that enters a user namespace gets all capabilities in it, user_namespaces(7). */
@@ -223,7 +223,7 @@ static bool assume_in_user_namespace(struct steps *steps)
 		take_steps(steps);
 	}
 	return are_done(steps) && inspect_confine(steps->target->credentials.effective) &&
-	       record_lack(steps, target_permits_inspection(steps->target));
+	       note_lack(steps, target_permits_inspection(steps->target));
 }
 
 static bool assume(struct steps *steps)

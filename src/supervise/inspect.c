@@ -29,7 +29,7 @@ static bool set_capabilities(uint64_t effective, uint64_t allowed)
 	return syscall(SYS_capset, &header, data) == 0;
 }
 
-/* The capabilities after inspect_confine. Before, they never change. */
+/* Set by inspect_confine. Until then, inspect_begin and inspect_end change nothing. */
 static struct {
 	bool active;
 	int inspections; /* the nesting depth of inspect_begin */

@@ -2,6 +2,8 @@
  * notify: the system calls and ioctls of seccomp_unotify(2).
  *
  * notify_fd is the notification descriptor of a filter, which the manual page calls the listener.
+ * Unless noted otherwise, functions of type int return 0, or -1 with errno: ENOENT if the caller no
+ * longer waits for the call.
  */
 #ifndef NOTIFY_H
 #define NOTIFY_H
@@ -43,10 +45,7 @@ bool notify_is_valid(int notify_fd, uint64_t id);
 /* Lets the kernel execute the call with the arguments that are in the caller's memory now. */
 int notify_continue(int notify_fd, uint64_t id);
 
-/*
- * Makes the call return 0, or -1 with errno `error`. Fails with ENOENT if the caller no longer
- * waits for the call.
- */
+/* Makes the call return 0, or -1 with errno `error`. */
 int notify_answer(int notify_fd, uint64_t id, int result, int error);
 
 /*
@@ -56,7 +55,10 @@ int notify_answer(int notify_fd, uint64_t id, int result, int error);
  */
 int notify_restart(int notify_fd, uint64_t id);
 
-/* Duplicates our descriptor into the stopped process, at this number and close-on-exec. */
+/*
+ * Duplicates our descriptor into the stopped process, at this number and close-on-exec. Returns the
+ * number, or -1 with errno.
+ */
 int notify_inject(int notify_fd, uint64_t id, int fd, int number);
 
 /* Lets caller and supervisor wake each other on the same CPU, if the kernel supports it. */

@@ -64,7 +64,7 @@ bool pending_process_ended(pid_t pid);
 
 /* ---- for the watcher and the keeper, which start workers ---- */
 
-/* Acquires the lock. Continues the holder if it is stopped, and replaces it if it has ended. */
+/* Acquires the lock. Continues the holder if it is stopped; takes the lock over if it has ended. */
 void pending_lock(void);
 
 /* Releases the lock of the calling process. */
@@ -129,7 +129,7 @@ bool pending_attach(struct slot *slot, pid_t starter);
  */
 bool pending_read(struct slot *slot, struct seccomp_notif *call);
 
-/* Waits for a call other than `id` in the slot. Returns false if none is posted in that time. */
+/* Waits for a call other than `id` in the slot. Returns false if there is none after this time. */
 bool pending_wait_for_next(struct slot *slot, uint64_t id, unsigned int milliseconds);
 
 #endif

@@ -21,7 +21,10 @@ struct credentials {
 	uint64_t effective; /* capabilities */
 };
 
-/* Reads the whole file. Returns false if fd is -1 or the process is gone. */
+/*
+ * Reads the file from its beginning, up to PROCSTATUS_SIZE - 1 bytes. Returns false if fd is -1 or
+ * the process is gone.
+ */
 bool procstatus_reread(int fd, char status[PROCSTATUS_SIZE]);
 
 /* The same, and closes fd. */

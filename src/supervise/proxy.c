@@ -20,7 +20,7 @@
 
 enum { MUTEX = 0, CLAIMS = 8, LINK = 512 };
 
-/* The longest time for which a worker keeps a duplicate of another process's socket open. */
+/* Longer than a worker keeps a duplicate of another process's socket open while it searches. */
 enum { COPY_NS = 10000000 };
 
 static const struct target *target;
@@ -111,7 +111,10 @@ static bool each_socket(bool (*found)(int fd, void *about), void *about)
 	struct sought sought = {found, about};
 	bool any = find_descriptor(is_sought_socket, &sought) >= 0;
 
-	/* An ending process has lost its descriptors: a call on its own socket is not a theft. */
+	/*
+	 * An ending process has lost its descriptors, so the rules may refuse its call on its own
+	 * socket. The kernel discards the answer: log no refusal.
+	 */
 	if (!any && !target_is_alive(target))
 		config.log_to = LOG_TO_NONE;
 	return any;

@@ -43,8 +43,9 @@ enum request_reading {
 };
 
 /*
- * Decodes a call and copies its arguments. The caller must call notify_is_valid afterwards: until
- * then the arguments may be those of another thread.
+ * Decodes a call and copies its arguments. They are certainly those of the call only if
+ * notify_is_valid returns true afterwards: another thread may reuse the ID of a caller that is
+ * gone.
  */
 enum request_reading request_read(struct request *request, const struct seccomp_notif *call);
 

@@ -341,8 +341,8 @@ static void replace_watcher(struct watcher *watcher)
 /*
  * Reads the call after it clears `armed`: a watcher that receives a call in the meantime either
  * starts the timer itself, or its call is read here. For this, the exchange must acquire what the
- * watcher wrote before its own exchange. Replaces no watcher whose fork failed, because its
- * structure is not in use.
+ * watcher wrote before its own exchange. If the watcher's fork failed, its structure is not in use:
+ * starts the watcher instead of replacing it.
  */
 static void on_timer(void)
 {

@@ -9,7 +9,7 @@
 #include <sys/types.h>
 
 /*
- * Replaces the arguments by "sockguard: supervisor of PID". This clears the environment and
+ * Replaces the arguments with "sockguard: supervisor of PID". This clears the environment and
  * overwrites its memory, so the caller must read all variables before.
  */
 void title_set(pid_t program);

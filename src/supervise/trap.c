@@ -53,7 +53,7 @@ static int add_rules(scmp_filter_ctx filter, const struct trap *trap)
 
 static int compose_filter(scmp_filter_ctx filter, const struct trap *trap)
 {
-	/* No call of an ABI missing from this list may bypass the filter. */
+	/* No call of an ABI that other_abis lacks may bypass the filter. */
 	int failed = seccomp_attr_set(filter, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_ERRNO(ENOSYS));
 
 	for (size_t i = 0; other_abis[i] != 0; i++)

@@ -8,7 +8,7 @@
 
 /*
  * Indexed by PID. A process whose PID has the same index replaces the entry. So a process may be
- * reported twice, but none is forgotten.
+ * reported twice, but each is reported at least once.
  */
 enum { ENTRIES = 1024 };
 

@@ -78,10 +78,10 @@ static bool leads_to(int dirfd, const char *path, const struct inode *inode)
 }
 
 /*
- * Records the inode at the path. From this, a worker that replaces this one determines whether the
+ * Stores the inode at the path. From this, a worker that replaces this one determines whether the
  * call took effect.
  */
-static void record_begun(const struct call *call)
+static void store_begun(const struct call *call)
 {
 	struct effect *effect = &work.slot->effect;
 	struct inode inode;
@@ -95,8 +95,8 @@ static void record_begun(const struct call *call)
 	errno = saved;
 }
 
-/* If the call failed, records that it had no effect. Returns the result. */
-static int record_result(int result)
+/* If the call failed, stores that it had no effect. Returns the result. */
+static int store_result(int result)
 {
 	if (result != 0)
 		work.slot->effect.state = EFFECT_NONE;
@@ -135,7 +135,7 @@ static bool begin_path_call(const struct call *call)
 {
 	if (!caller_exists())
 		return false;
-	record_begun(call);
+	store_begun(call);
 	return true;
 }
 
@@ -166,21 +166,21 @@ static int perform_bind(int fd, const struct sockaddr *address, socklen_t length
 		return -1;
 	/* A socket that is already bound cannot be bound again, so this call will fail. */
 	work.slot->effect.state = read_bound_name(fd, &name) ? EFFECT_NONE : EFFECT_BEGUN;
-	return record_result(bind(fd, address, length));
+	return store_result(bind(fd, address, length));
 }
 
 static int perform_unlink(const struct call *call)
 {
 	if (!begin_path_call(call))
 		return -1;
-	return record_result((int)syscall(SYS_unlinkat, call->dirfd, call->path, call->flags));
+	return store_result((int)syscall(SYS_unlinkat, call->dirfd, call->path, call->flags));
 }
 
 static int perform_rename(const struct call *call)
 {
 	if (!begin_path_call(call))
 		return -1;
-	return record_result((int)syscall(SYS_renameat2, call->dirfd, call->path, call->newdir,
+	return store_result((int)syscall(SYS_renameat2, call->dirfd, call->path, call->newdir,
 		call->newpath, call->flags));
 }
 
@@ -188,7 +188,7 @@ static int perform_link(const struct call *call)
 {
 	if (!begin_path_call(call))
 		return -1;
-	return record_result((int)syscall(SYS_linkat, call->dirfd, call->path, call->newdir,
+	return store_result((int)syscall(SYS_linkat, call->dirfd, call->path, call->newdir,
 		call->newpath, call->flags));
 }
 
@@ -505,10 +505,10 @@ static bool read_call(void)
 }
 
 /*
- * Returns true if the call is not a repetition of the one whose effect is stored, even if the
- * arguments are the same. Then the worker of the other call was killed between its answer and
- * exit_worker. On older kernels, it may also be a repetition: a signal may have interrupted the
- * other call just before the answer.
+ * Returns true if the call is not a repetition of the one whose effect is stored. The key may be
+ * the same nevertheless: a worker that is killed between its answer and exit_worker leaves the
+ * effect of an answered call behind. On older kernels, such a call counts as a repetition, because
+ * a signal may have interrupted the other call just before the answer.
  */
 static bool is_new_call(const struct effect *effect, uint64_t key)
 {
@@ -532,7 +532,7 @@ static void consider_earlier_attempts(uint64_t key)
 		exit_worker(answer(-1, effect->error));
 }
 
-static void record_failure(int error)
+static void store_failure(int error)
 {
 	struct effect *effect = &work.slot->effect;
 
@@ -560,7 +560,7 @@ _Noreturn void worker_run(int notify_fd, struct slot *slot, pid_t starter)
 	error = errno;
 	while (!deliver(outcome, result, error)) {
 		if (outcome == DONE && result != 0)
-			record_failure(error);
+			store_failure(error);
 		close_caller_descriptors();
 		if (outcome != DONE || !pending_wait_for_next(slot, work.request.id, LINGER_MS) ||
 			!read_call() || request_key(&work.request) != key)

@@ -521,7 +521,7 @@ class Programs(command.CommandCase):
                 runs = False
             outcomes.add(runs)
             ended = self.sockguard("check", interpreter)
-            wanted = "-" if runs else "too many nested script interpreters"
+            wanted = "-" if runs else "one of too many nested script interpreters"
             self.assertRegex(ended.stdout, rf"\t(\S+ is )?{wanted}\t")
         self.assertEqual(outcomes, {True, False})
 

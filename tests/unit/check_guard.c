@@ -1179,7 +1179,7 @@ static void claim_for_unknown_socket(const void *path)
 	struct record record;
 	struct lockfile lock;
 
-	record_describe_self(&record, -1);
+	record_describe_caller(&record, -1);
 	lockfile_init(&lock, AT_FDCWD, path);
 	ck_assert_int_eq(lockfile_try_lock(&lock), LOCKFILE_HELD);
 	ck_assert_int_ge(lockfile_claim(&lock, &record), 0);
@@ -1284,7 +1284,7 @@ START_TEST(a_claim_of_another_host_reserves_the_path)
 
 	fake_kernel(&(struct fake_results){.filesystem = NFS_TYPE});
 	make_stale("s");
-	record_describe_self(&record, -1);
+	record_describe_caller(&record, -1);
 	record.boot[0] = record.boot[0] == '0' ? '1' : '0';
 	lockfile_init(&lock, AT_FDCWD, "s");
 	ck_assert_int_eq(lockfile_try_lock(&lock), LOCKFILE_HELD);

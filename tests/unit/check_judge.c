@@ -60,7 +60,7 @@ static void serve_and_claim(const void *path)
 {
 	struct record record;
 
-	record_describe_self(&record, listening_socket(path, SOCK_STREAM));
+	record_describe_caller(&record, listening_socket(path, SOCK_STREAM));
 	claim_as(path, &record);
 }
 
@@ -76,7 +76,7 @@ static void claim_without_socket(const void *path)
 	struct record record;
 	int fd = listening_socket(path, SOCK_STREAM);
 
-	record_describe_self(&record, fd);
+	record_describe_caller(&record, fd);
 	close(fd);
 	claim_as(path, &record);
 }
@@ -246,7 +246,7 @@ static struct record record_of_another_host(void)
 {
 	struct record record;
 
-	record_describe_self(&record, -1);
+	record_describe_caller(&record, -1);
 	record.boot[0] = record.boot[0] == '0' ? '1' : '0';
 	return record;
 }
@@ -285,7 +285,7 @@ START_TEST(another_boot_id_on_a_local_file_system_is_not_another_host)
 	ck_assert(is_absent_but_claimed("s", &judgement));
 
 	fd = bound_socket("t", SOCK_STREAM);
-	record_describe_self(&record, fd);
+	record_describe_caller(&record, fd);
 	record.boot[0] = record.boot[0] == '0' ? '1' : '0';
 	claim_as("t", &record);
 	ck_assert_int_eq(unlink("t"), 0);
@@ -324,7 +324,7 @@ START_TEST(an_own_socket_seen_through_a_view_does_not_hold_the_path)
 	const struct fake_results view = {.minor = 4711, .refuses = true, .unprivileged = true};
 	struct record record;
 
-	record_describe_self(&record, listening_socket("s", SOCK_STREAM));
+	record_describe_caller(&record, listening_socket("s", SOCK_STREAM));
 	claim_as("s", &record);
 	fake_kernel(&view);
 	ck_assert_int_eq(judgement_of("s").verdict, VERDICT_STALE);
@@ -338,7 +338,7 @@ START_TEST(a_copy_of_the_record_does_not_show_a_view)
 	struct record record;
 	char text[RECORD_SIZE + 1] = {0};
 
-	record_describe_self(&record, listening_socket("t", SOCK_STREAM));
+	record_describe_caller(&record, listening_socket("t", SOCK_STREAM));
 	make_stale("s");
 	record_format(&record, text);
 	write_file(LOCKFILE_PREFIX "s" LOCKFILE_SUFFIX, text);
@@ -458,7 +458,7 @@ START_TEST(a_claim_whose_record_names_no_socket_reserves_an_absent_path)
 	struct record record;
 	struct judgement judgement;
 
-	record_describe_self(&record, -1);
+	record_describe_caller(&record, -1);
 	claim_as("s", &record);
 	ck_assert(is_absent_but_claimed("s", &judgement));
 }
@@ -471,7 +471,7 @@ START_TEST(a_claim_in_an_unknown_network_namespace_reserves_an_absent_path)
 	struct judgement judgement;
 	int fd = listening_socket("t", SOCK_STREAM);
 
-	record_describe_self(&record, fd);
+	record_describe_caller(&record, fd);
 	close(fd);
 	record.netns = 0;
 	claim_as("s", &record);
@@ -499,7 +499,7 @@ START_TEST(an_own_claim_does_not_reserve_a_path_against_its_owner)
 	struct inode inode;
 	int fd = listening_socket("s", SOCK_STREAM);
 
-	record_describe_self(&record, fd);
+	record_describe_caller(&record, fd);
 	ck_assert_int_eq(inode_identify(AT_FDCWD, "s", &inode), 0);
 	lock_path("s");
 	owned_add(&inode, &lock.file, lockfile_claim(&lock, &record), record.cookie, false);
@@ -546,7 +546,7 @@ START_TEST(a_claim_in_another_network_namespace_reserves_an_absent_path)
 	struct judgement judgement;
 	int fd = listening_socket("t", SOCK_STREAM);
 
-	record_describe_self(&record, fd);
+	record_describe_caller(&record, fd);
 	close(fd);
 	if (record.netns == 0) /* before Linux 5.14 */
 		return;
@@ -642,7 +642,7 @@ static void give_to_stranger(struct record *record)
 {
 	int fd = bound_socket("s", SOCK_STREAM);
 
-	record_describe_self(record, fd);
+	record_describe_caller(record, fd);
 	close(fd);
 	ck_assert_int_eq(chmod("s", 0), 0);
 	ck_assert_int_eq(chown("s", STRANGER, STRANGER), 0);
@@ -745,7 +745,7 @@ START_TEST(an_untrusted_claim_whose_record_names_no_socket_reserves_no_path)
 	struct record record;
 	struct judgement judgement;
 
-	record_describe_self(&record, -1);
+	record_describe_caller(&record, -1);
 	claim_as("s", &record);
 	ck_assert(is_absent_but_claimed("s", &judgement));
 	make_untrusted(FILE_OF_S);
@@ -851,7 +851,7 @@ START_TEST(with_filters_an_unknown_network_namespace_shows_no_owner)
 	struct record record;
 	int fd = bound_socket("s", SOCK_STREAM);
 
-	record_describe_self(&record, fd);
+	record_describe_caller(&record, fd);
 	close(fd);
 	record.netns++;
 	claim_as("s", &record);

@@ -2066,7 +2066,7 @@ START_TEST(a_record_of_another_boot_is_remote_unless_a_local_process_claims_it)
 	struct lockfile lock;
 
 	fake_kernel(&(struct fake_results){.filesystem = EXT4_TYPE});
-	record_describe_self(&record, -1);
+	record_describe_caller(&record, -1);
 	record.boot[0] = record.boot[0] == '0' ? '1' : '0';
 	lock = lock_path("s");
 	ck_assert(KEEPS_ERRNO(lockfile_record_is_remote(&lock, &record)));

@@ -120,7 +120,7 @@ static void hold_claim_for_socket(const void *fd)
 	struct lockfile lock = lock_to_claim("s");
 	struct record record;
 
-	record_describe_self(&record, *(const int *)fd);
+	record_describe_caller(&record, *(const int *)fd);
 	ck_assert_int_ge(lockfile_claim(&lock, &record), 0);
 	lockfile_release(&lock);
 }
@@ -505,7 +505,7 @@ START_TEST(a_recorded_socket_is_ours_if_it_is_open)
 	struct record record;
 	int fd = bound_socket("s", SOCK_STREAM);
 
-	record_describe_self(&record, fd);
+	record_describe_caller(&record, fd);
 	ck_assert(KEEPS_ERRNO(owned_has_recorded_socket(&record)));
 	close(fd);
 	ck_assert(!KEEPS_ERRNO(owned_has_recorded_socket(&record)));
@@ -1284,7 +1284,7 @@ static void hold_claim_without_socket(const void *path)
 	struct lockfile lock = lock_to_claim(path);
 	struct record record;
 
-	record_describe_self(&record, -1);
+	record_describe_caller(&record, -1);
 	ck_assert_int_ge(lockfile_claim(&lock, &record), 0);
 	lockfile_release(&lock);
 }
@@ -1317,7 +1317,7 @@ static void hold_claim_in_container(const void *fd)
 	struct lockfile lock = lock_to_claim("s");
 	struct record record;
 
-	record_describe_self(&record, *(const int *)fd);
+	record_describe_caller(&record, *(const int *)fd);
 	record.boot[0] = record.boot[0] == '0' ? '1' : '0';
 	ck_assert_int_ge(lockfile_claim(&lock, &record), 0);
 	lockfile_release(&lock);

@@ -362,7 +362,7 @@ START_TEST(a_claim_proves_the_ownership_of_the_recorded_socket)
 	struct record record;
 	struct file_id file;
 
-	record_describe_self(&record, fd);
+	record_describe_caller(&record, fd);
 	claim_path("s", &record, &file);
 	act_for_child();
 	ck_assert_int_eq(check(false), OWNED_SOCKET);
@@ -396,7 +396,7 @@ static void claim_for_caller(int fd, pid_t caller_pid, struct record *record)
 {
 	struct file_id file;
 
-	record_describe_self(record, fd);
+	record_describe_caller(record, fd);
 	record->pid = (uint64_t)caller_pid;
 	claim_path("s", record, &file);
 }

@@ -333,7 +333,7 @@ START_TEST(a_record_of_self_names_this_process)
 
 	memset(&record, 0xff, sizeof(record));
 	prctl(PR_SET_NAME, "a name");
-	KEEPS_ERRNO_VOID(record_describe_self(&record, -1));
+	KEEPS_ERRNO_VOID(record_describe_caller(&record, -1));
 	ck_assert_uint_eq(record.pid, (uint64_t)getpid());
 	ck_assert_uint_eq(record.pidns, self_pid_namespace(getpid()));
 	ck_assert_uint_eq(record.uid, geteuid());
@@ -354,7 +354,7 @@ START_TEST(a_record_of_self_names_the_socket)
 	socklen_t size = sizeof(cookie);
 	int fd = bound_socket("s", SOCK_STREAM);
 
-	KEEPS_ERRNO_VOID(record_describe_self(&record, fd));
+	KEEPS_ERRNO_VOID(record_describe_caller(&record, fd));
 	ck_assert_int_eq(fstat(fd, &found), 0);
 	ck_assert_int_eq(getsockopt(fd, SOL_SOCKET, SO_COOKIE, &cookie, &size), 0);
 	ck_assert_uint_eq(record.socket, found.st_ino);
@@ -367,7 +367,7 @@ START_TEST(an_invalid_descriptor_is_not_a_socket)
 {
 	struct record record;
 
-	KEEPS_ERRNO_VOID(record_describe_self(&record, 1000));
+	KEEPS_ERRNO_VOID(record_describe_caller(&record, 1000));
 	ck_assert_uint_eq(record.socket, 0);
 	ck_assert_uint_eq(record.cookie, 0);
 	ck_assert_uint_eq(KEEPS_ERRNO(record_socket_netns(1000)), 0);
@@ -389,7 +389,7 @@ static int record_names_user(const void *about)
 	struct record record;
 
 	(void)about;
-	record_describe_self(&record, -1);
+	record_describe_caller(&record, -1);
 	return record.uid == STRANGER ? 0 : 1;
 }
 
@@ -405,7 +405,7 @@ START_TEST(a_record_of_self_names_a_socket_on_descriptor_0)
 	int fd = listening_socket("s", SOCK_STREAM);
 
 	ck_assert_int_eq(dup2(fd, 0), 0);
-	record_describe_self(&record, 0);
+	record_describe_caller(&record, 0);
 	ck_assert_uint_ne(record.socket, 0);
 	ck_assert(record_matches_socket(&record, fd));
 }
@@ -424,7 +424,7 @@ START_TEST(a_record_of_self_has_the_uptime)
 	struct record record;
 	uint64_t before = uptime();
 
-	record_describe_self(&record, -1);
+	record_describe_caller(&record, -1);
 	ck_assert_uint_ge(record.uptime, before);
 	ck_assert_uint_le(record.uptime, uptime());
 }
@@ -446,7 +446,7 @@ START_TEST(a_process_that_runs_has_not_ended)
 {
 	struct record record;
 
-	record_describe_self(&record, -1);
+	record_describe_caller(&record, -1);
 	ck_assert_int_eq(record_find_binder(&record), BINDER_EXISTS);
 }
 END_TEST
@@ -463,7 +463,7 @@ START_TEST(a_process_that_is_gone_has_ended)
 	pid_t *pid =
 		mmap(NULL, sizeof(*pid), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 
-	record_describe_self(&record, -1);
+	record_describe_caller(&record, -1);
 	ck_assert_int_eq(run_in_child(store_own_pid, pid), 0);
 	record.pid = (uint64_t)*pid;
 	ck_assert(has_ended(&record));
@@ -477,7 +477,7 @@ START_TEST(a_process_younger_than_the_record_is_another)
 {
 	struct record record;
 
-	record_describe_self(&record, -1);
+	record_describe_caller(&record, -1);
 	record.uptime = 1;
 	ck_assert(has_ended(&record));
 	record.uptime = 0; /* not known */
@@ -491,7 +491,7 @@ START_TEST(the_start_time_is_found_after_any_command)
 	struct record record;
 
 	prctl(PR_SET_NAME, ") S 1 1 (x) 2");
-	record_describe_self(&record, -1);
+	record_describe_caller(&record, -1);
 	ck_assert(!has_ended(&record));
 	record.uptime = 1;
 	ck_assert(has_ended(&record));
@@ -502,7 +502,7 @@ START_TEST(a_process_on_another_host_is_unknown)
 {
 	struct record record;
 
-	record_describe_self(&record, -1);
+	record_describe_caller(&record, -1);
 	record.uptime = 1;
 	strcpy(record.boot, A_BOOT_ID);
 	ck_assert_int_eq(record_find_binder(&record), BINDER_UNKNOWN);
@@ -513,7 +513,7 @@ START_TEST(a_pid_of_another_namespace_is_foreign)
 {
 	struct record record;
 
-	record_describe_self(&record, -1);
+	record_describe_caller(&record, -1);
 	ck_assert(!is_foreign(&record));
 	record.uptime = 1;
 	ck_assert(has_ended(&record));
@@ -533,7 +533,7 @@ START_TEST(a_process_with_an_unknown_start_has_not_ended)
 {
 	struct record record;
 
-	record_describe_self(&record, -1);
+	record_describe_caller(&record, -1);
 	record.uptime = 1;
 	ck_assert(has_ended(&record));
 	forbid(calls_that_read_proc[_i]);
@@ -570,7 +570,7 @@ START_TEST(a_record_of_self_has_the_boot_id)
 
 	read_boot_id(boot);
 	for (int i = 0; i < 3; i++) { /* it is remembered */
-		record_describe_self(&record, -1);
+		record_describe_caller(&record, -1);
 		ck_assert_str_eq(record.boot, boot);
 		assert_round_trip(&record);
 	}
@@ -581,7 +581,7 @@ START_TEST(a_record_of_self_is_not_of_another_boot)
 {
 	struct record record;
 
-	record_describe_self(&record, -1);
+	record_describe_caller(&record, -1);
 	ck_assert(!KEEPS_ERRNO(record_is_from_other_boot(&record)));
 }
 END_TEST
@@ -590,7 +590,7 @@ START_TEST(another_boot_id_is_detected)
 {
 	struct record record;
 
-	record_describe_self(&record, -1);
+	record_describe_caller(&record, -1);
 	record.boot[35] = record.boot[35] == '0' ? '1' : '0';
 	ck_assert(KEEPS_ERRNO(record_is_from_other_boot(&record)));
 	record = sample();
@@ -613,14 +613,14 @@ START_TEST(a_record_matches_only_its_socket)
 	int fd = bound_socket("s", SOCK_STREAM);
 	int other = bound_socket("t", SOCK_STREAM);
 
-	record_describe_self(&record, fd);
+	record_describe_caller(&record, fd);
 	ck_assert(KEEPS_ERRNO(record_matches_socket(&record, fd)));
 	ck_assert(!KEEPS_ERRNO(record_matches_socket(&record, other)));
 	ck_assert(!KEEPS_ERRNO(record_matches_socket(&record, -1)));
 	record.boot[0] =
 		record.boot[0] == '0' ? '1' : '0'; /* as in a container: the cookie alone decides */
 	ck_assert(KEEPS_ERRNO(record_matches_socket(&record, fd)));
-	record_describe_self(&record, -1);
+	record_describe_caller(&record, -1);
 	ck_assert(!KEEPS_ERRNO(record_matches_socket(&record, -1)));
 }
 END_TEST
@@ -630,7 +630,7 @@ START_TEST(no_descriptor_is_left_open)
 	struct record record;
 	int before = count_descriptors();
 
-	record_describe_self(&record, -1);
+	record_describe_caller(&record, -1);
 	record_is_from_other_boot(&record);
 	ck_assert_int_eq(count_descriptors(), before);
 }
@@ -643,15 +643,15 @@ START_TEST(running_out_of_descriptors_is_not_an_error)
 	char boot[RECORD_BOOT];
 	int spare = use_up_descriptors();
 
-	KEEPS_ERRNO_VOID(record_describe_self(&record, -1));
+	KEEPS_ERRNO_VOID(record_describe_caller(&record, -1));
 	ck_assert_str_eq(record.boot, "");
 	ck_assert(!KEEPS_ERRNO(record_is_from_other_boot(&record)));
 	close(spare);
 	read_boot_id(boot);
-	record_describe_self(&record, -1);
+	record_describe_caller(&record, -1);
 	ck_assert_str_eq(record.boot, boot);
 	use_up_descriptors();
-	record_describe_self(&record, -1);
+	record_describe_caller(&record, -1);
 	ck_assert_str_eq(record.boot, boot); /* read once in a process */
 }
 END_TEST
