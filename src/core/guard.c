@@ -100,15 +100,16 @@ static bool perform_after_failed_lookup(const struct call *call, int saved, int 
 	bool unusable = lookup_error == EFAULT || lookup_error == ENOTDIR ||
 			lookup_error == ENAMETOOLONG ||
 			lookup_error == ELOOP; /* for every process */
-	size_t length = unusable ? 0 : strlen(call->path);
+	/* Without a lookup, the kernel has not checked that the path can be read. */
+	bool filtered = filter_is_known() || kernel_is_forbidden(lookup_error);
+	size_t length = unusable || filtered ? 0 : strlen(call->path);
 
 	errno = saved;
 	/*
 	 * The call is made as it is if it cannot remove a socket; if the path is too long for a
 	 * slash, and so for bind; or if a filter of the process might reject a changed path.
 	 */
-	if (length == 0 || filter_is_known() || call->path[length - 1] == '/' ||
-		length + 2 > PATH_MAX) {
+	if (length == 0 || call->path[length - 1] == '/' || length + 2 > PATH_MAX) {
 		*result = call->perform(call);
 		return true;
 	}
@@ -126,19 +127,19 @@ static bool perform_after_failed_lookup(const struct call *call, int saved, int 
 /*
  * Makes a call that removes socket paths, after the rules have allowed it. If this process is
  * killed between the call and lockfile_unlink, the path must be free, even if a forked process
- * still holds a claim. So the records say before the call that the owner is leaving.
+ * still holds a claim. So the records say before the call that the owner is leaving. A rename with
+ * RENAME_NOREPLACE removes nothing at TO, whose owner may be a rival.
  */
-static int perform_removal(const struct call *call, struct step *step)
+static int perform_removal(const struct call *call, struct step *step, bool replaces)
 {
+	const int removed = replaces ? PATHS : TO;
 	int result;
 
-	lockfile_mark_leaving(&step->lock[FROM], true);
-	lockfile_mark_leaving(&step->lock[TO], true);
+	for (int i = 0; i < removed; i++)
+		lockfile_mark_leaving(&step->lock[i], true);
 	result = call->perform(call);
-	if (result == 0)
-		return result;
-	lockfile_mark_leaving(&step->lock[FROM], false);
-	lockfile_mark_leaving(&step->lock[TO], false);
+	for (int i = 0; result != 0 && i < removed; i++)
+		lockfile_mark_leaving(&step->lock[i], false);
 	return result;
 }
 
@@ -178,7 +179,7 @@ static int judge_and_unlink(const struct call *call, struct step *step, struct j
 		break;
 	case VERDICT_OWN:
 	case VERDICT_STALE:
-		result = perform_removal(&here, step);
+		result = perform_removal(&here, step, false);
 		if (result == 0)
 			lockfile_unlink(lock);
 		break;
@@ -382,7 +383,7 @@ static int judge_and_rename(const struct call *call, struct step *step,
 	if (same_socket(judgements) || (call->flags & RENAME_EXCHANGE))
 		result = here.perform(&here);
 	else
-		result = perform_removal(&here, step);
+		result = perform_removal(&here, step, !(call->flags & RENAME_NOREPLACE));
 	if (result == 0 && !same_socket(judgements))
 		move_lockfiles(call, step, judgements);
 	return result;

@@ -498,10 +498,13 @@ START_TEST(no_path_to_a_live_socket_is_unlinked)
 }
 END_TEST
 
+/* In the second round, a filter keeps the guard from checking the path. */
 START_TEST(an_unreadable_path_fails_with_efault)
 {
 	const char *volatile null = NULL;
 
+	if (_i == 1)
+		forbid(CALL_FSTATAT);
 	ASSERT_FAILS(g_unlink(null), EFAULT);
 	ASSERT_FAILS(g_unlink((const char *)1), EFAULT);
 	ASSERT_FAILS(g_rename(null, "t"), EFAULT);
@@ -510,7 +513,7 @@ START_TEST(an_unreadable_path_fails_with_efault)
 	ASSERT_FAILS(g_link(null, "t"), EFAULT);
 	ASSERT_FAILS(g_link("s", null), EFAULT);
 	ASSERT_FAILS(guarded_bind(new_socket(false), (const struct sockaddr *)null, 110), EFAULT);
-	ck_assert(exists("s"));
+	ck_assert_int_eq(libc.unlink("s"), 0); /* nothing has removed it */
 }
 END_TEST
 
@@ -1755,6 +1758,25 @@ static int expect_both_left(const struct call *call)
 	return perform_rename(call);
 }
 
+static int expect_none_left_at_s(const struct call *call)
+{
+	ck_assert(!record_says_left("s"));
+	return perform_rename(call);
+}
+
+START_TEST(the_record_of_a_path_that_a_rename_cannot_replace_says_held)
+{
+	struct call call = {
+		"renameat2", expect_none_left_at_s, AT_FDCWD, "t", AT_FDCWD, "s", RENAME_NOREPLACE};
+
+	start_child(serve_guarded, "s");
+	guarded_listener("t");
+	ASSERT_FAILS(guard_rename(&call), EEXIST);
+	ck_assert_int_eq(performed, 1);
+	ck_assert(!record_says_left("s") && !record_says_left("t"));
+}
+END_TEST
+
 /* If the process is killed right after the rename, both paths are free: one is absent, and the
  * other leads to a new socket. */
 START_TEST(both_records_say_left_during_a_replacing_rename)
@@ -2132,7 +2154,7 @@ static void add_unlink(TCase *cases)
 	tcase_add_test(cases, other_files_are_left_to_libc);
 	tcase_add_test(cases, a_slash_after_a_socket_fails_with_enotdir);
 	tcase_add_test(cases, no_path_to_a_live_socket_is_unlinked);
-	tcase_add_test(cases, an_unreadable_path_fails_with_efault);
+	tcase_add_loop_test(cases, an_unreadable_path_fails_with_efault, 0, 2);
 	tcase_add_test(cases, an_ignored_path_is_left_to_libc);
 	if (suite_is_root("without_connect_permission_a_live_path_is_refused"))
 		tcase_add_loop_test(cases, without_connect_permission_a_live_path_is_refused, 0,
@@ -2220,6 +2242,7 @@ static void add_rename(TCase *cases)
 	tcase_add_test(cases, an_owner_killed_during_the_unlink_leaves_the_path_free);
 	tcase_add_test(cases, the_record_of_a_path_that_remains_does_not_say_left);
 	tcase_add_test(cases, both_records_say_left_during_a_replacing_rename);
+	tcase_add_test(cases, the_record_of_a_path_that_a_rename_cannot_replace_says_held);
 	tcase_add_test(cases, an_own_path_replaces_a_file);
 	tcase_add_loop_test(cases, a_claim_that_cannot_be_exchanged_is_released, 0, 2);
 	tcase_add_test(cases, the_claim_on_a_replaced_path_is_released);
