@@ -65,7 +65,8 @@ static bool write_quietly(int fd, const struct text *line)
 	sigaddset(&ours, SIGTTOU); /* if blocked, it does not stop a background job */
 	sigemptyset(&pending);
 	kernel_sigpending(&pending);
-	kernel_sigmask(SIG_BLOCK, &ours, &old);
+	if (kernel_sigmask(SIG_BLOCK, &ours, &old) != 0 && (ready.revents & POLLERR))
+		return false; /* a filter forbids blocking, and the pipe has no readers */
 	sigemptyset(&raised);
 	written = kernel_write(fd, line->start, line->used);
 	if (written < 0 && (errno == EPIPE || errno == EFBIG)) {

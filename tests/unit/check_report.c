@@ -412,6 +412,14 @@ START_TEST(a_pipe_without_readers_raises_no_signal)
 }
 END_TEST
 
+START_TEST(a_pipe_without_readers_is_not_written_if_sigpipe_cannot_be_blocked)
+{
+	forbid(SYS_rt_sigprocmask);
+	close(stderr_end);
+	report_refused_unlink("s"); /* SIGPIPE would kill this process */
+}
+END_TEST
+
 static void block_sigpipe(void)
 {
 	sigset_t set;
@@ -651,6 +659,7 @@ static void add_stderr(TCase *cases)
 	tcase_add_test(cases, a_full_pipe_is_not_waited_for);
 	tcase_add_test(cases, a_nearly_full_pipe_is_not_waited_for);
 	tcase_add_test(cases, a_pipe_without_readers_raises_no_signal);
+	tcase_add_test(cases, a_pipe_without_readers_is_not_written_if_sigpipe_cannot_be_blocked);
 	tcase_add_test(cases, a_blocked_sigpipe_does_not_become_pending);
 	tcase_add_test(cases, a_pending_sigpipe_stays_pending);
 	tcase_add_test(cases, a_full_socket_is_not_waited_for);
