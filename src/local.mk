@@ -21,6 +21,7 @@ libcore_la_SOURCES = \
 	src/core/report.c src/core/report.h \
 	src/core/scratch.c src/core/scratch.h \
 	src/core/self.c src/core/self.h \
+	src/core/siphash.c src/core/siphash.h \
 	src/core/sockdiag.c src/core/sockdiag.h \
 	src/core/shared.c src/core/shared.h \
 	src/core/starttime.c src/core/starttime.h \

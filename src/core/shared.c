@@ -9,6 +9,7 @@
 
 #include "kernel.h"
 #include "lockfile.h"
+#include "siphash.h"
 
 #define DIGITS (SHARED_EXTRA - 1)
 
@@ -100,8 +101,9 @@ enum shared shared_find(int dirfd, char *path, size_t length,
 
 /*
  * A number that no other user can guess: the kernel gives each process random bytes at exec,
- * AT_RANDOM in getauxval(3). Forked processes have the same bytes, but another pid. If two numbers
- * are equal nevertheless, O_EXCL makes the second process try again.
+ * AT_RANDOM in getauxval(3). libc derives its stack canaries from the same bytes, so the number
+ * must not reveal them. Forked processes have the same bytes, but another pid. If two numbers are
+ * equal nevertheless, O_EXCL makes the second process try again.
  */
 static uint64_t fresh_number(void)
 {
@@ -111,13 +113,7 @@ static uint64_t fresh_number(void)
 
 	if (random)
 		memcpy(secret, random, sizeof(secret));
-	secret[0] ^= (uint64_t)kernel_pid() << 32 | atomic_fetch_add(&counter, 1);
-	for (int i = 0; i < 3; i++) { /* splitmix64, to spread the few bits that differ */
-		secret[0] = (secret[0] ^ secret[0] >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-		secret[0] = (secret[0] ^ secret[0] >> 27) * UINT64_C(0x94d049bb133111eb);
-		secret[0] ^= secret[1] ^ secret[0] >> 31;
-	}
-	return secret[0];
+	return siphash(secret, (uint64_t)kernel_pid() << 32 | atomic_fetch_add(&counter, 1));
 }
 
 void shared_make_alternate(char *path, size_t length)

@@ -29,6 +29,7 @@ unit_tests = \
 	tests/unit/check_scratch \
 	tests/unit/check_self \
 	tests/unit/check_shared \
+	tests/unit/check_siphash \
 	tests/unit/check_sockdiag \
 	tests/unit/check_starttime \
 	tests/unit/check_step \
@@ -151,6 +152,8 @@ tests_unit_check_scratch_CFLAGS = $(unit_cflags)
 tests_unit_check_scratch_LDADD = $(unit_libs)
 tests_unit_check_shared_CFLAGS = $(unit_cflags)
 tests_unit_check_shared_LDADD = $(unit_libs)
+tests_unit_check_siphash_CFLAGS = $(unit_cflags)
+tests_unit_check_siphash_LDADD = $(unit_libs)
 tests_unit_check_sockdiag_CFLAGS = $(unit_cflags)
 tests_unit_check_sockdiag_LDADD = $(unit_libs)
 tests_unit_check_starttime_CFLAGS = $(unit_cflags)
