@@ -45,6 +45,8 @@ static void add_holdings_of_process(struct holders *holders, const struct socket
 	if (!directory) {
 		if (errno == EACCES || errno == EPERM)
 			holders->complete = false;
+		if (fd >= 0)
+			close(fd);
 		return;
 	}
 	while ((errno = 0, entry = readdir(directory))) {

@@ -1,6 +1,5 @@
 #include "owned.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdatomic.h>
@@ -322,13 +321,13 @@ static bool each_number(int limit, bool (*found)(int fd, void *about), void *abo
 /*
  * Whether the kernel's descriptor table of this process may include this number. For a number that
  * is not open, select(2) returns EBADF if it is inside the table, and ignores it if it is beyond
- * (select(2), BUGS).
+ * (select(2), BUGS). If a filter forbids the first check, the table is taken to include it.
  */
 static bool descriptor_table_reaches(int fd)
 {
 	fd_set set;
 
-	if (kernel_descriptor_flags(fd) >= 0)
+	if (kernel_descriptor_flags(fd) >= 0 || kernel_is_forbidden(errno))
 		return true;
 	FD_ZERO(&set);
 	FD_SET((unsigned int)fd, &set);
