@@ -22,10 +22,23 @@ enum path_kind {
 	UNKNOWN,  /* only a worker can inspect it */
 };
 
-/* /proc/self, /dev/fd and the like lead each process to its own files. */
+/*
+ * /proc/self, /proc/thread-self and /dev/fd lead each process to its own files. Checks every
+ * component, because the path may be relative, or contain "//" or "/./".
+ */
 static bool depends_on_caller(const char *path)
 {
-	return strncmp(path, "/proc/", 6) == 0 || strncmp(path, "/dev/fd/", 8) == 0;
+	static const char *const names[] = {"self", "thread-self", "fd"};
+
+	for (const char *rest = path; *rest; rest += strspn(rest, "/")) {
+		size_t length = strcspn(rest, "/");
+
+		for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+			if (length == strlen(names[i]) && memcmp(rest, names[i], length) == 0)
+				return true;
+		rest += length;
+	}
+	return false;
 }
 
 static bool is_lockfile(const char *path)
@@ -72,9 +85,10 @@ static enum path_kind inspect_path(pid_t tid, int dirfd, const char *path)
  * Obtains the error of a call on an absent path by making the call with a slash appended to the
  * path. The kernel must not execute the caller's own call, because another process may bind a
  * socket at the path just before. With the slash, the kernel returns the same error but cannot
- * remove a socket: see perform_after_failed_lookup in guard.c. Returns false if the caller might
- * get another error: it has other credentials, or the path is relative to a descriptor that it may
- * not have.
+ * remove a socket: see perform_after_failed_lookup in guard.c. *error is 0 if the call succeeded,
+ * because a directory that was to be renamed has appeared. Returns false if the caller might get
+ * another result: it has other credentials, or the path is relative to a descriptor that it may not
+ * have.
  */
 static bool try_with_slash(int notify_fd, const struct request *request, const char *newpath,
 	int *error)
@@ -97,8 +111,8 @@ static bool try_with_slash(int notify_fd, const struct request *request, const c
 		result = syscall(SYS_renameat2, AT_FDCWD, here, AT_FDCWD, newhere, request->flags);
 	else
 		return false;
-	*error = errno;
-	return result != 0 && (errno == ENOENT || errno == EROFS);
+	*error = result == 0 ? 0 : errno;
+	return *error == 0 || *error == ENOENT || *error == EROFS;
 }
 
 static enum classification classify_unlink(int notify_fd, const struct request *request, int *error)

@@ -11,7 +11,7 @@
 
 enum classification {
 	CLASS_PASS,   /* concerns no socket: the kernel must execute it */
-	CLASS_ANSWER, /* concerns no socket, and fails with *error */
+	CLASS_ANSWER, /* concerns no socket, and fails with *error, or succeeded if that is 0 */
 	CLASS_WORKER, /* may concern a socket: a worker must judge and execute it */
 };
 

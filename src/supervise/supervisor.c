@@ -268,7 +268,7 @@ static void handle(const struct seccomp_notif *call, pid_t keeper, struct watche
 	if (class == CLASS_PASS)
 		notify_continue(notify_fd, call->id);
 	else if (class == CLASS_ANSWER)
-		notify_answer(notify_fd, call->id, -1, error);
+		notify_answer(notify_fd, call->id, error == 0 ? 0 : -1, error);
 	else
 		pass_to_worker_blocking(call, keeper, me);
 }

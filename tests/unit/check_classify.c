@@ -12,13 +12,18 @@
 
 #define NO_PROCESS 0x3fffff /* no thread has this ID: it is PID_MAX_LIMIT - 1 */
 
-/* Replaces notify.c. Whether the caller still waits for its call. */
+/* Whether the caller still waits for its call. */
 static bool waits = true;
+/* Unless NULL, another process makes this directory before the watcher makes the call. */
+static const char *appears;
 
+/* Replaces notify.c. */
 bool notify_is_valid(int notify_fd, uint64_t id)
 {
 	ck_assert_int_eq(notify_fd, 17);
 	ck_assert_uint_eq(id, 4711);
+	if (appears)
+		ck_assert_int_eq(mkdir(appears, 0755), 0);
 	return waits;
 }
 
@@ -115,6 +120,7 @@ END_TEST
 START_TEST(a_worker_resolves_paths_that_depend_on_the_caller)
 {
 	expect_unlink(CLASS_WORKER, AT_FDCWD, "/proc/self/cwd/file");
+	expect_unlink(CLASS_WORKER, AT_FDCWD, "//proc/./thread-self/cwd/file");
 	expect_unlink(CLASS_WORKER, AT_FDCWD, "/dev/fd/0");
 	expect_rename(CLASS_WORKER, "/proc/self/cwd/file", "b");
 	expect_rename(CLASS_WORKER, "file", "/proc/self/cwd/b");
@@ -239,6 +245,23 @@ START_TEST(a_rename_of_an_absent_path_is_answered)
 }
 END_TEST
 
+START_TEST(a_rename_of_a_directory_that_appears_succeeds)
+{
+	appears = "absent";
+	expect_rename(CLASS_ANSWER, "absent", "absent2");
+	ck_assert_int_eq(error, 0);
+	ck_assert(!exists("absent") && exists("absent2"));
+}
+END_TEST
+
+START_TEST(an_unlink_of_a_directory_that_appears_goes_to_a_worker)
+{
+	appears = "absent";
+	expect_unlink(CLASS_WORKER, AT_FDCWD, "absent");
+	ck_assert(exists("absent"));
+}
+END_TEST
+
 /* ---- link and bind ---- */
 
 START_TEST(a_worker_judges_a_link_to_a_socket)
@@ -340,12 +363,14 @@ Suite *suite_of_module(void)
 	tcase_add_test(unlinks, a_worker_judges_an_unlink_of_a_socket_or_a_lock_file);
 	tcase_add_test(unlinks, a_worker_resolves_paths_that_depend_on_the_caller);
 	tcase_add_test(unlinks, an_unlink_of_an_absent_path_is_answered);
+	tcase_add_test(unlinks, an_unlink_of_a_directory_that_appears_goes_to_a_worker);
 	tcase_add_test(unlinks, a_path_is_relative_to_its_descriptor);
 	tcase_add_test(unlinks, a_path_too_long_for_the_supervisor_goes_to_a_worker);
 	tcase_add_test(others, the_kernel_executes_a_rename_of_other_files);
 	tcase_add_test(others, the_kernel_rejects_a_rename_of_an_unusable_path);
 	tcase_add_test(others, a_worker_judges_a_rename_of_a_socket);
 	tcase_add_test(others, a_rename_of_an_absent_path_is_answered);
+	tcase_add_test(others, a_rename_of_a_directory_that_appears_succeeds);
 	tcase_add_test(others, a_worker_judges_a_link_to_a_socket);
 	tcase_add_test(others, a_worker_judges_every_bind);
 	tcase_add_test(callers, nothing_is_answered_to_a_caller_that_is_gone);
