@@ -194,7 +194,7 @@ static void preload(const struct library *library)
 
 static void start_supervised(const char *name, const struct program *program)
 {
-	const char *why_not = way_supervise(!how.no_rings);
+	const char *why_not = way_supervise(name, !how.no_rings);
 
 	if (!why_not)
 		return;

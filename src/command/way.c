@@ -5,6 +5,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "command.h"
+
 #ifdef HAVE_SUPERVISOR
 #include "start.h"
 #endif
@@ -61,15 +63,20 @@ static const char *why_not(enum start start)
 	case START_FORBIDDEN:
 		return "a supervisor has no permission to examine processes or to answer their "
 		       "calls; check kernel.yama.ptrace_scope and the container's security profile";
+	case START_LOST:
 	case START_FAILED:
 		break;
 	}
 	return "cannot start a supervisor";
 }
 
-const char *way_supervise(bool allows_rings)
+const char *way_supervise(const char *name, bool allows_rings)
 {
-	return why_not(start_supervisor(allows_rings));
+	enum start start = start_supervisor(allows_rings);
+
+	if (start == START_LOST)
+		command_die(EXIT_NOT_STARTED, "%s was not started: the supervisor has ended", name);
+	return why_not(start);
 }
 
 /* Tried once, since the result is the same for all programs. */
@@ -84,14 +91,15 @@ const char *way_probe_supervisor(void)
 	return answer;
 }
 #else
-const char *way_supervise(bool allows_rings)
+const char *way_supervise(const char *name, bool allows_rings)
 {
+	(void)name;
 	(void)allows_rings;
 	return "sockguard was built without a supervisor";
 }
 
 const char *way_probe_supervisor(void)
 {
-	return way_supervise(true);
+	return way_supervise(NULL, true);
 }
 #endif

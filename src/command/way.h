@@ -33,10 +33,11 @@ bool way_has_sys_admin(void);
 bool way_has_supervisor(void);
 
 /*
- * Puts this process under a supervisor. Returns NULL, or the reason why it cannot. Unless
- * allows_rings is true, io_uring_setup(2) fails with ENOSYS.
+ * Puts this process, which will execute the program of this name, under a supervisor. Returns NULL,
+ * or the reason why it cannot. Unless allows_rings is true, io_uring_setup(2) fails with ENOSYS. If
+ * the supervisor is killed meanwhile, exits: this process keeps a filter with which bind(2) fails.
  */
-const char *way_supervise(bool allows_rings);
+const char *way_supervise(const char *name, bool allows_rings);
 
 /* Determines what way_supervise would return, without putting this process under a supervisor. */
 const char *way_probe_supervisor(void);

@@ -206,7 +206,7 @@ static enum start guard_ourselves(const struct trap *trap, int channel)
 		return status_of_error(errno);
 	ready = send_notify_fd(channel, notify_fd) && receive_byte(channel, &word);
 	close(notify_fd);
-	return ready ? START_DONE : START_FAILED;
+	return ready ? START_DONE : START_LOST;
 }
 
 static enum start try_then_guard(const struct trap *trap, bool guards_us)

@@ -13,6 +13,8 @@ enum start {
 	START_TOO_OLD,   /* the kernel lacks notifications, or a filter forbids them */
 	START_FORBIDDEN, /* the supervisor was not permitted to inspect or answer the trial */
 	START_FAILED,    /* another error, see errno */
+	/* The supervisor has ended, and the process keeps a filter with which its calls fail. */
+	START_LOST,
 };
 
 /*
