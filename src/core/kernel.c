@@ -248,7 +248,7 @@ uint64_t kernel_handle(int dirfd, const char *path, int flags)
 	uint64_t digest = UINT64_C(0xcbf29ce484222325); /* FNV-1a */
 
 	if (CALL(SYS_name_to_handle_at, INT(dirfd), POINTER(path), POINTER(&handle),
-		    POINTER(&mount), INT(flags & AT_EMPTY_PATH)) != 0)
+		    POINTER(&mount), INT(flags & (AT_EMPTY_PATH | AT_SYMLINK_FOLLOW))) != 0)
 		return 0;
 	for (uint32_t i = 0; i < handle.size; i++)
 		digest = (digest ^ handle.bytes[i]) * UINT64_C(0x100000001b3);

@@ -77,7 +77,7 @@ int kernel_fstatfs(int fd, uint32_t *type);
 /*
  * A digest of the file handle, name_to_handle_at(2). Two files have different handles even if the
  * second reuses the first one's inode number. 0 if the file system has none, or it is not
- * permitted.
+ * permitted. The flags are those of name_to_handle_at(2); others are ignored.
  */
 uint64_t kernel_handle(int dirfd, const char *path, int flags);
 

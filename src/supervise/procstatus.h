@@ -10,7 +10,7 @@
 #include <sys/types.h>
 
 #define PROCSTATUS_SIZE   16384
-#define PROCSTATUS_GROUPS 256
+#define PROCSTATUS_GROUPS 1024
 
 /* IDs are as seen from the user namespace of the process that opened the file. */
 struct credentials {

@@ -57,16 +57,19 @@ enum { LINGER_MS = 100 };
  * Identifies the inode at a path, including its birth time and file handle, because the number of a
  * removed inode is soon reused.
  */
-static bool identify_path(int dirfd, const char *path, struct inode *inode)
+/* Takes the flags of linkat(2). */
+static bool identify_path(int dirfd, const char *path, unsigned int flags, struct inode *inode)
 {
+	int empty = (int)(flags & AT_EMPTY_PATH);
 	struct kernel_file found;
 
-	if (kernel_statx(dirfd, path, AT_SYMLINK_NOFOLLOW, &found) != 0)
+	if (kernel_statx(dirfd, path,
+		    flags & AT_SYMLINK_FOLLOW ? empty : empty | AT_SYMLINK_NOFOLLOW, &found) != 0)
 		return false;
 	*inode = (struct inode){.file = file_id_of(&found),
 		.born_sec = found.born_sec,
 		.born_nsec = found.born_nsec,
-		.handle = kernel_handle(dirfd, path, 0)};
+		.handle = kernel_handle(dirfd, path, (int)flags)};
 	return true;
 }
 
@@ -74,7 +77,7 @@ static bool leads_to(int dirfd, const char *path, const struct inode *inode)
 {
 	struct inode there;
 
-	return identify_path(dirfd, path, &there) && inode_same(&there, inode);
+	return identify_path(dirfd, path, 0, &there) && inode_same(&there, inode);
 }
 
 /*
@@ -84,10 +87,11 @@ static bool leads_to(int dirfd, const char *path, const struct inode *inode)
 static void store_begun(const struct call *call)
 {
 	struct effect *effect = &work.slot->effect;
+	unsigned int flags = work.request.verb == REQUEST_LINK ? call->flags : 0;
 	struct inode inode;
 	int saved = errno;
 
-	if (identify_path(call->dirfd, call->path, &inode) &&
+	if (identify_path(call->dirfd, call->path, flags, &inode) &&
 		!(call->newpath && leads_to(call->newdir, call->newpath, &inode))) {
 		effect->inode = inode;
 		effect->state = EFFECT_BEGUN;
@@ -250,6 +254,17 @@ enum outcome {
 static const char forbidden[] = "the supervisor has no permission to act for the process";
 static const char unreadable[] =
 	"the supervisor has no permission to read the memory of the process";
+static const char too_many_groups[] = "the process has more than 1024 supplementary groups";
+
+_Static_assert(PROCSTATUS_GROUPS == 1024, ""); /* the number in the message */
+
+/* Why the worker could not take on the caller's identity. */
+static const char *why_not_impersonated(int error)
+{
+	if (work.read_error)
+		return unreadable;
+	return error == EOVERFLOW ? too_many_groups : forbidden;
+}
 
 /*
  * Decides what to do with a call that cannot be judged, for the reason in errno. If the supervisor
@@ -391,7 +406,7 @@ static enum outcome judge_and_execute(int *result)
 	int reason;
 
 	if (!impersonate_caller())
-		return decide_unjudged(work.read_error ? unreadable : forbidden, result);
+		return decide_unjudged(why_not_impersonated(errno), result);
 	/* If the caller was gone, target_open may have read a thread that reuses its ID. */
 	if (!notify_is_valid(work.notify_fd, request->id))
 		return GONE;

@@ -540,15 +540,22 @@ def on_alarm(*unused):
 signal.signal(signal.SIGALRM, on_alarm)
 signal.siginterrupt(signal.SIGALRM, restart != "restart")
 on_alarm()
+os.symlink(path, path + ".symlink")
+directory = os.open("/", os.O_RDONLY)
+def link_followed(old, new):
+    os.link(old, new, src_dir_fd=directory, follow_symlinks=True)  # linkat(2), AT_SYMLINK_FOLLOW
 for i in range(int(rounds)):
     with socket.socket(socket.AF_UNIX) as one:
         call(0, one.bind, path)
         call(0, os.link, path, path + ".link")
+        call(0, link_followed, path + ".symlink", path + ".followed")
+        call(0, os.unlink, path + ".followed")
         call(0, os.rename, path, path + ".new")
         call(errno.EADDRINUSE, os.unlink, rival)
         call(0, os.unlink, path + ".link")
         call(0, os.unlink, path + ".new")
 signal.signal(signal.SIGALRM, signal.SIG_IGN)
+os.unlink(path + ".symlink")
 assert len(signals) > 1
 print(len(repetitions))
 """

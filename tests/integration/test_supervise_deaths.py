@@ -21,6 +21,7 @@ import actor
 import harness
 
 harness.GUARDED_BY = "syscalls"
+AT_FDCWD, AT_SYMLINK_FOLLOW = -100, 0x400
 
 
 def kernel_version():
@@ -393,6 +394,21 @@ class SupervisorDeaths(actor.SocketCase):
             self.assertEqual(self.owner.unlink(self.path), 0)
             self.assertTrue(has_logged(log, "rt_sigprocmask"))
         self.fd = self.owner.serve(self.path)
+        self.assert_still_guarded()
+
+    def test_worker_killed_after_a_link(self):
+        """The worker that replaces it recognises that the call took effect, whatever its flags."""
+        name = os.path.join(self.dir, "symlink")
+        new = os.path.join(self.dir, "new.sock")
+        os.symlink(self.path, name)
+        with harness.traced(self.watcher, "-f", "--inject=linkat:delay_exit=100s"):
+            self.owner.send_command("linkat", AT_FDCWD, name, AT_FDCWD, new, AT_SYMLINK_FOLLOW)
+            harness.wait_until(lambda: os.path.exists(new), "the link")
+            worker, = set(harness.child_pids(self.keeper)) - {self.watcher}
+            os.kill(worker, signal.SIGKILL)
+            result, error, _ = self.owner.read_answer()
+        self.assertEqual((result, error), (0, 0))
+        self.assertEqual(self.owner.unlink(new), 0)
         self.assert_still_guarded()
 
     def test_keeper_killed_before_it_starts_a_worker(self):
