@@ -24,9 +24,13 @@ static void lock_bytes(int file, short type, uint32_t first, uint32_t count)
 	ck_assert_int_ge(kernel_lock(file, F_OFD_SETLK, type, first, count), 0);
 }
 
+/* Asks repeatedly: while other processes of the machine release locks, an answer may be wrong. */
 static bool has(uint64_t first, uint64_t excluded_end)
 {
-	return KEEPS_ERRNO(locktable_has_shared_lock(dev, ino, first, excluded_end));
+	for (int i = 0; i < 10; i++)
+		if (KEEPS_ERRNO(locktable_has_shared_lock(dev, ino, first, excluded_end)))
+			return true;
+	return false;
 }
 
 /* Locks a file, and reads its device and number from fdinfo, as the kernel prints them. */
@@ -116,20 +120,31 @@ START_TEST(one_among_many_locks_is_found)
 }
 END_TEST
 
-/* Each time the table is read, the first read(2) ends within the line of the lock. */
+/* The read(2) that returns the line of the lock ends within it. The next one returns the rest. */
 static long read_in_two(long number, const long arguments[6])
 {
-	long result = make_call(number, arguments);
+	static char rest[4096];
+	static size_t kept;
 	char *text = (char *)arguments[1];
 	char end[48], *cut;
+	long result;
 
+	if (number == SYS_read && kept > 0) {
+		result = (long)kept;
+		ck_assert_uint_le(kept, (size_t)arguments[2]);
+		memcpy(text, rest, kept);
+		kept = 0;
+		return result;
+	}
+	result = make_call(number, arguments);
 	if (number != SYS_read || result <= 0)
 		return result;
 	snprintf(end, sizeof(end), ":%llu 3 7\n", (unsigned long long)ino);
 	cut = memmem(text, (size_t)result, end, strlen(end));
 	if (!cut || cut == text)
 		return result;
-	ck_assert_int_gt(lseek((int)arguments[0], cut - (text + result), SEEK_CUR), 0);
+	kept = (size_t)(text + result - cut);
+	memcpy(rest, cut, kept);
 	return cut - text;
 }
 
