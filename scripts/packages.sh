@@ -1,6 +1,25 @@
 # shellcheck shell=sh
 # For other scripts to source, also in POSIX shells: installs the Debian packages that they need.
 
+# retry COMMAND... runs a command that downloads something, five times at most, because a mirror may fail for a
+# moment and apt-daily.service may hold the lock of apt's lists. The command must be able to start over.
+retry() {
+	retry_pause=10
+	until "$@"; do
+		[ "$retry_pause" -le 80 ] || return 1
+		printf 'failed, trying again in %d s ... ' "$retry_pause" >&2
+		sleep "$retry_pause"
+		retry_pause=$((retry_pause * 2))
+	done
+}
+
+# bootstrap_anew DIR ARG... runs debootstrap after it removed what an earlier try has left in DIR.
+bootstrap_anew() {
+	rm -rf --one-file-system "$1"
+	shift
+	debootstrap --variant=minbase "$@"
+}
+
 # require_packages NAME... installs the missing packages and prints one line about it. Ends the script
 # with status 2 if it cannot install them.
 require_packages() {
@@ -23,8 +42,7 @@ require_packages() {
 	printf 'Installing %s ... ' "$*" >&2
 	packages_log=$(mktemp)
 	packages_prevent_services
-	if packages_apt_get update >"$packages_log" 2>&1 &&
-		packages_apt_get install --no-install-recommends "$@" >"$packages_log" 2>&1; then
+	if retry packages_install "$@"; then
 		packages_installed=yes
 		echo "done" >&2
 	else
@@ -62,10 +80,15 @@ list_missing_packages() {
 	done
 }
 
+packages_install() {
+	packages_apt_get update >"$packages_log" 2>&1 &&
+		packages_apt_get install --no-install-recommends "$@" >>"$packages_log" 2>&1
+}
+
 packages_apt_get() {
 	# shellcheck disable=SC2086 # empty, or sudo with its option
-	$packages_as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -y \
-		-o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=120 "$@" </dev/null
+	$packages_as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -y -o Dpkg::Use-Pty=0 \
+		-o DPkg::Lock::Timeout=120 -o Acquire::Retries=3 "$@" </dev/null
 }
 
 packages_exit() {

@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# For other scripts to source: makes a Debian root.
+# For other scripts to source, together with packages.sh: makes a Debian root.
 
 # debian_root DIR INCLUDE PACKAGE... makes a minimal Debian in DIR with the packages in INCLUDE, a
 # comma-separated list. The other packages and their dependencies are only downloaded, so that apt
@@ -14,8 +14,13 @@ debian_root() {
 		'Created-By: Packages' "Release: $codename")
 	components=$(cut -d ' ' -f 2 <<<"$mirror" | sort -u | paste -sd ,)
 	mirror=${mirror%% *}
-	debootstrap --variant=minbase --components="${components:?}" --include="$include" \
+	retry bootstrap_anew "$root" --components="${components:?}" --include="$include" \
 		"$codename" "$root" "${mirror:?}" &&
-		chroot "$root" apt-get -qq update &&
-		chroot "$root" apt-get -qq -y --no-install-recommends --download-only install "$@"
+		retry download_in_root "$root" "$@"
+}
+
+download_in_root() { # DIR PACKAGE...
+	local apt=(chroot "$1" apt-get -qq -y -o Acquire::Retries=3)
+	shift
+	"${apt[@]}" update && "${apt[@]}" --no-install-recommends --download-only install "$@"
 }

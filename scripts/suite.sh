@@ -1,7 +1,7 @@
 # shellcheck shell=bash
-# For other scripts to source: roots of other releases of Debian and Ubuntu, named by suite. debootstrap
-# makes each root. It is kept in build/suites with all installed packages; remove its directory to make a
-# new one.
+# For other scripts to source, together with packages.sh: roots of other releases of Debian and Ubuntu, named
+# by suite. debootstrap makes each root. It is kept in build/suites with all installed packages; remove its
+# directory to make a new one.
 
 # describe_suite SUITE sets suite_distribution, suite_parts (the parts of scripts/portability) and what apt
 # needs: suite_mirror, suite_components, suite_updates (more sources, each a mirror and a suite) and
@@ -44,7 +44,7 @@ why_no_suites() {
 extract_debian() {
 	local suite=$1 dir=$2 apt=$PWD/build/suites/apt package options
 	shift 2
-	options=(-qq -o Dir::Etc::SourceList="$apt/sources.list" -o Dir::Etc::SourceParts=/dev/null
+	options=(-qq -o Acquire::Retries=3 -o Dir::Etc::SourceList="$apt/sources.list" -o Dir::Etc::SourceParts=/dev/null
 		-o Dir::State::Lists="$apt/lists" -o Dir::Cache="$apt/cache" -o APT::Sandbox::User=root
 		-o Dir::State::Status=/dev/null) # whatever is installed here
 	rm -rf "$apt" && mkdir -p "$apt/lists/partial" "$apt/cache/archives/partial" "$dir"
@@ -52,11 +52,15 @@ extract_debian() {
 		"http://deb.debian.org/debian $suite main" >"$apt/sources.list"
 	(
 		cd "$apt"
-		apt-get "${options[@]}" update && apt-get "${options[@]}" download "$@" || exit
+		retry download_packages "$@" || exit
 		for package; do
 			dpkg-deb -x "$package"_*.deb "$dir" || exit
 		done
 	) && rm -rf "$apt"
+}
+
+download_packages() { # PACKAGE... with the options of extract_debian
+	apt-get "${options[@]}" update && apt-get "${options[@]}" download "$@"
 }
 
 # install_newer_tools SUITE replaces programs of the suite with those of Debian 11, which has the same glibc
@@ -81,9 +85,8 @@ make_suite() {
 	[ ! -d "$root" ] || return 0
 	describe_suite "$1"
 	[ "$suite_distribution" != Ubuntu ] || make_ubuntu_keyring || return 1
-	rm -rf "$new" && mkdir -p "$new" &&
-		debootstrap --variant=minbase --force-check-gpg --keyring="$suite_keyring" \
-			--components="${suite_components// /,}" "$1" "$new" "$suite_mirror" || return 1
+	retry bootstrap_anew "$new" --force-check-gpg --keyring="$suite_keyring" \
+		--components="${suite_components// /,}" "$1" "$new" "$suite_mirror" || return 1
 	mkdir "$new/build"
 	echo suite >"$new/etc/hostname"
 	echo '127.0.0.1 localhost suite' >"$new/etc/hosts"
@@ -148,8 +151,8 @@ install_in_suite() {
 	cp --remove-destination /etc/resolv.conf "$(suite_root "$suite")/etc/resolv.conf"
 	enter_suite "$suite"
 	# shellcheck disable=SC2016 # variables of the inner shell
-	"${inside[@]}" sh -ec '
-		apt="apt-get -qq -y -o Dpkg::Use-Pty=0"
+	retry "${inside[@]}" sh -ec '
+		apt="apt-get -qq -y -o Dpkg::Use-Pty=0 -o Acquire::Retries=3"
 		missing= wanted= absent=
 		for package; do
 			case $(dpkg-query --show --showformat "\${db:Status-Status}" "$package" 2>/dev/null) in
@@ -158,7 +161,10 @@ install_in_suite() {
 			esac
 		done
 		[ -n "$missing" ] || exit 0
-		$apt update >&2
+		# Without a list, apt-cache finds no candidates. update may succeed nevertheless.
+		said=$($apt update 2>&1) || said="Failed to fetch: $said"
+		echo "$said" >&2
+		case $said in *"Failed to fetch"*) exit 1 ;; esac
 		for package in $missing; do
 			case $(apt-cache policy "$package" | sed -n "s/^  Candidate: //p") in
 			"" | "(none)") absent="$absent $package" ;;

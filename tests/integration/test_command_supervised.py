@@ -464,10 +464,14 @@ class Units(UnitCase):
             "app.service", "[Service]\nType=oneshot\nExecStart=-/usr/bin/busybox true\n")
         os.mkdir(self.dir + "/app.service.d")
         _, lines = self.unit(text="[Service]\nExecStart=-/usr/bin/busybox true\n")
-        self.write_file("app.service.d/sockguard.conf", "\n".join(lines) + "\n")
+        path = self.write_file("app.service.d/sockguard.conf", "\n".join(lines) + "\n")
         ended = self.run_program(["systemd-analyze", "verify", self.dir + "/app.service"])
         self.assertEqual(ended.returncode, 0, ended.stderr)
         self.assertNotIn("sockguard.conf", ended.stderr)
+        with open(path, "a", encoding="utf-8") as file:
+            file.write("Nonsense\n")  # systemd does read the drop-in
+        ended = self.run_program(["systemd-analyze", "verify", self.dir + "/app.service"])
+        self.assertIn("sockguard.conf", ended.stderr)
 
 
 if __name__ == "__main__":

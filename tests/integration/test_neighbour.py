@@ -209,9 +209,12 @@ class HostileUserCase(SocketCase):
         return fd
 
     def alternate_lock_files(self):
-        """The paths of the lock files at alternate names."""
-        return [os.path.join(self.dir, name) for name in self.names()
-                if name.startswith(os.path.basename(self.lock_file_path()) + ".")]
+        """The paths of the lock files at alternate names, of which there must be some if we are
+        guarded."""
+        found = [os.path.join(self.dir, name) for name in self.names()
+                 if name.startswith(os.path.basename(self.lock_file_path()) + ".")]
+        self.assertEqual(bool(found), self.guard)
+        return found
 
     def make_stale_of_user(self, uid, path=None):
         self.make_stale(path)

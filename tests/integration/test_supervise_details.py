@@ -194,6 +194,7 @@ while True:
             self.assertEqual(owner.unlink(self.path), 0)
             self.assertEqual(self.names(), [])
             owner.close(fd)
+        self.assertIsNone(rival.poll())
 
 
 class UnavailableDirectory(actor.SocketCase):

@@ -12,7 +12,9 @@ import subprocess
 import time
 import xmlrpc.client
 
-ANSWER_TIMEOUT = 10.0  # seconds; a client that gets no answer tries again until server.py gives up
+from server import EVENT_TIMEOUT
+
+ANSWER_TIMEOUT = EVENT_TIMEOUT / 5  # seconds; wait_until outlasts some requests without an answer
 
 
 class Refused(Exception):
@@ -258,7 +260,7 @@ def echo(path):
         _expect(_exactly(connection, 7), b"matrix\n")
 
 
-def datagram_to(log, message="<13>{token}", timeout=5.0):
+def datagram_to(log, message="<13>{token}"):
     """A client of a datagram server: the datagram must appear in the server's file.
 
     log is a pattern of the file's name, with {run} for the socket path's directory.
@@ -267,7 +269,7 @@ def datagram_to(log, message="<13>{token}", timeout=5.0):
         token = f"matrix-{os.urandom(8).hex()}"
         with _connect(path, socket.SOCK_DGRAM) as connection:
             connection.send(message.format(token=token).encode())
-        deadline = time.monotonic() + timeout
+        deadline = time.monotonic() + ANSWER_TIMEOUT
         while time.monotonic() < deadline:
             for name in glob.glob(log.format(run=os.path.dirname(path))):
                 with open(name, encoding="utf-8", errors="replace") as file:

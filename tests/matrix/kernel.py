@@ -1,6 +1,7 @@
 """Reads from /proc and sock_diag which processes hold the socket of a path, and whether these
 processes are guarded."""
 
+import ctypes
 import os
 import re
 import socket
@@ -14,6 +15,9 @@ NLMSG_ERROR, NLMSG_DONE = 2, 3
 ESTABLISHED = 1
 UDIAG_SHOW_VFS = 2
 UNIX_DIAG_VFS = 1
+# overlayfs and btrfs, on which stat may report another device than sock_diag.
+OTHER_DEVICE_TYPES = (0x794c7630, 0x9123683e)
+_libc = ctypes.CDLL(None)
 
 
 def identity(path):
@@ -38,10 +42,6 @@ class Pin:
         """Whether the path still leads to the pinned inode."""
         return identity(self.path) == self._identity
 
-    def bound(self):
-        """Whether a socket is still bound to the pinned inode."""
-        return bool(sockets_of(self._identity[1]))
-
     def close(self):
         os.close(self._fd)
 
@@ -60,32 +60,44 @@ def _attributes(data):
         data = data[(length + 3) & ~3:]
 
 
-def sockets_of(inode):
-    """Returns the socket numbers of the sockets that are bound to an inode, except accepted
-    connections, from sock_diag."""
+def _type_of_file_system(path):
+    """Returns f_type of statfs(2); None if there is no such path."""
+    buffer = ctypes.create_string_buffer(256)
+    if _libc.statfs(os.fsencode(path), buffer):
+        return None
+    return ctypes.c_long.from_buffer(buffer).value & 0xffffffff
+
+
+def _sockets_of(found, path):
+    """Returns the socket numbers of the sockets that are bound to a path, except accepted
+    connections, from sock_diag. found is the path's identity."""
+    device = os.major(found[0]) << 20 | os.minor(found[0])  # in the kernel's own encoding
+    any_device = _type_of_file_system(os.path.dirname(path)) in OTHER_DEVICE_TYPES
     request = struct.pack("=BBHIIIII", socket.AF_UNIX, 0, 0, 0xffffffff, 0, UDIAG_SHOW_VFS,
                           0xffffffff, 0xffffffff)
     header = struct.pack("=IHHII", 16 + len(request), SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST_DUMP, 1, 0)
-    found = set()
+    numbers = set()
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 4) as diag:
         diag.sendall(header + request)
         while True:
             for message, body in _messages(diag.recv(1 << 16)):
                 if message in (NLMSG_ERROR, NLMSG_DONE):
-                    return found
+                    return numbers
                 _, kind, state, _, number = struct.unpack_from("=BBBBI", body)
                 if state == ESTABLISHED and kind != socket.SOCK_DGRAM:
                     continue
                 for attribute, value in _attributes(body[16:]):
-                    if attribute == UNIX_DIAG_VFS and \
-                            struct.unpack_from("=I", value)[0] == inode & 0xffffffff:
-                        found.add(number)
+                    if attribute == UNIX_DIAG_VFS:
+                        vfs_inode, vfs_device = struct.unpack_from("=II", value)
+                        if vfs_inode == found[1] & 0xffffffff and \
+                                (any_device or vfs_device == device):
+                            numbers.add(number)
 
 
 def holders(path):
     """Returns the processes that hold a socket bound to the path's inode."""
     found = identity(path)
-    links = {f"socket:[{number}]" for number in sockets_of(found[1])} if found else set()
+    links = {f"socket:[{number}]" for number in _sockets_of(found, path)} if found else set()
     pids = []
     for entry in os.listdir("/proc"):
         if entry.isdigit() and links:

@@ -9,11 +9,12 @@ import threading
 import time
 
 import kernel
-from server import (Failed, Place, error_message, lock_file_of, shorten, socket_path_of, tidy,
-                    wait_until)
+from server import (EVENT_TIMEOUT, Failed, Place, error_message, lock_file_of, shorten,
+                    socket_path_of, tidy, wait_until)
 
 COLUMNS = ("second start", "client during it", "restart after kill -9", "left after a clean stop",
            "reload or upgrade")
+REFUSED = -2  # the rank of a situation in which the guard refused a call by mistake
 
 
 @dataclasses.dataclass
@@ -80,9 +81,12 @@ class Run:
             cells.append(cell)
         return cells
 
-    def cell_of_reload(self):
-        """Returns the cell of the column "reload or upgrade"."""
-        return self._run_situation(self.reload, 1)
+    def cell(self, column):
+        """Returns the cell of one column."""
+        situation = (self.second_start, self.second_start, self.restart, self.clean_stop,
+                     self.reload)[column]
+        cells = self._run_situation(situation, 1)
+        return cells[-1] if column else cells[0]
 
     def _run_situation(self, situation, count, settings=None):
         """Returns the situation's cells. If it fails, returns that many cells with the reason."""
@@ -106,12 +110,16 @@ class Run:
     def _check_guarded(self, place):
         """Checks that the holders of the socket have the library or a supervisor, and that the lock
         file is beside the socket. Otherwise sets not_guardable."""
-        pids, without = self._holders(place)
-        deadline = time.monotonic() + 3
-        # A holder may not have loaded the library yet, or may be about to bind the path again.
-        while (without or not pids) and time.monotonic() < deadline:
-            time.sleep(0.1)
+        began = time.monotonic()
+        while True:
             pids, without = self._holders(place)
+            if pids and not without:
+                break
+            # A holder may not have loaded the library yet, or may be about to bind the path again.
+            patience = EVENT_TIMEOUT if len(without) == len(pids) and self.server.guardable else 3
+            if time.monotonic() - began > patience:
+                break
+            time.sleep(0.1)
         if not pids:
             raise Failed("no process holds the socket")
         if len(without) == len(pids):
@@ -243,9 +251,10 @@ class Run:
         try:
             again.wait_serving(60 + 8 * self.took)
         except Failed as failure:
-            return Cell("no: " + shorten(tidy(str(failure), place.dir), width=120), 0)
+            return Cell("no: " + shorten(tidy(str(failure), place.dir), width=120),
+                        REFUSED if self.library and "sockguard: " in again.new_log() else 0)
         if self.library and "sockguard: " in again.new_log():
-            return Cell("no: the guard refused a call", 0)
+            return Cell("no: the guard refused a call", REFUSED)
         if not self.server.restarted_cleanly(again.new_log()):
             how = error_message(again.new_log(), place.dir)
             return Cell(f"not at the first attempt: “{how}”", 0)
@@ -288,7 +297,7 @@ class Run:
         now.stop()
         left = self._left(place).left
         if refused:
-            return [Cell(words + "the guard refused a call", -1, left)]
+            return [Cell(words + "the guard refused a call", REFUSED, left)]
         if poller.failures:
             return [Cell(f"{words}{len(poller.failures)} of {poller.asked} requests failed "
                          f"({shorten(tidy(poller.failures[0], place.dir))})", 0, left)]
@@ -345,23 +354,39 @@ def measure(server, version, library, progress):
     unguarded = Run(server, None).cells(lambda text: progress("unguarded: " + text))
     run = Run(server, library)
     guarded = run.cells(lambda text: progress("guarded: " + text))
-    if not run.not_guardable and guarded[-1].rank == 0 and unguarded[-1].rank == 1:
-        _repeat_reload(server, library, unguarded, guarded)
+    for column, (before, after) in enumerate(zip(unguarded, guarded)):
+        if not run.not_guardable:
+            unguarded[column], guarded[column] = repeat(
+                before, after,
+                lambda guard, column=column: Run(server, library if guard else None).cell(column))
     return Row(server, version, unguarded, guarded, run.not_guardable, sorted(run.without))
 
 
-def _repeat_reload(server, library, unguarded, guarded, times=8):
-    """Repeats a reload in which requests failed only under the guard.
+def may_be_chance(cell):
+    """Returns whether a bad result may be a chance result, not the guard's fault."""
+    return not cell.theft and not cell.failed and cell.rank > REFUSED
 
-    If none fails without the guard now, but some fail again under it, the guard is to blame.
+
+def repeat(before, after, again, times=8):
+    """Repeats a situation that was worse only under the guard, because requests may also fail by
+    chance. before and after are its cells, unguarded and guarded; again(guard) returns another one.
+    Returns the two cells that count.
+
+    If it is never worse without the guard now, but sometimes under it, the guard is to blame.
     """
+    if after.rank >= before.rank or before.failed or not may_be_chance(after):
+        return before, after
     for _ in range(times):
-        cell, = Run(server, None).cell_of_reload()
-        if cell.rank < 1:
-            unguarded[-1] = cell
-            return
-    again = [Run(server, library).cell_of_reload()[0] for _ in range(times)]
-    lossy = sum(cell.rank < 1 for cell in again)
-    guarded[-1].text += f", in {lossy + 1} of {times + 1} runs"
-    if lossy < 2:
-        guarded[-1].rank = 1
+        cell = again(False)
+        if cell.rank < before.rank:
+            return cell, after
+    worse = 1
+    for _ in range(times):
+        cell = again(True)
+        if not may_be_chance(cell):
+            return before, cell
+        worse += cell.rank < before.rank
+    after.text += f", in {worse} of {times + 1} runs"
+    if worse < 3:
+        after.rank = before.rank
+    return before, after

@@ -18,9 +18,10 @@ import threading
 import clients
 import keeper
 import kernel
-from server import HERE, SCRATCH, Failed, shorten, tidy, version, wait_until
+from server import (EVENT_TIMEOUT, HERE, SCRATCH, Failed, shorten, tidy, version,
+                    wait_until)
 from servers.application import WSGI
-from situations import Cell, Poller, Row
+from situations import REFUSED, Cell, Poller, Row, repeat
 
 # Runs as root: creates a cgroup, then namespaces in which this cgroup is the root.
 OUTER = '''
@@ -125,7 +126,7 @@ class Manager:
                         "env", "XDG_RUNTIME_DIR=/run/xdg"]
         command += ["systemctl", *(["--user"] if user else []), *words]
         done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL,
-                              timeout=90, check=False)
+                              timeout=EVENT_TIMEOUT, check=False)
         if check and done.returncode:
             raise Failed(f"systemctl {' '.join(words)}: {done.stderr.strip()[-200:]}")
         return done.stdout
@@ -304,7 +305,9 @@ def restarted(scene, *lines):
 
 def _first_attempt(scene, unit):
     log = scene.log(unit)
-    if "Retrying" in log or "sockguard" in log:
+    if "sockguard" in log:
+        return Cell("not at the first attempt: the guard refused a call", REFUSED)
+    if "Retrying" in log:
         return Cell("not at the first attempt", 0)
     return Cell("serves again at the first attempt")
 
@@ -485,17 +488,17 @@ def rows():
 
 def measure(manager, unit, number):
     """Returns a row: the results of the situation, unguarded and guarded."""
-    cells = []
-    for guard in False, True:
+    def run(guard):
         scene = Scene(manager, guard, unit.user_manager)
         try:
-            cells.append(unit.situation(scene))
+            return unit.situation(scene)
         except (Failed, OSError, subprocess.SubprocessError) as failure:
             text = str(failure) if isinstance(failure, Failed) else repr(failure)
-            cells.append(Cell("failed: " + shorten(tidy(text), width=200), 0, failed=True))
+            return Cell("failed: " + shorten(tidy(text), width=200), 0, failed=True)
         finally:
             scene.close()
-    return Row(unit, number, cells[:1], cells[1:])
+    unguarded, guarded = repeat(run(False), run(True), run)
+    return Row(unit, number, [unguarded], [guarded])
 
 
 def measure_all(wanted, library, report):
