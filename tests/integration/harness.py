@@ -108,20 +108,19 @@ def wait_until(condition, what, timeout=TIMEOUT):
 @contextlib.contextmanager
 def traced(pid, *options):
     """Attaches strace to the process with these options. Yields the path of its log."""
-    log = f"/tmp/sg-trace-{os.getpid()}-{pid}"
-    tracer = subprocess.Popen(["strace", "-o", log, *options, "-p", str(pid)],
-                              stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-                              start_new_session=True)
-    try:
-        line = tracer.stderr.readline()
-        if "attached" not in line:
-            raise AssertionError("strace: " + line)
-        yield log
-    finally:
-        tracer.terminate()
-        tracer.wait()
-        tracer.stderr.close()
-        os.unlink(log)
+    with tempfile.NamedTemporaryFile(prefix="sg-trace-", dir="/tmp") as log:
+        tracer = subprocess.Popen(["strace", "-o", log.name, *options, "-p", str(pid)],
+                                  stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+                                  start_new_session=True)
+        try:
+            line = tracer.stderr.readline()
+            if "attached" not in line:
+                raise AssertionError("strace: " + line)
+            yield log.name
+        finally:
+            tracer.terminate()
+            tracer.wait()
+            tracer.stderr.close()
 
 
 def lock_table():
