@@ -152,6 +152,22 @@ def voluntary_switches(pid):
 MAX_SWITCHES = 500
 
 
+# The system calls that libc makes for a call, as /proc/PID/syscall shows them.
+_CALLS = {"ioctl": ["16"], "renameat2": ["316"], "select": ["23", "270"], "sleep": ["35", "230"]} \
+    if os.uname().machine == "x86_64" else \
+    {"ioctl": ["29"], "renameat2": ["276"], "select": ["72"], "sleep": ["101", "115"]}
+
+
+def waits_in_call(pid, name):
+    """Whether the main thread of a process waits in this call. A woken thread does not, even before
+    it runs."""
+    try:
+        with open(f"/proc/{pid}/syscall") as file:
+            return file.read().split()[0] in _CALLS[name]
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return False  # the process is ending, or is executing a program
+
+
 def child_pids(pid="self"):
     """The child processes of a single-threaded process, or of the test itself."""
     with open(f"/proc/{pid}/task/{os.getpid() if pid == 'self' else pid}/children") as file:
