@@ -10,7 +10,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,6 +23,7 @@
 static const char *live;
 static int here; /* a descriptor of the directory */
 static int fd;   /* the descriptor of the situation's socket or file, or -1 */
+static struct sockaddr_un abstract = {.sun_family = AF_UNIX};
 
 static void must(int result, const char *what)
 {
@@ -194,9 +194,7 @@ static int bind_live(void)
 
 static int bind_abstract(void)
 {
-	struct sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = "\0sockguard tally"};
-
-	return bind(fd, (struct sockaddr *)&address, offsetof(struct sockaddr_un, sun_path) + 16);
+	return bind(fd, (const struct sockaddr *)&abstract, sizeof(abstract));
 }
 
 static int bind_auto(void)
@@ -338,6 +336,7 @@ int main(int argc, char **argv)
 		return 2;
 	live = argv[2];
 	fd = -1;
+	snprintf(abstract.sun_path + 1, sizeof(abstract.sun_path) - 1, "tally %d", getpid());
 	must(chdir(argv[1]), argv[1]);
 	must(here = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC), argv[1]);
 	for (size_t i = 0; i < sizeof(situations) / sizeof(*situations); i++)

@@ -25,11 +25,12 @@ enum { ROUNDS = 3000 };
 static const char *const name = "app.sock";
 static int directories[2];
 static atomic_bool stop;
+static atomic_uint changes;
 
 static void *change_directory(void *unused)
 {
-	for (unsigned int i = 0; !atomic_load(&stop); i++)
-		if (fchdir(directories[i % 2]) != 0)
+	while (!atomic_load(&stop))
+		if (fchdir(directories[atomic_fetch_add(&changes, 1) % 2]) != 0)
 			die("fchdir", "");
 	return unused;
 }
@@ -95,6 +96,8 @@ int main(int argc, char **argv)
 	errno = pthread_create(&thread, NULL, change_directory, NULL);
 	if (errno != 0)
 		die("pthread_create", "");
+	while (atomic_load(&changes) < 100)
+		usleep(100); /* the thread may start late */
 	for (int i = 0; i < rounds_of(ROUNDS); i++) {
 		make_stale();
 		if (!strcmp(argv[1], "rename")) {

@@ -108,20 +108,19 @@ def wait_until(condition, what, timeout=TIMEOUT):
 @contextlib.contextmanager
 def traced(pid, *options):
     """Attaches strace to the process with these options. Yields the path of its log."""
-    log = f"/tmp/sg-trace-{os.getpid()}-{pid}"
-    tracer = subprocess.Popen(["strace", "-o", log, *options, "-p", str(pid)],
-                              stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-                              start_new_session=True)
-    try:
-        line = tracer.stderr.readline()
-        if "attached" not in line:
-            raise AssertionError("strace: " + line)
-        yield log
-    finally:
-        tracer.terminate()
-        tracer.wait()
-        tracer.stderr.close()
-        os.unlink(log)
+    with tempfile.NamedTemporaryFile(prefix="sg-trace-", dir="/tmp") as log:
+        tracer = subprocess.Popen(["strace", "-o", log.name, *options, "-p", str(pid)],
+                                  stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+                                  start_new_session=True)
+        try:
+            line = tracer.stderr.readline()
+            if "attached" not in line:
+                raise AssertionError("strace: " + line)
+            yield log.name
+        finally:
+            tracer.terminate()
+            tracer.wait()
+            tracer.stderr.close()
 
 
 def lock_table():
@@ -151,6 +150,22 @@ def voluntary_switches(pid):
 # A call that waits for the mutex of a lock file that the guard trusts makes more voluntary switches
 # than this. Every other call makes fewer.
 MAX_SWITCHES = 500
+
+
+# The system calls that libc makes for a call, as /proc/PID/syscall shows them.
+_CALLS = {"ioctl": ["16"], "renameat2": ["316"], "select": ["23", "270"], "sleep": ["35", "230"]} \
+    if os.uname().machine == "x86_64" else \
+    {"ioctl": ["29"], "renameat2": ["276"], "select": ["72"], "sleep": ["101", "115"]}
+
+
+def waits_in_call(pid, name):
+    """Whether the main thread of a process waits in this call. A woken thread does not, even before
+    it runs."""
+    try:
+        with open(f"/proc/{pid}/syscall") as file:
+            return file.read().split()[0] in _CALLS[name]
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return False  # the process is ending, or is executing a program
 
 
 def child_pids(pid="self"):

@@ -14,7 +14,6 @@ import command
 import harness
 
 F_OFD_SETLK = 37
-SYS_RENAMEAT2 = {"x86_64": 316, "aarch64": 276}.get(os.uname().machine)
 
 
 def lock_byte(file, byte):
@@ -422,7 +421,7 @@ class Race(CleanCase):
             lock_byte(file, 0)
             cleaner = self.start([harness.COMMAND, "clean", self.path], stdout=-1, text=True,
                                  pass_fds=[server.fileno()] if inherited else [])
-            harness.wait_until(lambda: harness.voluntary_switches(cleaner.pid) >= 3,
+            harness.wait_until(lambda: harness.waits_in_call(cleaner.pid, "sleep"),
                                "the command to wait")
             self.assertEqual(self.identity(), before)
             os.unlink(self.path)
@@ -445,32 +444,22 @@ class Race(CleanCase):
         rename."""
         self.make_stale()
         cleaner = self.start(["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=renameat2",
-                              "-e", "inject=renameat2:delay_enter=5000000:when=1",
+                              "-e", "inject=renameat2:delay_enter=2000000000:when=1",
                               harness.COMMAND, "clean", self.path], stdout=-1, stderr=-1,
                              text=True)
-        harness.wait_until(lambda: self.is_renaming(cleaner.pid), "the command to act")
-        os.kill(cleaner.pid, signal.SIGSTOP)  # so that strace does not end the delay too early
-        os.waitid(os.P_PID, cleaner.pid, os.WSTOPPED)
-        self.assertTrue(self.is_renaming(cleaner.pid))
+        renaming, = harness.wait_until(
+            lambda: [child for child in harness.child_pids(cleaner.pid)
+                     if harness.waits_in_call(child, "renameat2")], "the command to act")
         os.unlink(self.path)
         self.bind_socket()
         taken = self.identity()
-        os.kill(cleaner.pid, signal.SIGCONT)
+        cleaner.kill()  # this ends the delay, and the command becomes the child of this process
         output, errors = cleaner.communicate(timeout=harness.TIMEOUT)
         self.assertEqual((output, errors),
                          (self.left("now in use, or its lock file is locked"), ""))
-        self.assertEqual((cleaner.returncode, self.identity(), self.names()),
+        _, status = os.waitpid(renaming, 0)
+        self.assertEqual((os.waitstatus_to_exitcode(status), self.identity(), self.names()),
                          (3, taken, ["app.sock"]))
-
-    def is_renaming(self, parent):
-        """Whether strace is delaying its child in the call."""
-        try:
-            with open(f"/proc/{parent}/task/{parent}/children", encoding="ascii") as file:
-                child = file.read().split()[0]
-            with open(f"/proc/{child}/syscall", encoding="ascii") as file:
-                return file.read().split()[0] == str(SYS_RENAMEAT2)
-        except (IndexError, FileNotFoundError):
-            return False
 
     def test_a_file_system_without_renameat2_noreplace(self):
         self.make_stale()

@@ -21,7 +21,6 @@ import command
 import harness
 from test_command_unit import UNIT, UnitCase
 
-SYS_CLOCK_NANOSLEEP = {"x86_64": "230"}.get(os.uname().machine, "115")
 VALGRIND_TIMEOUT = 3 * harness.TIMEOUT  # valgrind makes programs about 50 times slower
 BUSYBOX = "/usr/bin/busybox"
 
@@ -553,8 +552,7 @@ class Processes(command.CommandCase):
         process = self.start(["sleep", "600"], guard=True)
         self.pid = process.pid
         harness.wait_until(lambda: harness.LIBRARY in self.read_proc("maps") and
-                           self.read_proc("syscall").split()[0] == SYS_CLOCK_NANOSLEEP,
-                           "the program")
+                           harness.waits_in_call(self.pid, "sleep"), "the program")
 
     def read_proc(self, name):
         with open(f"/proc/{self.pid}/{name}", "rb") as file:

@@ -17,6 +17,8 @@ GUNICORN = "/usr/bin/gunicorn"
 DIRECTORY = os.path.dirname(os.path.abspath(__file__))
 LISTENING = 0x10000  # __SO_ACCEPTCON in the flags of /proc/net/unix
 INSTANCES = 50  # instances that start simultaneously
+# What ask() raises if no process listens, or if the worker ends before it has answered.
+REQUEST_FAILURES = (OSError, http.client.HTTPException, ValueError)
 
 
 class UnixConnection(http.client.HTTPConnection):
@@ -70,7 +72,7 @@ class Poller(threading.Thread):
         while not self._done.is_set():
             try:
                 self.answers.append(ask(self.path)[1])
-            except (OSError, http.client.HTTPException, ValueError) as failure:
+            except REQUEST_FAILURES as failure:
                 self.failures.append(repr(failure))
             time.sleep(0.005)
 
@@ -158,6 +160,13 @@ class GunicornCase(harness.Case):
     def assert_served_by(self, name):
         self.assertEqual(ask(self.path)[0], name)
 
+    def try_to_ask(self):
+        """Returns the instance that answers a request, or the type of the error."""
+        try:
+            return ask(self.path)[0]
+        except REQUEST_FAILURES as failure:
+            return type(failure)
+
     def wait_no_listener(self):
         """Waits until the kernel has closed the sockets of the killed processes."""
         harness.wait_until(lambda: not listeners(self.path), "the sockets to be closed")
@@ -231,6 +240,9 @@ class RestartAfterCrash(GunicornCase):
         arbiter only after a request, or after half of the timeout."""
         first = self.start_serving("first", guard, "--timeout", "600")
         first.wait_log("Booting worker", times=2)
+        harness.wait_until(
+            lambda: all(harness.waits_in_call(pid, "select") for pid in first.workers()),
+            "the workers to wait for requests")
         first.signal(signal.SIGKILL)
         first.process.wait()
         return first
@@ -249,18 +261,17 @@ class RestartAfterCrash(GunicornCase):
         before = self.identity()
         second = Gunicorn(self, "second", guard=True)
         second.wait_log("refused with EADDRINUSE")
+        second.signal(signal.SIGSTOP)  # it would give up after some seconds
         self.assertEqual(self.identity(), before)
         self.assert_served_by("first")
         self.assert_refusal(second.log,
                             r"another process; gunicorn \(pid %d, uid %d\), which bound the "
                             r"socket, has ended .*" % (first.pid, os.getuid()))
 
-        def path_leads_to_second():
-            try:
-                return ask(self.path)[0] == "second"
-            except OSError:
-                return False  # the last worker of the first instance has ended or is ending
-        harness.wait_until(path_leads_to_second, "the second to serve")
+        harness.wait_until(lambda: self.try_to_ask() is ConnectionRefusedError,
+                           "the end of the workers")
+        second.signal(signal.SIGCONT)
+        harness.wait_until(lambda: self.try_to_ask() == "second", "the second to serve")
         self.assertIsNone(second.process.poll())
         self.assertEqual(second.log.count("Listening at"), 1)
         self.assertEqual(len(listeners(self.path)), 1)

@@ -242,12 +242,15 @@ class Postgresql(ListingCase):
         data, conf = self.create_cluster(version)
         env = {"PG_CLUSTER_CONF_ROOT": os.path.join(self.dir, "etc")}
 
+        def list_databases():
+            return self.run_and_describe("psql", "--host", self.directory, "--port", "5466",
+                                         "--user", "postgres", "--list")
+
         def start_server(guard):
             shutil.chown(self.directory, "postgres", "postgres")
             started = self.start([f"{self.VERSIONS}/{version}/bin/postgres", "-D", conf],
                                  guard=guard, user="postgres", cwd="/", stderr=subprocess.DEVNULL)
-            harness.wait_until(
-                lambda: "online" in self.run_and_describe("pg_lsclusters", env=env), "postgres")
+            harness.wait_until(lambda: list_databases().endswith("status 0"), "postgres")
 
             def stop():
                 started.send_signal(signal.SIGINT)
@@ -255,9 +258,7 @@ class Postgresql(ListingCase):
                 self.assertEqual(os.listdir(self.directory), [])
             return stop
         listing = self.assert_same_listing(
-            start_server, lambda: self.run_and_describe("pg_lsclusters", env=env) +
-            self.run_and_describe("psql", "--host", self.directory, "--port", "5466", "--list",
-                                  "--user", "postgres"))
+            start_server, lambda: self.run_and_describe("pg_lsclusters", env=env) + list_databases())
         self.assertRegex(listing, r"test +N +online +postgres")
 
 

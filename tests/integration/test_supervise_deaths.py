@@ -130,10 +130,6 @@ class UnresponsiveFileSystem(actor.SocketCase):
             lambda: sum(waits_in(pid, function) for pid in harness.child_pids(self.keeper)) == count,
             "children to wait")
 
-    def wait_until_workers_have_ended(self):
-        """Waits until the watcher is the keeper's only child."""
-        harness.wait_until(lambda: len(harness.child_pids(self.keeper)) == 1, "the end of the workers")
-
     def test_other_callers_are_not_delayed(self):
         blocked = self.start_blocked_calls()
         one, other = self.parent.fork(), self.parent.fork()
@@ -145,14 +141,14 @@ class UnresponsiveFileSystem(actor.SocketCase):
         self.bindfs.send_signal(signal.SIGCONT)
         self.assertEqual([one.read_answer()[1] for one in blocked], [0, 0, 0, 0, errno.ENOENT])
         self.assertEqual(sorted(os.listdir(self.view)), [".s.sockguard", "s"])
-        self.wait_until_workers_have_ended()
+        actor.await_idle(self.keeper)
 
     def test_blocked_callers_are_killed(self):
         """A worker ends with its caller, and the supervisor then works as before."""
         for one in self.start_blocked_calls():
             harness.wait_until(lambda: len(harness.child_pids(self.keeper)) > 1, "a call to block")
             one.kill()
-        self.wait_until_workers_have_ended()
+        actor.await_idle(self.keeper)
         fd = self.parent.serve(self.path)
         self.assertServes(self.parent, fd)
 
@@ -186,15 +182,12 @@ class UnresponsiveFileSystem(actor.SocketCase):
         self.assertEqual(one.read_answer()[1], 0)
         harness.wait_until(lambda: os.waitpid(old, os.WNOHANG)[0], "the end of the old watcher")
         with harness.traced(keeper, "-e", "trace=kill,poll,ppoll,pidfd_open") as log:
-            one.unlink(self.path)  # wakes the keeper
-            harness.wait_until(lambda: has_logged(log, "poll"), "the keeper to check its processes")
-            one.unlink(self.path)
-
             def lines():
+                one.unlink(self.path)  # wakes the keeper
                 with open(log) as file:
                     return list(file)
             harness.wait_until(lambda: sum("poll(" in line for line in lines()) >= 4,
-                               "further checks")
+                               "the keeper to check its processes")
             self.assertEqual([line for line in lines() if f"kill({old}," in line], [])
 
     def test_stopped_worker_outlives_its_keeper(self):
@@ -203,13 +196,15 @@ class UnresponsiveFileSystem(actor.SocketCase):
         fd = one.socket("stream")
         address = actor.address(os.path.join(self.view, "s"))
         self.stop_bindfs()
-        watchers = harness.child_pids(self.keeper)
         one.send_command("bind", fd, address.hex(), len(address))
-        worker, = harness.wait_until(lambda: harness.child_pids(self.keeper) - watchers, "a worker")
-        os.kill(self.keeper, signal.SIGSTOP)  # so that the keeper does not continue the worker
+        worker, = harness.wait_until(
+            lambda: [pid for pid in harness.child_pids(self.keeper) if waits_in(pid, "fuse")],
+            "a worker")
+        self.stop(self.keeper)  # so that the keeper does not continue the worker
         os.kill(worker, signal.SIGSTOP)
-        os.kill(self.keeper, signal.SIGKILL)
         self.bindfs.send_signal(signal.SIGCONT)
+        harness.wait_until(lambda: state_of(worker) == "T", "the worker to stop")
+        os.kill(self.keeper, signal.SIGKILL)
         self.assertEqual(one.read_answer()[1], 0)
 
     def test_keeper_killed_after_it_has_read_the_timer(self):
@@ -312,7 +307,7 @@ class SupervisorDeaths(actor.SocketCase):
         self.owner, self.keeper, self.watcher = actor.start_supervised(self, guard=True)
         self.rival = actor.Actor(self, guard=True)
         self.fd = self.owner.serve(self.path)
-        harness.wait_until(lambda: len(harness.child_pids(self.keeper)) == 1, "the end of the worker")
+        self.watcher = actor.await_idle(self.keeper)
 
     def assert_still_guarded(self):
         own = os.path.join(self.dir, "own.sock")
@@ -353,11 +348,17 @@ class SupervisorDeaths(actor.SocketCase):
 
     def test_keeper_sleeps_if_no_call_is_pending(self):
         """The timer stops after the last call. Otherwise it would wake the keeper every 10 ms."""
-        with harness.traced(self.keeper, "-e", "trace=read") as log:
-            self.assertRefused(lambda: self.rival.unlink(self.path), self.owner, self.fd)
-            time.sleep(1)
+        def count_reads():
             with open(log) as lines:
-                self.assertLess(len(list(lines)), 10)
+                return len(list(lines))
+
+        with harness.traced(self.keeper, "-e", "trace=read") as log:
+            self.assertEqual(self.owner.unlink(self.path), 0)
+            actor.await_idle(self.keeper)
+            harness.wait_until(count_reads, "a tick")
+            before = count_reads()
+            time.sleep(1)
+            self.assertLess(count_reads() - before, 10)
 
     def test_termination_signals(self):
         """A service manager signals every process of a service. The supervisor ignores the signals,
@@ -523,7 +524,7 @@ class StepsOutsideTheKernel(actor.SocketCase):
         """The next call with the same arguments is a new call."""
         rival = actor.Actor(self, guard=True)
         self.owner.close(self.owner.serve(self.path))
-        harness.wait_until(lambda: len(harness.child_pids(self.keeper)) == 1, "the end of the worker")
+        actor.await_idle(self.keeper)
         self.suspend(self.AFTER, self.ANSWER)
         self.assertEqual(self.owner.unlink(self.path), 0)
         worker = self.await_suspended()

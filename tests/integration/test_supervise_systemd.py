@@ -175,6 +175,12 @@ class GoServices(SystemdCase):
         started, there, log = self.start_twice(True, "User=www-data")
         self.assertEqual((started, there), (False, True), log)
 
+    def find_processes(self, name, cgroup):
+        """Returns the processes of a control group that execute this program."""
+        pids = self.run_inside("cat", f"/sys/fs/cgroup{cgroup}/cgroup.procs").stdout.split()
+        return [pid for pid in pids
+                if self.run_inside("cat", f"/proc/{pid}/comm").stdout == name + "\n"]
+
     def test_check_of_an_orphan(self):
         """`check` recognises an orphan, which makes no calls, as a process of a supervised service,
         even if the service has further seccomp filters."""
@@ -187,9 +193,7 @@ class GoServices(SystemdCase):
                              f"exec {self.program} {self.path}'")
             self.start_serving(unit)
             cgroup, = self.show(unit, "ControlGroup")
-            pids = self.run_inside("cat", f"/sys/fs/cgroup{cgroup}/cgroup.procs").stdout.split()
-            orphan, = [pid for pid in pids
-                       if self.run_inside("cat", f"/proc/{pid}/comm").stdout == "sleep\n"]
+            orphan, = wait_until(lambda: self.find_processes("sleep", cgroup), "the orphan")
             self.assertEqual(self.check_verdict(orphan)[0], "guarded" if guard else "not-guarded")
             if guard:  # the unguarded service starts while this one runs
                 self.path += "2"

@@ -2420,13 +2420,8 @@ static long sleepless_syscall(long number, const long arguments[6])
 {
 	long result;
 
-#ifdef SYS_nanosleep
-	if (number == SYS_nanosleep)
+	if (number == CALL_SLEEP)
 		return 0;
-#else
-	if (number == SYS_clock_nanosleep_time64)
-		return 0;
-#endif
 	result = make_call(number, arguments);
 	if (number == SYS_openat && disturb)
 		disturb();

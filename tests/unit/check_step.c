@@ -180,13 +180,15 @@ START_TEST(a_mutex_that_stays_locked_ends_the_step)
 	static const char *const held[] = {"a", "b"};
 	pid_t holder = start_child(hold_mutex, held[_i]);
 	int before = count_descriptors();
+	struct timespec start, end;
 	struct step step;
-	time_t start_time = time(NULL);
 
 	block_usr2();
 	step = step_on("a", "b");
+	clock_gettime(CLOCK_MONOTONIC, &start);
 	ck_assert(!KEEPS_ERRNO(step_lock(&step)));
-	ck_assert_int_ge(time(NULL) - start_time, 1);
+	clock_gettime(CLOCK_MONOTONIC, &end);
+	ck_assert_int_ge(end.tv_sec - start.tv_sec, 2);
 	ck_assert_int_eq(run_in_child(try_lock, held[1 - _i]), LOCKFILE_HELD);
 	ck_assert_int_eq(count_descriptors(), before);
 	kill_child(holder);
@@ -194,44 +196,6 @@ START_TEST(a_mutex_that_stays_locked_ends_the_step)
 	step_unlock(&step);
 	step_end(&step);
 	assert_mask_restored();
-}
-END_TEST
-
-static pthread_t main_thread;
-static volatile sig_atomic_t handled;
-
-static void handle(int number)
-{
-	(void)number;
-	handled++;
-}
-
-static void *signal_then_release(void *about)
-{
-	const pid_t *holder = about;
-
-	usleep(100000);
-	kill(getpid(), SIGUSR1);
-	usleep(100000);
-	kill(*holder, SIGKILL);
-	return NULL;
-}
-
-/* A process that waits for a mutex can be killed by signals. */
-START_TEST(signals_arrive_while_it_waits)
-{
-	struct sigaction action = {.sa_handler = handle};
-	pid_t holder = start_child(hold_mutex, "a");
-	struct step step = step_on("a", NULL);
-	pthread_t thread;
-
-	ck_assert_int_eq(sigaction(SIGUSR1, &action, NULL), 0);
-	ck_assert_int_eq(pthread_create(&thread, NULL, signal_then_release, &holder), 0);
-	ck_assert(KEEPS_ERRNO(step_lock(&step)));
-	ck_assert_int_eq(handled, 1);
-	step_unlock(&step);
-	step_end(&step);
-	ck_assert_int_eq(pthread_join(thread, NULL), 0);
 }
 END_TEST
 
@@ -364,7 +328,22 @@ END_TEST
 
 /* ---- while it waits ---- */
 
-static atomic_int descriptors_during_wait; /* counted by a signal handler */
+static pthread_t main_thread;
+static atomic_bool waits, handled;
+static atomic_int descriptors_during_wait; /* counted by the signal handler */
+
+static long note_wait(long number, const long arguments[6])
+{
+	if (number == CALL_SLEEP)
+		atomic_store(&waits, true);
+	return make_call(number, arguments);
+}
+
+static void await(const atomic_bool *event)
+{
+	while (!atomic_load(event))
+		usleep(1000);
+}
 
 /* For a signal handler, which must not allocate memory, as opendir(3) does. */
 static int count_descriptors_async_safely(void)
@@ -382,14 +361,16 @@ static void count_in_handler(int number)
 
 	(void)number;
 	atomic_store(&descriptors_during_wait, count_descriptors_async_safely());
+	atomic_store(&handled, true);
 	errno = saved;
 }
 
+/* Signals the main thread while it waits. Kills the holder when the signal has been handled. */
 static void *interrupt_then_release(void *about)
 {
-	usleep(100000);
+	await(&waits);
 	pthread_kill(main_thread, SIGUSR1);
-	usleep(100000);
+	await(&handled);
 	kill(*(const pid_t *)about, SIGKILL);
 	return NULL;
 }
@@ -552,8 +533,11 @@ START_TEST(a_claimed_file_that_is_renamed_meanwhile_is_looked_up_again)
 }
 END_TEST
 
-/* If the handler left through siglongjmp(3), no code would close the descriptors. */
-START_TEST(nothing_is_open_while_it_waits)
+/*
+ * A signal can kill a process that waits for a mutex. If its handler left through siglongjmp(3), no
+ * code would close the descriptors.
+ */
+START_TEST(signals_arrive_and_nothing_is_open_while_it_waits)
 {
 	struct sigaction action = {.sa_handler = count_in_handler};
 	pid_t holder;
@@ -565,10 +549,11 @@ START_TEST(nothing_is_open_while_it_waits)
 	holder = start_child(hold_mutex, "d/a");
 	ck_assert_int_eq(sigaction(SIGUSR1, &action, NULL), 0);
 	main_thread = pthread_self();
+	replace_system_calls(note_wait);
 	before = count_descriptors_async_safely();
 	step = step_on("d/a", "d/b");
 	ck_assert_int_eq(pthread_create(&thread, NULL, interrupt_then_release, &holder), 0);
-	ck_assert(step_lock(&step));
+	ck_assert(KEEPS_ERRNO(step_lock(&step)));
 	ck_assert_int_eq(atomic_load(&descriptors_during_wait), before);
 	ck_assert_int_eq(count_descriptors_async_safely(),
 		before + 4); /* two directories, two lock files */
@@ -601,8 +586,9 @@ START_TEST(a_thread_may_be_cancelled_while_it_waits)
 
 	start_child(hold_mutex, "a");
 	before = count_descriptors();
+	replace_system_calls(note_wait);
 	ck_assert_int_eq(pthread_create(&thread, NULL, cancelled_while_waiting, NULL), 0);
-	usleep(100000);
+	await(&waits);
 	ck_assert_int_eq(pthread_cancel(thread), 0);
 	ck_assert_int_eq(pthread_join(thread, &result), 0);
 	ck_assert_ptr_eq(result, PTHREAD_CANCELED);
@@ -622,13 +608,12 @@ Suite *suite_of_module(void)
 	tcase_add_test(cases, a_path_without_a_lock_file_needs_no_mutex);
 	tcase_add_test(cases, a_name_too_long_for_a_lock_file_needs_no_mutex);
 	tcase_add_loop_test(cases, a_mutex_that_stays_locked_ends_the_step, 0, 2);
-	tcase_add_test(cases, signals_arrive_while_it_waits);
 	tcase_add_test(cases, two_renames_in_opposite_directions_do_not_deadlock);
 	tcase_add_test(cases, the_same_path_twice_is_one_mutex);
 	ADD_ROOT_TEST(cases, a_step_waits_briefly_for_the_mutex_of_an_untrusted_file);
 	ADD_ROOT_TEST(cases, the_mutex_of_an_untrusted_file_stays_skipped);
 	ADD_ROOT_TEST(cases, a_free_mutex_of_an_untrusted_file_is_acquired);
-	tcase_add_test(cases, nothing_is_open_while_it_waits);
+	tcase_add_test(cases, signals_arrive_and_nothing_is_open_while_it_waits);
 	tcase_add_test(cases, a_claim_on_descriptor_0_is_borrowed);
 	ADD_ROOT_TEST(cases, a_forked_process_waits_for_the_mutex_of_an_alternate);
 	ADD_ROOT_TEST(cases, after_a_change_of_the_user_the_claim_on_an_alternate_is_borrowed);

@@ -153,6 +153,11 @@ long make_call(long number, const long arguments[6]);
 #else
 #define CALL_LOCK SYS_fcntl
 #endif
+#ifdef SYS_nanosleep
+#define CALL_SLEEP SYS_nanosleep
+#else
+#define CALL_SLEEP SYS_clock_nanosleep_time64
+#endif
 
 /*
  * Replaces results of the system calls that kernel.c makes, in this process. Where a field is zero,
