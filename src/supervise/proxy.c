@@ -159,15 +159,27 @@ static bool may_have_claims(void)
 	return true; /* unknown without a search: wait for a mutex rather than refuse at once */
 }
 
+/*
+ * Keeps the claims that it finds, and does not search for them again: copy_claim closes a
+ * descriptor, and that would release the F_SETLK lock through which the rules exclude forks.
+ */
 static int find_claim(const struct file_id *file)
 {
-	static struct file_id known;
-	static int fd = -1;
+	static struct {
+		struct file_id file;
+		int fd;
+	} known[CLAIMS];
+	static size_t count;
+	int fd;
 
-	if (fd >= 0 && file_same(&known, file))
-		return fd;
+	for (size_t i = 0; i < count; i++)
+		if (file_same(&known[i].file, file))
+			return known[i].fd;
 	fd = copy_claim(file);
-	known = *file;
+	if (fd >= 0 && count < CLAIMS) {
+		known[count].file = *file;
+		known[count++].fd = fd;
+	}
 	return fd;
 }
 
@@ -256,26 +268,38 @@ const struct caller proxy = {
 	.each_descriptor = each_socket,
 };
 
-static bool ends_in(const char *words, const char *end)
+/*
+ * Parses a line of fdinfo such as "lock:\t1: OFDLCK ADVISORY  WRITE -1 fe:00:1234 0 0". Returns
+ * true if it shows a lock of this kind that begins at this byte.
+ */
+static bool is_lock(const char *line, const char *kind, const char *type, const char *first)
 {
-	size_t length = strlen(words);
+	char found[3][16];
 
-	return length >= strlen(end) && strcmp(words + length - strlen(end), end) == 0;
+	return sscanf(line, "lock:\t%*s %15s %*s %15s %*s %*s %15s", found[0], found[1],
+		       found[2]) == 3 &&
+	       strcmp(found[0], kind) == 0 && strcmp(found[1], type) == 0 &&
+	       strcmp(found[2], first) == 0;
 }
 
 /*
- * Looks for a write lock on the first byte, as in
- * "lock:\t1: OFDLCK ADVISORY  WRITE -1 fe:00:1234 0 0".
+ * Returns true if these locks are those of a process in which the library holds the mutex. If it
+ * holds the mutex through its claim, it holds the F_SETLK lock that excludes its forks, too. fdinfo
+ * shows that lock only for the process that holds it. Without it, a worker has locked the mutex
+ * through the caller's claim, or another fork has: the open file, with its locks, is theirs as
+ * well.
  */
-static bool has_mutex_line(char *fdinfo)
+static bool shows_held_mutex(char *fdinfo)
 {
+	bool mutex = false, claim = false, excludes_forks = false;
 	char *rest = NULL;
 
-	for (char *line = strtok_r(fdinfo, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest))
-		if (strncmp(line, "lock:", 5) == 0 && strstr(line, " OFDLCK ") &&
-			strstr(line, " WRITE ") && ends_in(line, " 0 0"))
-			return true;
-	return false;
+	for (char *line = strtok_r(fdinfo, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {
+		mutex = mutex || is_lock(line, "OFDLCK", "WRITE", "0");
+		claim = claim || is_lock(line, "OFDLCK", "READ", "1");
+		excludes_forks = excludes_forks || is_lock(line, "POSIX", "WRITE", "2147483647");
+	}
+	return mutex && (!claim || excludes_forks);
 }
 
 /*
@@ -295,7 +319,7 @@ static bool holds_mutex(int number, void *about)
 	fd = openat(target->descriptors, name, O_RDONLY | O_CLOEXEC);
 	length = read(fd, text, sizeof(text) - 1);
 	close(fd);
-	return length > 0 && has_mutex_line(text);
+	return length > 0 && shows_held_mutex(text);
 }
 
 /*
@@ -333,6 +357,13 @@ bool proxy_holds_mutex(int dirfd, const char *path)
 }
 
 /* ---- injecting claims ---- */
+
+static bool ends_in(const char *words, const char *end)
+{
+	size_t length = strlen(words);
+
+	return length >= strlen(end) && strcmp(words + length - strlen(end), end) == 0;
+}
 
 /*
  * Returns a free descriptor number in the caller, or -1. It is high, because programs use low

@@ -9,6 +9,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <time.h>
 
 #include "caller.h"
@@ -228,13 +229,14 @@ static const struct record sample = {.pid = 790, .uid = 33, .time = 1, .comm = "
 
 START_TEST(the_callers_claim_is_found)
 {
-	struct file_id a, b, absent;
-	int claims[] = {claim_path("a", &sample, &a), claim_path("b", &sample, &b)};
+	struct file_id a, b, c, absent;
+	int claims[] = {claim_path("a", &sample, &a), claim_path("b", &sample, &b),
+		claim_path("c", &sample, &c)};
 	int descriptors, fd;
 
 	act_for_child();
-	close(claims[0]);
-	close(claims[1]);
+	for (int i = 0; i < 3; i++)
+		close(claims[i]);
 	absent = a;
 	absent.ino += 1000000;
 	descriptors = count_descriptors();
@@ -243,13 +245,46 @@ START_TEST(the_callers_claim_is_found)
 	fd = KEEPS_ERRNO(caller->find_claim(&a));
 	ck_assert(lockfile_fd_is(fd, &a));
 	ck_assert_int_eq(caller->find_claim(&a), fd); /* the same as before */
-	ck_assert_int_eq(count_descriptors(), descriptors + 1);
 	ck_assert(lockfile_fd_is(caller->find_claim(&b), &b));
+	ck_assert_int_eq(caller->find_claim(&a), fd);
+	ck_assert_int_eq(count_descriptors(), descriptors + 2);
 	absent = a;
 	absent.dev++;
 	ck_assert_int_eq(caller->find_claim(&absent), -1);
 	use_up_descriptors();
-	ck_assert_int_eq(KEEPS_ERRNO(caller->find_claim(&a)), -1);
+	ck_assert_int_eq(KEEPS_ERRNO(caller->find_claim(&c)), -1);
+}
+END_TEST
+
+static bool no_other_process_excludes_forks(const char *path)
+{
+	const struct flock forks = {.l_type = F_WRLCK, .l_start = 0x7fffffff, .l_len = 1};
+	int fd = open(path, O_RDWR | O_CLOEXEC);
+
+	return fcntl(fd, F_SETLK, &forks) == 0;
+}
+
+/* Closing any descriptor of a file releases the F_SETLK locks that the process has on it. */
+START_TEST(a_search_for_claims_does_not_release_the_lock_that_excludes_forks)
+{
+	struct file_id a, b;
+	int claims[] = {claim_path("a", &sample, &a), claim_path("b", &sample, &b)};
+	struct lockfile lock;
+	int status;
+	pid_t child;
+
+	act_for_child();
+	close(claims[0]);
+	close(claims[1]);
+	lockfile_init(&lock, AT_FDCWD, "a");
+	ck_assert_int_eq(lockfile_try_lock_through(&lock, caller->find_claim(&a)), LOCKFILE_HELD);
+	caller->find_claim(&b);
+	caller->find_claim(&a);
+	child = fork();
+	if (child == 0)
+		_exit(no_other_process_excludes_forks(".a.sockguard"));
+	ck_assert_int_eq(waitpid(child, &status, 0), child);
+	ck_assert_int_eq(status, 0);
 }
 END_TEST
 
@@ -627,6 +662,40 @@ START_TEST(a_claim_beside_the_mutex_does_not_hide_it)
 }
 END_TEST
 
+static void hold_mutex_through_claim(const void *path)
+{
+	struct file_id file;
+	int claim = claim_path(path, &sample, &file);
+	struct lockfile lock;
+
+	lockfile_init(&lock, AT_FDCWD, path);
+	ck_assert_int_eq(lockfile_try_lock_through(&lock, claim), LOCKFILE_HELD);
+}
+
+START_TEST(a_mutex_that_the_caller_holds_through_its_claim_is_seen)
+{
+	act_for(start_child(hold_mutex_through_claim, "s"));
+	ck_assert(proxy_holds_mutex(AT_FDCWD, "s"));
+}
+END_TEST
+
+/*
+ * As a worker for a fork of the caller does. If that worker was killed, the mutex stays locked
+ * until the next one locks it through the same claim, and releases it.
+ */
+START_TEST(a_mutex_that_another_process_holds_through_the_callers_claim_is_not_the_callers)
+{
+	struct file_id file;
+	int claim = claim_path("s", &sample, &file);
+	struct lockfile lock;
+
+	act_for_child(); /* the child inherits the claim */
+	lockfile_init(&lock, AT_FDCWD, "s");
+	ck_assert_int_eq(lockfile_try_lock_through(&lock, claim), LOCKFILE_HELD);
+	ck_assert(!proxy_holds_mutex(AT_FDCWD, "s"));
+}
+END_TEST
+
 Suite *suite_of_module(void)
 {
 	Suite *suite = suite_create("proxy");
@@ -641,6 +710,7 @@ Suite *suite_of_module(void)
 	tcase_add_test(sockets, an_ended_caller_has_no_sockets_and_its_call_is_not_logged);
 	tcase_add_test(sockets, without_descriptors_no_socket_is_found);
 	tcase_add_test(claims, the_callers_claim_is_found);
+	tcase_add_test(claims, a_search_for_claims_does_not_release_the_lock_that_excludes_forks);
 	tcase_add_test(claims, a_claim_may_be_descriptor_0);
 	tcase_add_test(claims, only_lock_files_are_compared);
 	tcase_add_test(claims, a_claim_of_the_caller_is_released);
@@ -657,5 +727,8 @@ Suite *suite_of_module(void)
 	tcase_add_test(mutexes, a_mutex_of_another_process_is_not_the_callers);
 	tcase_add_test(mutexes, a_claim_does_not_count_as_a_mutex);
 	tcase_add_test(mutexes, a_claim_beside_the_mutex_does_not_hide_it);
+	tcase_add_test(mutexes, a_mutex_that_the_caller_holds_through_its_claim_is_seen);
+	tcase_add_test(mutexes,
+		a_mutex_that_another_process_holds_through_the_callers_claim_is_not_the_callers);
 	return suite;
 }
