@@ -57,20 +57,29 @@ static void pause_between_attempts(uint32_t nanoseconds)
 
 /* ---- descriptors ---- */
 
+/* Opens the list of the caller's descriptor numbers. */
+static DIR *open_list(void)
+{
+	int copy = dup(target->descriptors);
+	DIR *list = copy < 0 ? NULL : fdopendir(copy);
+
+	if (list)
+		rewinddir(list);
+	return list;
+}
+
 /*
  * Returns the first of the caller's descriptor numbers for which `matches` returns true, or -1.
  * It runs with the capabilities of inspect_begin, and so must only inspect.
  */
 static int find_descriptor(bool (*matches)(int number, void *about), void *about)
 {
-	int copy = dup(target->descriptors);
-	DIR *list = copy < 0 ? NULL : fdopendir(copy);
+	DIR *list = open_list();
 	struct dirent *entry;
 	int found = -1;
 
 	if (!list)
 		return -1;
-	rewinddir(list);
 	inspect_begin();
 	while (found < 0 && (entry = readdir(list))) {
 		uint64_t number;
@@ -366,22 +375,54 @@ static bool ends_in(const char *words, const char *end)
 }
 
 /*
- * Returns a free descriptor number in the caller, or -1. It is high, because programs use low
- * numbers. It is searched from the top, because another thread of the caller opens descriptors at
- * the lowest free numbers. A descriptor of an unlinked lock file is an obsolete claim, so it can
- * be replaced.
+ * Returns how many numbers below this one are free in the caller; 0 if unknown. It lists the used
+ * ones, in ascending order: to look each number up takes a hundred times as long.
+ */
+static int count_free_below(int number)
+{
+	DIR *list = open_list();
+	struct dirent *entry;
+	uint64_t used;
+	int count = number;
+
+	if (!list)
+		return 0;
+	while ((entry = readdir(list)))
+		if (text_read_number(entry->d_name, &used)) {
+			if (used >= (uint64_t)number)
+				break;
+			count--;
+		}
+	closedir(list);
+	return count;
+}
+
+/*
+ * Returns the number in the caller at which to inject a claim, or -1 if the kernel must choose it.
+ * It is high, because programs use low numbers. The injection replaces the descriptor that has the
+ * number by then. So a free number is chosen only if many lower ones are free: another thread of
+ * the caller opens descriptors at the lowest free numbers. A descriptor of an unlinked lock file is
+ * an obsolete claim, and may be replaced.
  */
 static int choose_number(void)
 {
-	enum { MOST = 1024 };
+	enum { MOST = 1024, MANY = 64 };
 	int limit = target_descriptor_limit(target);
 	int top = limit < MOST ? limit : MOST;
+	int many = top / 4 < MANY ? top / 4 : MANY;
+	bool dense = false;
 	char link[LINK];
 
-	for (int number = top - 1; number > top / 4 * 3; number--)
-		if (!target_read_link(target, number, link, sizeof(link)) ||
-			(strstr(link, LOCKFILE_SUFFIX) && ends_in(link, " (deleted)")))
-			return number;
+	for (int number = top - 1; number >= 0; number--) {
+		if (target_read_link(target, number, link, sizeof(link))) {
+			if (strstr(link, LOCKFILE_SUFFIX) && ends_in(link, " (deleted)"))
+				return number;
+		} else if (!dense) {
+			if (number > top / 4 * 3 && count_free_below(number) >= many)
+				return number;
+			dense = true;
+		}
+	}
 	return -1;
 }
 
@@ -399,7 +440,7 @@ static bool inject_claim(int notify_fd, uint64_t id, int claim)
 	inspect_begin();
 	number = choose_number();
 	inspect_end();
-	if (number >= 0 && notify_inject(notify_fd, id, claim, number) < 0)
+	if (notify_inject(notify_fd, id, claim, number) < 0)
 		waits = notify_is_valid(notify_fd, id);
 	pending_unlock();
 	return waits;

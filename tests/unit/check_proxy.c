@@ -539,13 +539,14 @@ START_TEST(a_claim_is_kept_for_a_caller_that_does_not_wait)
 }
 END_TEST
 
-/* The number at which a claim is injected, or -1 if it is not injected. */
+/* The number at which a claim is injected, or -1 if the kernel must choose it. */
 static int injected_number(void)
 {
 	injection_count = 0;
 	add(&none, dup(STDIN_FILENO));
 	ck_assert(inject());
-	return injection_count == 0 ? -1 : injected[0][1];
+	ck_assert_uint_eq(injection_count, 1);
+	return injected[0][1];
 }
 
 struct limited {
@@ -553,6 +554,8 @@ struct limited {
 	int taken[3];
 	const char *file; /* open at the taken numbers */
 	bool removed;
+	int dense; /* all numbers from 3 to below this one are taken by another file */
+	int hole;  /* but not this one */
 };
 
 static void limit(const void *about)
@@ -561,12 +564,18 @@ static void limit(const void *about)
 	const struct rlimit limits = {limited->limit, 2048};
 	int fd;
 
+	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limits), 0);
+	for (int i = STDERR_FILENO + 1; i < limited->dense; i++)
+		if (fcntl(i, F_GETFD) < 0)
+			ck_assert_int_eq(dup2(STDIN_FILENO, i), i);
+	if (limited->hole > 0)
+		close(limited->hole);
 	write_file(limited->file, "");
 	fd = open(limited->file, O_RDONLY);
-	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limits), 0);
 	for (int i = 0; i < 3; i++)
 		if (limited->taken[i] > 0)
 			ck_assert_int_eq(dup2(fd, limited->taken[i]), limited->taken[i]);
+	close(fd);
 	if (limited->removed)
 		unlink(limited->file);
 }
@@ -586,6 +595,17 @@ static const struct {
 	/* The next number, 12, is not above three quarters of the limit. */
 	{{.limit = 16, .file = "a", .taken = {15, 14, 13}}, -1},
 	{{.limit = 16, .file = "a", .taken = {15, 14}}, 13},
+	/*
+	 * If few lower numbers are free, another thread's open may get this one. start_child closes
+	 * one descriptor of the child last.
+	 */
+	{{.limit = 1024, .file = "a", .dense = 1023 - 64}, 1023},
+	{{.limit = 1024, .file = "a", .dense = 1023 - 62}, -1},
+	{{.limit = 2048, .file = "a", .dense = 1200, .hole = 900}, -1},
+	{{.limit = 64, .file = "a", .dense = 63 - 16}, 63},
+	{{.limit = 64, .file = "a", .dense = 63 - 14}, -1},
+	{{.limit = 2048, .file = ".a.sockguard", .dense = 1200, .taken = {5}, .removed = true}, 5},
+	{{.limit = 2048, .file = ".a.sockguard", .dense = 1200, .taken = {5}}, -1},
 };
 
 START_TEST(the_highest_free_number_is_chosen)
