@@ -15,6 +15,7 @@
 #include "kernel.h"
 #include "notify.h"
 #include "pending.h"
+#include "shared.h"
 #include "sockdiag.h"
 #include "text.h"
 
@@ -137,19 +138,30 @@ static void await_release(void)
 
 /* ---- claims ---- */
 
-/* Checks the link first: fstatat on any other file may block on an unresponsive file system. */
-static bool is_lockfile(int number, void *about)
+/*
+ * Identifies the lock file that has this number. Returns false if it is anything else. Checks the
+ * link first: fstatat on any other file may block on an unresponsive file system.
+ */
+static bool identify_lockfile(int number, struct file_id *file)
 {
-	const struct file_id *file = about;
-	struct stat found;
+	struct kernel_file found;
 	char link[LINK];
 	char name[16];
 
 	if (!target_read_link(target, number, link, sizeof(link)) || !strstr(link, LOCKFILE_SUFFIX))
 		return false;
 	snprintf(name, sizeof(name), "%d", number);
-	return fstatat(target->descriptors, name, &found, 0) == 0 && found.st_ino == file->ino &&
-	       found.st_dev == file->dev;
+	if (kernel_stat(target->descriptors, name, 0, &found) != 0)
+		return false;
+	*file = file_id_of(&found);
+	return true;
+}
+
+static bool is_lockfile(int number, void *about)
+{
+	struct file_id file;
+
+	return identify_lockfile(number, &file) && file_same(&file, about);
 }
 
 static int copy_claim(const struct file_id *file)
@@ -312,18 +324,16 @@ static bool shows_held_mutex(char *fdinfo)
 }
 
 /*
- * Returns true if the open file of this descriptor holds the mutex. Only its fdinfo shows which
- * open file holds a lock. Two queries with F_OFD_GETLK do not: the holder may change in between.
+ * Only fdinfo shows which open file holds a lock. Two queries with F_OFD_GETLK do not: the holder
+ * may change in between.
  */
-static bool holds_mutex(int number, void *about)
+static bool fdinfo_shows_held_mutex(int number)
 {
 	char text[1024] = ""; /* read(2) leaves the last byte 0 */
 	char name[32];
 	ssize_t length;
 	int fd;
 
-	if (!is_lockfile(number, about))
-		return false;
 	snprintf(name, sizeof(name), "../fdinfo/%d", number);
 	fd = openat(target->descriptors, name, O_RDONLY | O_CLOEXEC);
 	length = read(fd, text, sizeof(text) - 1);
@@ -331,38 +341,74 @@ static bool holds_mutex(int number, void *about)
 	return length > 0 && shows_held_mutex(text);
 }
 
+static struct file_id held; /* the lock file whose mutex a descriptor of the caller holds */
+
+static bool is_held(const struct kernel_file *found)
+{
+	struct file_id file = file_id_of(found);
+
+	return file_same(&file, &held);
+}
+
 /*
- * Returns false if it is certain that no process holds the mutex. Most callers have no library, so
- * this saves the search of their descriptors. A caller that has changed its user may not open a
- * file that it claimed before.
+ * Returns true if this descriptor holds the mutex of a lock file for the path of `about`, at the
+ * plain or an alternate name. It is the descriptor that shows which file the library has locked:
+ * in a shared directory, a rival of the same user may create and remove another at any time.
+ */
+static bool holds_mutex(int number, void *about)
+{
+	struct lockfile *lock = about;
+
+	return identify_lockfile(number, &held) && fdinfo_shows_held_mutex(number) &&
+	       shared_find(lock->dirfd, lock->path, lock->length, is_held, NULL) == SHARED_FOUND;
+}
+
+/* A caller that has changed its user may use a file that it claimed before. */
+static bool may_use(const struct kernel_file *found)
+{
+	return lockfile_is_own(found) || owned_claims_as_other_user(found);
+}
+
+/* Returns true if the caller may use a lock file for the path other than `except`. */
+static bool may_use_other(struct lockfile *lock, const struct file_id *except)
+{
+	return shared_find(lock->dirfd, lock->path, lock->length, may_use, except) != SHARED_NONE;
+}
+
+/*
+ * Returns false if it is certain that the caller does not hold the mutex. Most callers have no
+ * library, so this saves the search of their descriptors.
  */
 static bool mutex_may_be_held(struct lockfile *lock)
 {
-	bool held;
+	bool opened = lockfile_open_readonly(lock);
+	bool shared = lock->directory == DIRECTORY_SHARED;
+	bool may_be_held;
+	struct kernel_file found;
+	struct file_id file;
 
-	if (lockfile_find_claimed(lock, owned_claims_as_other_user) ||
-		!lockfile_open_readonly(lock))
-		return true;
-	held = kernel_lock(lock->fd, F_OFD_GETLK, F_WRLCK, MUTEX, 1) != F_UNLCK;
+	if (!opened)
+		return shared ? may_use_other(lock, NULL)
+			      : inode_stat(lock->dirfd, lock->path, &found) == 0;
+	may_be_held = kernel_lock(lock->fd, F_OFD_GETLK, F_WRLCK, MUTEX, 1) != F_UNLCK ||
+		      kernel_fstat(lock->fd, &found) != 0;
 	kernel_close(lock->fd);
-	return held;
+	if (may_be_held || !shared)
+		return may_be_held;
+	file = file_id_of(&found);
+	return may_use_other(lock, &file);
 }
 
 bool proxy_holds_mutex(int dirfd, const char *path)
 {
 	char socket[PATH_MAX];
 	struct lockfile lock;
-	struct kernel_file found;
-	struct file_id file;
 
 	/* The library also holds the mutex while it unlinks the lock file itself. */
 	lockfile_init(&lock, dirfd,
 		lockfile_socket_path(path, socket, sizeof(socket)) ? socket : path);
-	if (lock.path[0] == '\0' || !mutex_may_be_held(&lock) ||
-		inode_stat(lock.dirfd, lock.path, &found) != 0)
-		return false;
-	file = file_id_of(&found);
-	return find_descriptor(holds_mutex, &file) >= 0;
+	return lock.path[0] != '\0' && mutex_may_be_held(&lock) &&
+	       find_descriptor(holds_mutex, &lock) >= 0;
 }
 
 /* ---- injecting claims ---- */

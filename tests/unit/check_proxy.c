@@ -14,6 +14,7 @@
 
 #include "caller.h"
 #include "config.h"
+#include "kernel.h"
 #include "notify.h"
 #include "pending.h"
 #include "suite.h"
@@ -682,6 +683,65 @@ START_TEST(a_claim_beside_the_mutex_does_not_hide_it)
 }
 END_TEST
 
+#define ALTERNATE "sticky/.s.sockguard.0123456789ab"
+
+/* As if a stranger's file had had the plain name, and has been removed. */
+static void hold_mutex_at_alternate_name(const void *path)
+{
+	ck_assert_int_eq(mkdir("sticky", 0700), 0);
+	ck_assert_int_eq(chmod("sticky", 01777), 0);
+	hold_mutex(path);
+	ck_assert_int_eq(rename("sticky/.s.sockguard", ALTERNATE), 0);
+}
+
+START_TEST(a_mutex_at_an_alternate_name_is_seen)
+{
+	int descriptors;
+
+	act_for(start_child(hold_mutex_at_alternate_name, "sticky/s"));
+	descriptors = count_descriptors();
+	ck_assert(proxy_holds_mutex(AT_FDCWD, "sticky/s"));
+	ck_assert(proxy_holds_mutex(AT_FDCWD, ALTERNATE));
+	ck_assert(!proxy_holds_mutex(AT_FDCWD, "sticky/t"));
+	ck_assert_int_eq(count_descriptors(), descriptors);
+}
+END_TEST
+
+/* A rival of the same user creates the plain file and releases it, until it finds no other. */
+START_TEST(a_rivals_lock_file_at_the_plain_name_does_not_hide_a_mutex)
+{
+	act_for(start_child(hold_mutex_at_alternate_name, "sticky/s"));
+	write_file("sticky/.s.sockguard", "");
+	ck_assert(proxy_holds_mutex(AT_FDCWD, "sticky/s"));
+	ck_assert_int_ge(kernel_lock(open("sticky/.s.sockguard", O_RDWR), F_OFD_SETLK, F_WRLCK, 0,
+				 1),
+		0);
+	ck_assert(proxy_holds_mutex(AT_FDCWD, "sticky/s"));
+}
+END_TEST
+
+/* It is not this path's lock file. */
+START_TEST(a_mutex_in_another_directory_is_not_this_paths)
+{
+	ck_assert_int_eq(mkdir("other", 0700), 0);
+	act_for(start_child(hold_mutex, "other/s"));
+	start_child(hold_mutex, "s");
+	ck_assert(!proxy_holds_mutex(AT_FDCWD, "s"));
+	ck_assert(proxy_holds_mutex(AT_FDCWD, "other/s"));
+}
+END_TEST
+
+/* Then nothing shows that the library has judged the call. */
+START_TEST(a_mutex_of_an_unlinked_lock_file_does_not_count)
+{
+	act_for(start_child(hold_mutex, "s"));
+	ck_assert_int_eq(unlink(".s.sockguard"), 0);
+	ck_assert(!proxy_holds_mutex(AT_FDCWD, "s"));
+	start_child(hold_mutex, "s");
+	ck_assert(!proxy_holds_mutex(AT_FDCWD, "s"));
+}
+END_TEST
+
 static void hold_mutex_through_claim(const void *path)
 {
 	struct file_id file;
@@ -747,6 +807,10 @@ Suite *suite_of_module(void)
 	tcase_add_test(mutexes, a_mutex_of_another_process_is_not_the_callers);
 	tcase_add_test(mutexes, a_claim_does_not_count_as_a_mutex);
 	tcase_add_test(mutexes, a_claim_beside_the_mutex_does_not_hide_it);
+	tcase_add_test(mutexes, a_mutex_at_an_alternate_name_is_seen);
+	tcase_add_test(mutexes, a_rivals_lock_file_at_the_plain_name_does_not_hide_a_mutex);
+	tcase_add_test(mutexes, a_mutex_in_another_directory_is_not_this_paths);
+	tcase_add_test(mutexes, a_mutex_of_an_unlinked_lock_file_does_not_count);
 	tcase_add_test(mutexes, a_mutex_that_the_caller_holds_through_its_claim_is_seen);
 	tcase_add_test(mutexes,
 		a_mutex_that_another_process_holds_through_the_callers_claim_is_not_the_callers);
