@@ -107,9 +107,9 @@ int notify_inject(int notify_fd, uint64_t id, int fd, int number)
 {
 	struct seccomp_notif_addfd descriptor = {
 		.id = id,
-		.flags = SECCOMP_ADDFD_FLAG_SETFD,
+		.flags = number < 0 ? 0 : (uint32_t)SECCOMP_ADDFD_FLAG_SETFD,
 		.srcfd = (uint32_t)fd,
-		.newfd = (uint32_t)number,
+		.newfd = number < 0 ? 0 : (uint32_t)number,
 		.newfd_flags = O_CLOEXEC,
 	};
 

@@ -56,8 +56,9 @@ int notify_answer(int notify_fd, uint64_t id, int result, int error);
 int notify_restart(int notify_fd, uint64_t id);
 
 /*
- * Duplicates our descriptor into the stopped process, at this number and close-on-exec. Returns the
- * number, or -1 with errno.
+ * Duplicates our descriptor into the stopped process, close-on-exec, and returns its number there,
+ * or -1 with errno. Replaces the descriptor that has this number, as dup2(2) does. If `number` is
+ * -1, the kernel chooses the lowest free number.
  */
 int notify_inject(int notify_fd, uint64_t id, int fd, int number);
 

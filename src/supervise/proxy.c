@@ -15,6 +15,7 @@
 #include "kernel.h"
 #include "notify.h"
 #include "pending.h"
+#include "shared.h"
 #include "sockdiag.h"
 #include "text.h"
 
@@ -57,20 +58,29 @@ static void pause_between_attempts(uint32_t nanoseconds)
 
 /* ---- descriptors ---- */
 
+/* Opens the list of the caller's descriptor numbers. */
+static DIR *open_list(void)
+{
+	int copy = dup(target->descriptors);
+	DIR *list = copy < 0 ? NULL : fdopendir(copy);
+
+	if (list)
+		rewinddir(list);
+	return list;
+}
+
 /*
  * Returns the first of the caller's descriptor numbers for which `matches` returns true, or -1.
  * It runs with the capabilities of inspect_begin, and so must only inspect.
  */
 static int find_descriptor(bool (*matches)(int number, void *about), void *about)
 {
-	int copy = dup(target->descriptors);
-	DIR *list = copy < 0 ? NULL : fdopendir(copy);
+	DIR *list = open_list();
 	struct dirent *entry;
 	int found = -1;
 
 	if (!list)
 		return -1;
-	rewinddir(list);
 	inspect_begin();
 	while (found < 0 && (entry = readdir(list))) {
 		uint64_t number;
@@ -128,19 +138,30 @@ static void await_release(void)
 
 /* ---- claims ---- */
 
-/* Checks the link first: fstatat on any other file may block on an unresponsive file system. */
-static bool is_lockfile(int number, void *about)
+/*
+ * Identifies the lock file that has this number. Returns false if it is anything else. Checks the
+ * link first: fstatat on any other file may block on an unresponsive file system.
+ */
+static bool identify_lockfile(int number, struct file_id *file)
 {
-	const struct file_id *file = about;
-	struct stat found;
+	struct kernel_file found;
 	char link[LINK];
 	char name[16];
 
 	if (!target_read_link(target, number, link, sizeof(link)) || !strstr(link, LOCKFILE_SUFFIX))
 		return false;
 	snprintf(name, sizeof(name), "%d", number);
-	return fstatat(target->descriptors, name, &found, 0) == 0 && found.st_ino == file->ino &&
-	       found.st_dev == file->dev;
+	if (kernel_stat(target->descriptors, name, 0, &found) != 0)
+		return false;
+	*file = file_id_of(&found);
+	return true;
+}
+
+static bool is_lockfile(int number, void *about)
+{
+	struct file_id file;
+
+	return identify_lockfile(number, &file) && file_same(&file, about);
 }
 
 static int copy_claim(const struct file_id *file)
@@ -159,15 +180,27 @@ static bool may_have_claims(void)
 	return true; /* unknown without a search: wait for a mutex rather than refuse at once */
 }
 
+/*
+ * Keeps the claims that it finds, and does not search for them again: copy_claim closes a
+ * descriptor, and that would release the F_SETLK lock through which the rules exclude forks.
+ */
 static int find_claim(const struct file_id *file)
 {
-	static struct file_id known;
-	static int fd = -1;
+	static struct {
+		struct file_id file;
+		int fd;
+	} known[CLAIMS];
+	static size_t count;
+	int fd;
 
-	if (fd >= 0 && file_same(&known, file))
-		return fd;
+	for (size_t i = 0; i < count; i++)
+		if (file_same(&known[i].file, file))
+			return known[i].fd;
 	fd = copy_claim(file);
-	known = *file;
+	if (fd >= 0 && count < CLAIMS) {
+		known[count].file = *file;
+		known[count++].fd = fd;
+	}
 	return fd;
 }
 
@@ -256,6 +289,130 @@ const struct caller proxy = {
 	.each_descriptor = each_socket,
 };
 
+/*
+ * Parses a line of fdinfo such as "lock:\t1: OFDLCK ADVISORY  WRITE -1 fe:00:1234 0 0". Returns
+ * true if it shows a lock of this kind that begins at this byte.
+ */
+static bool is_lock(const char *line, const char *kind, const char *type, const char *first)
+{
+	char found[3][16];
+
+	return sscanf(line, "lock:\t%*s %15s %*s %15s %*s %*s %15s", found[0], found[1],
+		       found[2]) == 3 &&
+	       strcmp(found[0], kind) == 0 && strcmp(found[1], type) == 0 &&
+	       strcmp(found[2], first) == 0;
+}
+
+/*
+ * Returns true if these locks are those of a process in which the library holds the mutex. If it
+ * holds the mutex through its claim, it holds the F_SETLK lock that excludes its forks, too. fdinfo
+ * shows that lock only for the process that holds it. Without it, a worker has locked the mutex
+ * through the caller's claim, or another fork has: the open file, with its locks, is theirs as
+ * well.
+ */
+static bool shows_held_mutex(char *fdinfo)
+{
+	bool mutex = false, claim = false, excludes_forks = false;
+	char *rest = NULL;
+
+	for (char *line = strtok_r(fdinfo, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {
+		mutex = mutex || is_lock(line, "OFDLCK", "WRITE", "0");
+		claim = claim || is_lock(line, "OFDLCK", "READ", "1");
+		excludes_forks = excludes_forks || is_lock(line, "POSIX", "WRITE", "2147483647");
+	}
+	return mutex && (!claim || excludes_forks);
+}
+
+/*
+ * Only fdinfo shows which open file holds a lock. Two queries with F_OFD_GETLK do not: the holder
+ * may change in between.
+ */
+static bool fdinfo_shows_held_mutex(int number)
+{
+	char text[1024] = ""; /* read(2) leaves the last byte 0 */
+	char name[32];
+	ssize_t length;
+	int fd;
+
+	snprintf(name, sizeof(name), "../fdinfo/%d", number);
+	fd = openat(target->descriptors, name, O_RDONLY | O_CLOEXEC);
+	length = read(fd, text, sizeof(text) - 1);
+	close(fd);
+	return length > 0 && shows_held_mutex(text);
+}
+
+static struct file_id held; /* the lock file whose mutex a descriptor of the caller holds */
+
+static bool is_held(const struct kernel_file *found)
+{
+	struct file_id file = file_id_of(found);
+
+	return file_same(&file, &held);
+}
+
+/*
+ * Returns true if this descriptor holds the mutex of a lock file for the path of `about`, at the
+ * plain or an alternate name. It is the descriptor that shows which file the library has locked:
+ * in a shared directory, a rival of the same user may create and remove another at any time.
+ */
+static bool holds_mutex(int number, void *about)
+{
+	struct lockfile *lock = about;
+
+	return identify_lockfile(number, &held) && fdinfo_shows_held_mutex(number) &&
+	       shared_find(lock->dirfd, lock->path, lock->length, is_held, NULL) == SHARED_FOUND;
+}
+
+/* A caller that has changed its user may use a file that it claimed before. */
+static bool may_use(const struct kernel_file *found)
+{
+	return lockfile_is_own(found) || owned_claims_as_other_user(found);
+}
+
+/* Returns true if the caller may use a lock file for the path other than `except`. */
+static bool may_use_other(struct lockfile *lock, const struct file_id *except)
+{
+	return shared_find(lock->dirfd, lock->path, lock->length, may_use, except) != SHARED_NONE;
+}
+
+/*
+ * Returns false if it is certain that the caller does not hold the mutex. Most callers have no
+ * library, so this saves the search of their descriptors.
+ */
+static bool mutex_may_be_held(struct lockfile *lock)
+{
+	bool opened = lockfile_open_readonly(lock);
+	bool shared = lock->directory == DIRECTORY_SHARED;
+	bool may_be_held;
+	struct kernel_file found;
+	struct file_id file;
+
+	if (!opened)
+		return shared ? may_use_other(lock, NULL)
+			      : inode_stat(lock->dirfd, lock->path, &found) == 0;
+	may_be_held = kernel_lock(lock->fd, F_OFD_GETLK, F_WRLCK, MUTEX, 1) != F_UNLCK ||
+		      kernel_fstat(lock->fd, &found) != 0;
+	kernel_close(lock->fd);
+	if (may_be_held || !shared)
+		return may_be_held;
+	file = file_id_of(&found);
+	return may_use_other(lock, &file);
+}
+
+bool proxy_holds_mutex(int dirfd, const char *path)
+{
+	char socket[PATH_MAX];
+	struct lockfile lock;
+
+	/* The library also holds the mutex while it unlinks the lock file itself. */
+	lockfile_init(&lock, dirfd,
+		lockfile_socket_path(path, socket, sizeof(socket)) ? socket : path);
+	return lock.path[0] != '\0' && mutex_may_be_held(&lock) &&
+	       find_descriptor(holds_mutex, &lock) >= 0;
+}
+
+/* ---- injecting claims ---- */
+
 static bool ends_in(const char *words, const char *end)
 {
 	size_t length = strlen(words);
@@ -264,93 +421,54 @@ static bool ends_in(const char *words, const char *end)
 }
 
 /*
- * Looks for a write lock on the first byte, as in
- * "lock:\t1: OFDLCK ADVISORY  WRITE -1 fe:00:1234 0 0".
+ * Returns how many numbers below this one are free in the caller; 0 if unknown. It lists the used
+ * ones, in ascending order: to look each number up takes a hundred times as long.
  */
-static bool has_mutex_line(char *fdinfo)
+static int count_free_below(int number)
 {
-	char *rest = NULL;
+	DIR *list = open_list();
+	struct dirent *entry;
+	uint64_t used;
+	int count = number;
 
-	for (char *line = strtok_r(fdinfo, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest))
-		if (strncmp(line, "lock:", 5) == 0 && strstr(line, " OFDLCK ") &&
-			strstr(line, " WRITE ") && ends_in(line, " 0 0"))
-			return true;
-	return false;
+	if (!list)
+		return 0;
+	while ((entry = readdir(list)))
+		if (text_read_number(entry->d_name, &used)) {
+			if (used >= (uint64_t)number)
+				break;
+			count--;
+		}
+	closedir(list);
+	return count;
 }
 
 /*
- * Returns true if the open file of this descriptor holds the mutex. Only its fdinfo shows which
- * open file holds a lock. Two queries with F_OFD_GETLK do not: the holder may change in between.
- */
-static bool holds_mutex(int number, void *about)
-{
-	char text[1024] = ""; /* read(2) leaves the last byte 0 */
-	char name[32];
-	ssize_t length;
-	int fd;
-
-	if (!is_lockfile(number, about))
-		return false;
-	snprintf(name, sizeof(name), "../fdinfo/%d", number);
-	fd = openat(target->descriptors, name, O_RDONLY | O_CLOEXEC);
-	length = read(fd, text, sizeof(text) - 1);
-	close(fd);
-	return length > 0 && has_mutex_line(text);
-}
-
-/*
- * Returns false if it is certain that no process holds the mutex. Most callers have no library, so
- * this saves the search of their descriptors. A caller that has changed its user may not open a
- * file that it claimed before.
- */
-static bool mutex_may_be_held(struct lockfile *lock)
-{
-	bool held;
-
-	if (lockfile_find_claimed(lock, owned_claims_as_other_user) ||
-		!lockfile_open_readonly(lock))
-		return true;
-	held = kernel_lock(lock->fd, F_OFD_GETLK, F_WRLCK, MUTEX, 1) != F_UNLCK;
-	kernel_close(lock->fd);
-	return held;
-}
-
-bool proxy_holds_mutex(int dirfd, const char *path)
-{
-	char socket[PATH_MAX];
-	struct lockfile lock;
-	struct kernel_file found;
-	struct file_id file;
-
-	/* The library also holds the mutex while it unlinks the lock file itself. */
-	lockfile_init(&lock, dirfd,
-		lockfile_socket_path(path, socket, sizeof(socket)) ? socket : path);
-	if (lock.path[0] == '\0' || !mutex_may_be_held(&lock) ||
-		inode_stat(lock.dirfd, lock.path, &found) != 0)
-		return false;
-	file = file_id_of(&found);
-	return find_descriptor(holds_mutex, &file) >= 0;
-}
-
-/* ---- injecting claims ---- */
-
-/*
- * Returns a free descriptor number in the caller, or -1. It is high, because programs use low
- * numbers. It is searched from the top, because another thread of the caller opens descriptors at
- * the lowest free numbers. A descriptor of an unlinked lock file is an obsolete claim, so it can
- * be replaced.
+ * Returns the number in the caller at which to inject a claim, or -1 if the kernel must choose it.
+ * It is high, because programs use low numbers. The injection replaces the descriptor that has the
+ * number by then. So a free number is chosen only if many lower ones are free: another thread of
+ * the caller opens descriptors at the lowest free numbers. A descriptor of an unlinked lock file is
+ * an obsolete claim, and may be replaced.
  */
 static int choose_number(void)
 {
-	enum { MOST = 1024 };
+	enum { MOST = 1024, MANY = 64 };
 	int limit = target_descriptor_limit(target);
 	int top = limit < MOST ? limit : MOST;
+	int many = top / 4 < MANY ? top / 4 : MANY;
+	bool dense = false;
 	char link[LINK];
 
-	for (int number = top - 1; number > top / 4 * 3; number--)
-		if (!target_read_link(target, number, link, sizeof(link)) ||
-			(strstr(link, LOCKFILE_SUFFIX) && ends_in(link, " (deleted)")))
-			return number;
+	for (int number = top - 1; number >= 0; number--) {
+		if (target_read_link(target, number, link, sizeof(link))) {
+			if (strstr(link, LOCKFILE_SUFFIX) && ends_in(link, " (deleted)"))
+				return number;
+		} else if (!dense) {
+			if (number > top / 4 * 3 && count_free_below(number) >= many)
+				return number;
+			dense = true;
+		}
+	}
 	return -1;
 }
 
@@ -368,7 +486,7 @@ static bool inject_claim(int notify_fd, uint64_t id, int claim)
 	inspect_begin();
 	number = choose_number();
 	inspect_end();
-	if (number >= 0 && notify_inject(notify_fd, id, claim, number) < 0)
+	if (notify_inject(notify_fd, id, claim, number) < 0)
 		waits = notify_is_valid(notify_fd, id);
 	pending_unlock();
 	return waits;

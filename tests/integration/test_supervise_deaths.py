@@ -412,6 +412,25 @@ class SupervisorDeaths(actor.SocketCase):
         self.assertEqual(self.owner.unlink(new), 0)
         self.assert_still_guarded()
 
+    @actor.needs_root
+    def test_worker_killed_while_it_holds_the_mutex_through_a_claim(self):
+        """The forks share the claim, and with it the mutex. No worker takes it for a library's."""
+        os.chown(self.dir, actor.OTHER_USER, 0)
+        self.owner.change_user(actor.OTHER_USER)  # it cannot open its lock file any more
+        fork = self.owner.fork()
+        mutex = f":{os.stat(self.lock_file_path()).st_ino}", "0", "0"
+        with harness.traced(self.watcher, "-f", "--inject=unlinkat:delay_enter=100s"):
+            self.owner.send_command("unlink", self.path)
+            harness.wait_until(lambda: any(
+                (line[4][line[4].rindex(":"):], *line[5:]) == mutex
+                for line in harness.lock_table() if line[0] == "OFDLCK"), "the mutex")
+            worker, = set(harness.child_pids(self.keeper)) - {self.watcher}
+            self.assertEqual(fork.unlink(self.path), errno.EADDRINUSE)  # after three seconds
+            os.kill(worker, signal.SIGKILL)
+            self.assertEqual(self.owner.read_answer()[1], 0)
+        self.assertEqual(self.names(), [])
+        self.rival.serve(self.path)
+
     def test_keeper_killed_before_it_starts_a_worker(self):
         """The keeper has noticed that a worker was killed, and is about to start another one."""
         with harness.traced(self.keeper, "--inject=clone:signal=SIGKILL:when=1") as log, \

@@ -149,6 +149,16 @@ START_TEST(a_descriptor_is_injected)
 }
 END_TEST
 
+START_TEST(the_kernel_chooses_the_number_of_an_injected_descriptor)
+{
+	int lowest = dup(STDERR_FILENO); /* the caller shares our descriptors */
+
+	close(lowest);
+	ck_assert_int_eq(notify_inject(notify_fd, received.call.id, STDERR_FILENO, -1), lowest);
+	ck_assert_int_eq(fcntl(lowest, F_GETFD), FD_CLOEXEC);
+}
+END_TEST
+
 START_TEST(a_call_is_valid_until_it_is_answered)
 {
 	ck_assert_int_eq(notify_answer(notify_fd, received.call.id, 0, 0), 0);
@@ -198,6 +208,7 @@ Suite *suite_of_module(void)
 	tcase_add_test(cases, the_call_fails_with_the_error);
 	tcase_add_test(cases, the_kernel_executes_the_call);
 	tcase_add_test(cases, a_descriptor_is_injected);
+	tcase_add_test(cases, the_kernel_chooses_the_number_of_an_injected_descriptor);
 	tcase_add_test(cases, a_call_is_valid_until_it_is_answered);
 	tcase_add_test(cases, a_filter_is_unused_after_the_end_of_the_last_process);
 	return suite;

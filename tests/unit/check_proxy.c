@@ -9,10 +9,12 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <time.h>
 
 #include "caller.h"
 #include "config.h"
+#include "kernel.h"
 #include "notify.h"
 #include "pending.h"
 #include "suite.h"
@@ -228,13 +230,14 @@ static const struct record sample = {.pid = 790, .uid = 33, .time = 1, .comm = "
 
 START_TEST(the_callers_claim_is_found)
 {
-	struct file_id a, b, absent;
-	int claims[] = {claim_path("a", &sample, &a), claim_path("b", &sample, &b)};
+	struct file_id a, b, c, absent;
+	int claims[] = {claim_path("a", &sample, &a), claim_path("b", &sample, &b),
+		claim_path("c", &sample, &c)};
 	int descriptors, fd;
 
 	act_for_child();
-	close(claims[0]);
-	close(claims[1]);
+	for (int i = 0; i < 3; i++)
+		close(claims[i]);
 	absent = a;
 	absent.ino += 1000000;
 	descriptors = count_descriptors();
@@ -243,13 +246,46 @@ START_TEST(the_callers_claim_is_found)
 	fd = KEEPS_ERRNO(caller->find_claim(&a));
 	ck_assert(lockfile_fd_is(fd, &a));
 	ck_assert_int_eq(caller->find_claim(&a), fd); /* the same as before */
-	ck_assert_int_eq(count_descriptors(), descriptors + 1);
 	ck_assert(lockfile_fd_is(caller->find_claim(&b), &b));
+	ck_assert_int_eq(caller->find_claim(&a), fd);
+	ck_assert_int_eq(count_descriptors(), descriptors + 2);
 	absent = a;
 	absent.dev++;
 	ck_assert_int_eq(caller->find_claim(&absent), -1);
 	use_up_descriptors();
-	ck_assert_int_eq(KEEPS_ERRNO(caller->find_claim(&a)), -1);
+	ck_assert_int_eq(KEEPS_ERRNO(caller->find_claim(&c)), -1);
+}
+END_TEST
+
+static bool no_other_process_excludes_forks(const char *path)
+{
+	const struct flock forks = {.l_type = F_WRLCK, .l_start = 0x7fffffff, .l_len = 1};
+	int fd = open(path, O_RDWR | O_CLOEXEC);
+
+	return fcntl(fd, F_SETLK, &forks) == 0;
+}
+
+/* Closing any descriptor of a file releases the F_SETLK locks that the process has on it. */
+START_TEST(a_search_for_claims_does_not_release_the_lock_that_excludes_forks)
+{
+	struct file_id a, b;
+	int claims[] = {claim_path("a", &sample, &a), claim_path("b", &sample, &b)};
+	struct lockfile lock;
+	int status;
+	pid_t child;
+
+	act_for_child();
+	close(claims[0]);
+	close(claims[1]);
+	lockfile_init(&lock, AT_FDCWD, "a");
+	ck_assert_int_eq(lockfile_try_lock_through(&lock, caller->find_claim(&a)), LOCKFILE_HELD);
+	caller->find_claim(&b);
+	caller->find_claim(&a);
+	child = fork();
+	if (child == 0)
+		_exit(no_other_process_excludes_forks(".a.sockguard"));
+	ck_assert_int_eq(waitpid(child, &status, 0), child);
+	ck_assert_int_eq(status, 0);
 }
 END_TEST
 
@@ -504,13 +540,14 @@ START_TEST(a_claim_is_kept_for_a_caller_that_does_not_wait)
 }
 END_TEST
 
-/* The number at which a claim is injected, or -1 if it is not injected. */
+/* The number at which a claim is injected, or -1 if the kernel must choose it. */
 static int injected_number(void)
 {
 	injection_count = 0;
 	add(&none, dup(STDIN_FILENO));
 	ck_assert(inject());
-	return injection_count == 0 ? -1 : injected[0][1];
+	ck_assert_uint_eq(injection_count, 1);
+	return injected[0][1];
 }
 
 struct limited {
@@ -518,6 +555,8 @@ struct limited {
 	int taken[3];
 	const char *file; /* open at the taken numbers */
 	bool removed;
+	int dense; /* all numbers from 3 to below this one are taken by another file */
+	int hole;  /* but not this one */
 };
 
 static void limit(const void *about)
@@ -526,12 +565,18 @@ static void limit(const void *about)
 	const struct rlimit limits = {limited->limit, 2048};
 	int fd;
 
+	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limits), 0);
+	for (int i = STDERR_FILENO + 1; i < limited->dense; i++)
+		if (fcntl(i, F_GETFD) < 0)
+			ck_assert_int_eq(dup2(STDIN_FILENO, i), i);
+	if (limited->hole > 0)
+		close(limited->hole);
 	write_file(limited->file, "");
 	fd = open(limited->file, O_RDONLY);
-	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limits), 0);
 	for (int i = 0; i < 3; i++)
 		if (limited->taken[i] > 0)
 			ck_assert_int_eq(dup2(fd, limited->taken[i]), limited->taken[i]);
+	close(fd);
 	if (limited->removed)
 		unlink(limited->file);
 }
@@ -551,6 +596,17 @@ static const struct {
 	/* The next number, 12, is not above three quarters of the limit. */
 	{{.limit = 16, .file = "a", .taken = {15, 14, 13}}, -1},
 	{{.limit = 16, .file = "a", .taken = {15, 14}}, 13},
+	/*
+	 * If few lower numbers are free, another thread's open may get this one. start_child closes
+	 * one descriptor of the child last.
+	 */
+	{{.limit = 1024, .file = "a", .dense = 1023 - 64}, 1023},
+	{{.limit = 1024, .file = "a", .dense = 1023 - 62}, -1},
+	{{.limit = 2048, .file = "a", .dense = 1200, .hole = 900}, -1},
+	{{.limit = 64, .file = "a", .dense = 63 - 16}, 63},
+	{{.limit = 64, .file = "a", .dense = 63 - 14}, -1},
+	{{.limit = 2048, .file = ".a.sockguard", .dense = 1200, .taken = {5}, .removed = true}, 5},
+	{{.limit = 2048, .file = ".a.sockguard", .dense = 1200, .taken = {5}}, -1},
 };
 
 START_TEST(the_highest_free_number_is_chosen)
@@ -627,6 +683,99 @@ START_TEST(a_claim_beside_the_mutex_does_not_hide_it)
 }
 END_TEST
 
+#define ALTERNATE "sticky/.s.sockguard.0123456789ab"
+
+/* As if a stranger's file had had the plain name, and has been removed. */
+static void hold_mutex_at_alternate_name(const void *path)
+{
+	ck_assert_int_eq(mkdir("sticky", 0700), 0);
+	ck_assert_int_eq(chmod("sticky", 01777), 0);
+	hold_mutex(path);
+	ck_assert_int_eq(rename("sticky/.s.sockguard", ALTERNATE), 0);
+}
+
+START_TEST(a_mutex_at_an_alternate_name_is_seen)
+{
+	int descriptors;
+
+	act_for(start_child(hold_mutex_at_alternate_name, "sticky/s"));
+	descriptors = count_descriptors();
+	ck_assert(proxy_holds_mutex(AT_FDCWD, "sticky/s"));
+	ck_assert(proxy_holds_mutex(AT_FDCWD, ALTERNATE));
+	ck_assert(!proxy_holds_mutex(AT_FDCWD, "sticky/t"));
+	ck_assert_int_eq(count_descriptors(), descriptors);
+}
+END_TEST
+
+/* A rival of the same user creates the plain file and releases it, until it finds no other. */
+START_TEST(a_rivals_lock_file_at_the_plain_name_does_not_hide_a_mutex)
+{
+	act_for(start_child(hold_mutex_at_alternate_name, "sticky/s"));
+	write_file("sticky/.s.sockguard", "");
+	ck_assert(proxy_holds_mutex(AT_FDCWD, "sticky/s"));
+	ck_assert_int_ge(kernel_lock(open("sticky/.s.sockguard", O_RDWR), F_OFD_SETLK, F_WRLCK, 0,
+				 1),
+		0);
+	ck_assert(proxy_holds_mutex(AT_FDCWD, "sticky/s"));
+}
+END_TEST
+
+/* It is not this path's lock file. */
+START_TEST(a_mutex_in_another_directory_is_not_this_paths)
+{
+	ck_assert_int_eq(mkdir("other", 0700), 0);
+	act_for(start_child(hold_mutex, "other/s"));
+	start_child(hold_mutex, "s");
+	ck_assert(!proxy_holds_mutex(AT_FDCWD, "s"));
+	ck_assert(proxy_holds_mutex(AT_FDCWD, "other/s"));
+}
+END_TEST
+
+/* Then nothing shows that the library has judged the call. */
+START_TEST(a_mutex_of_an_unlinked_lock_file_does_not_count)
+{
+	act_for(start_child(hold_mutex, "s"));
+	ck_assert_int_eq(unlink(".s.sockguard"), 0);
+	ck_assert(!proxy_holds_mutex(AT_FDCWD, "s"));
+	start_child(hold_mutex, "s");
+	ck_assert(!proxy_holds_mutex(AT_FDCWD, "s"));
+}
+END_TEST
+
+static void hold_mutex_through_claim(const void *path)
+{
+	struct file_id file;
+	int claim = claim_path(path, &sample, &file);
+	struct lockfile lock;
+
+	lockfile_init(&lock, AT_FDCWD, path);
+	ck_assert_int_eq(lockfile_try_lock_through(&lock, claim), LOCKFILE_HELD);
+}
+
+START_TEST(a_mutex_that_the_caller_holds_through_its_claim_is_seen)
+{
+	act_for(start_child(hold_mutex_through_claim, "s"));
+	ck_assert(proxy_holds_mutex(AT_FDCWD, "s"));
+}
+END_TEST
+
+/*
+ * As a worker for a fork of the caller does. If that worker was killed, the mutex stays locked
+ * until the next one locks it through the same claim, and releases it.
+ */
+START_TEST(a_mutex_that_another_process_holds_through_the_callers_claim_is_not_the_callers)
+{
+	struct file_id file;
+	int claim = claim_path("s", &sample, &file);
+	struct lockfile lock;
+
+	act_for_child(); /* the child inherits the claim */
+	lockfile_init(&lock, AT_FDCWD, "s");
+	ck_assert_int_eq(lockfile_try_lock_through(&lock, claim), LOCKFILE_HELD);
+	ck_assert(!proxy_holds_mutex(AT_FDCWD, "s"));
+}
+END_TEST
+
 Suite *suite_of_module(void)
 {
 	Suite *suite = suite_create("proxy");
@@ -641,6 +790,7 @@ Suite *suite_of_module(void)
 	tcase_add_test(sockets, an_ended_caller_has_no_sockets_and_its_call_is_not_logged);
 	tcase_add_test(sockets, without_descriptors_no_socket_is_found);
 	tcase_add_test(claims, the_callers_claim_is_found);
+	tcase_add_test(claims, a_search_for_claims_does_not_release_the_lock_that_excludes_forks);
 	tcase_add_test(claims, a_claim_may_be_descriptor_0);
 	tcase_add_test(claims, only_lock_files_are_compared);
 	tcase_add_test(claims, a_claim_of_the_caller_is_released);
@@ -657,5 +807,12 @@ Suite *suite_of_module(void)
 	tcase_add_test(mutexes, a_mutex_of_another_process_is_not_the_callers);
 	tcase_add_test(mutexes, a_claim_does_not_count_as_a_mutex);
 	tcase_add_test(mutexes, a_claim_beside_the_mutex_does_not_hide_it);
+	tcase_add_test(mutexes, a_mutex_at_an_alternate_name_is_seen);
+	tcase_add_test(mutexes, a_rivals_lock_file_at_the_plain_name_does_not_hide_a_mutex);
+	tcase_add_test(mutexes, a_mutex_in_another_directory_is_not_this_paths);
+	tcase_add_test(mutexes, a_mutex_of_an_unlinked_lock_file_does_not_count);
+	tcase_add_test(mutexes, a_mutex_that_the_caller_holds_through_its_claim_is_seen);
+	tcase_add_test(mutexes,
+		a_mutex_that_another_process_holds_through_the_callers_claim_is_not_the_callers);
 	return suite;
 }
