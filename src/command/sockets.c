@@ -59,11 +59,13 @@ static void read_socket(struct sockets *sockets, const struct nlmsghdr *header)
 		add(sockets, socket, vfs, name);
 }
 
-/* Returns whether the dump continues. */
-static bool read_piece(struct sockets *sockets, const void *piece, size_t length)
+/* Returns whether the dump continues. Counts the pieces that show sockets. */
+static bool read_piece(struct sockets *sockets, const void *piece, size_t length, int *pieces)
 {
 	const struct nlmsghdr *header = piece;
 
+	if (header->nlmsg_type != NLMSG_DONE)
+		++*pieces;
 	for (; NLMSG_OK(header, length); header = NLMSG_NEXT(header, length)) {
 		sockets->answered = header->nlmsg_type == NLMSG_DONE;
 		if (header->nlmsg_type != SOCK_DIAG_BY_FAMILY ||
@@ -106,22 +108,47 @@ static int by_number(const void *a, const void *b)
 	return (left->number > right->number) - (left->number < right->number);
 }
 
-void sockets_load(struct sockets *sockets)
+/* Adds all sockets, and returns the number of pieces that showed them. */
+static int dump(struct sockets *sockets)
 {
 	_Alignas(struct nlmsghdr) char piece[PIECE];
 	int fd = request_dump();
 	ssize_t length = 0;
+	int pieces = 0;
 
-	*sockets = (struct sockets){0};
+	sockets->answered = false;
 	if (fd < 0)
-		return;
+		return 0;
 	do
 		length = recv(fd, piece, sizeof(piece), MSG_TRUNC);
 	while (length > 0 && (size_t)length <= sizeof(piece) &&
-		read_piece(sockets, piece, (size_t)length));
+		read_piece(sockets, piece, (size_t)length, &pieces));
 	close(fd);
+	return pieces;
+}
+
+static void sort_without_duplicates(struct sockets *sockets)
+{
+	size_t kept = 0;
+
+	qsort(sockets->list, sockets->count, sizeof(*sockets->list), by_number);
+	for (size_t i = 0; i < sockets->count; i++) {
+		if (kept > 0 && sockets->list[kept - 1].number == sockets->list[i].number)
+			free(sockets->list[i].name);
+		else
+			sockets->list[kept++] = sockets->list[i];
+	}
+	sockets->count = kept;
+}
+
+/* A dump in more than one piece may skip a socket, see src/core/sockdiag.c. */
+void sockets_load(struct sockets *sockets)
+{
+	*sockets = (struct sockets){0};
+	if (dump(sockets) > 1)
+		dump(sockets);
 	if (sockets->count > 0)
-		qsort(sockets->list, sockets->count, sizeof(*sockets->list), by_number);
+		sort_without_duplicates(sockets);
 }
 
 void sockets_free(struct sockets *sockets)

@@ -81,8 +81,8 @@
 #define CALLS(X) \
 	CALL_OF_STAT(X) CALL_OF_FCNTL(X) CALL_OF_EUID(X) CALL_OF_MAP(X) CALL_OF_WAITING(X) \
 	CALL_OF_STATFS(X) CALL_OF_SLEEP(X) CALL_OF_CLOCK(X) CALL_OF_UNLINK(X) \
-	CALL_OF_RENAME(X) CALL_OF_SOCKET(X) X(close) X(connect) X(fchmod) X(getcwd) \
-	X(getdents64) X(getpeername) X(getpid) X(getppid) X(getsockname) X(getsockopt) \
+	CALL_OF_RENAME(X) CALL_OF_SOCKET(X) X(close) X(connect) X(fchmod) X(fchmodat) \
+	X(getcwd) X(getdents64) X(getpeername) X(getpid) X(getppid) X(getsockname) X(getsockopt) \
 	X(ioctl) X(kcmp) X(kill) X(munmap) X(name_to_handle_at) X(openat) X(prctl) X(pread64) X(prlimit64) \
 	X(pwrite64) X(read) X(readlinkat) X(recvfrom) X(renameat2) X(rt_sigpending) \
 	X(rt_sigprocmask) X(sendto) X(socket) X(statx) X(unlinkat) X(write)

@@ -301,6 +301,11 @@ int kernel_fchmod(int fd, unsigned int mode)
 	return (int)CALL(SYS_fchmod, INT(fd), mode);
 }
 
+int kernel_chmod(const char *path, unsigned int mode)
+{
+	return (int)CALL(SYS_fchmodat, INT(AT_FDCWD), POINTER(path), mode);
+}
+
 ssize_t kernel_getdents(int fd, void *entries, size_t size)
 {
 	return CALL(SYS_getdents64, INT(fd), POINTER(entries), size);

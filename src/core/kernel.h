@@ -89,6 +89,7 @@ ssize_t kernel_write(int fd, const void *bytes, size_t size);
 ssize_t kernel_pread(int fd, void *bytes, size_t size, uint32_t at);
 ssize_t kernel_pwrite(int fd, const void *bytes, size_t size, uint32_t at);
 int kernel_fchmod(int fd, unsigned int mode);
+int kernel_chmod(const char *path, unsigned int mode); /* fchmodat(2); follows symbolic links */
 ssize_t kernel_getdents(int fd, void *entries, size_t size);
 ssize_t kernel_readlink(const char *path, char *target, size_t size);
 

@@ -185,10 +185,42 @@ static void distrust_lease(struct lockfile *lock)
 
 /* ---- opening ---- */
 
+/*
+ * If the umask denies its user everything (umask(0777) around a bind is an idiom), a process that
+ * is killed before it has set the mode leaves an empty file that our user cannot open. Sets the
+ * mode of such a file. The file is pinned first: another user may replace what is at its name. The
+ * link in /proc leads to the pinned file, whose mode fchmod(2) cannot set (O_PATH).
+ */
+static __attribute__((noinline)) bool restore_mode(const struct lockfile *lock)
+{
+	char name[64];
+	struct text text = text_start(name, sizeof(name));
+	struct kernel_file found;
+	int pinned = kernel_open(lock->dirfd, lock->path, O_PATH | O_NOFOLLOW, 0);
+	bool restored;
+
+	if (pinned < 0)
+		return false;
+	text_add(&text, "/proc/thread-self/fd/");
+	text_add_number(&text, (uint64_t)pinned);
+	restored = kernel_fstat(pinned, &found) == 0 && lockfile_is_own(&found) &&
+		   found.size == 0 && (found.mode & 0600) != 0600 && kernel_chmod(name, 0600) == 0;
+	kernel_close(pinned);
+	return restored;
+}
+
 static int open_existing(const struct lockfile *lock)
 {
 	/* O_NONBLOCK: it may be a FIFO, or have a lease. */
-	return kernel_open(lock->dirfd, lock->path, O_RDWR | O_NOFOLLOW | O_NONBLOCK, 0);
+	const int flags = O_RDWR | O_NOFOLLOW | O_NONBLOCK;
+	int fd = kernel_open(lock->dirfd, lock->path, flags, 0);
+
+	if (fd >= 0 || errno != EACCES)
+		return fd;
+	if (restore_mode(lock))
+		return kernel_open(lock->dirfd, lock->path, flags, 0);
+	errno = EACCES;
+	return -1;
 }
 
 static int create(const struct lockfile *lock)

@@ -171,8 +171,9 @@ static bool compare_piece(const struct wanted *wanted, const void *piece, size_t
 	return false;
 }
 
-static enum sockdiag read_pieces(int fd, const struct wanted *wanted, void *piece)
+static enum sockdiag read_pieces(int fd, const struct wanted *wanted, void *piece, int *pieces)
 {
+	const struct nlmsghdr *first = piece;
 	enum sockdiag answer = SOCKDIAG_UNKNOWN;
 	ssize_t length;
 
@@ -181,18 +182,21 @@ static enum sockdiag read_pieces(int fd, const struct wanted *wanted, void *piec
 		length = kernel_recv(fd, piece, PIECE, MSG_DONTWAIT | MSG_TRUNC);
 		if (length <= 0 || length > PIECE)
 			return SOCKDIAG_UNKNOWN;
+		if (first->nlmsg_type != NLMSG_DONE)
+			++*pieces;
 	} while (!compare_piece(wanted, piece, (size_t)length, &answer));
 	return answer;
 }
 
-static enum sockdiag read_dump(int fd, const struct wanted *wanted)
+/* Counts the pieces that show sockets. */
+static enum sockdiag read_dump(int fd, const struct wanted *wanted, int *pieces)
 {
 	enum sockdiag answer;
 	void *piece = scratch_allocate(PIECE);
 
 	if (!piece)
 		return SOCKDIAG_UNKNOWN;
-	answer = read_pieces(fd, wanted, piece);
+	answer = read_pieces(fd, wanted, piece, pieces);
 	scratch_free(piece, PIECE);
 	return answer;
 }
@@ -238,29 +242,48 @@ static int send_request(uint16_t flags, uint32_t socket_ino, uint32_t show)
 	return fd;
 }
 
-/* Compares all sockets if `dump` is true, otherwise the one with the wanted number. */
-static enum sockdiag request_and_compare(const struct wanted *wanted, bool dump, uint32_t show)
+/* Compares all sockets, and counts the pieces of the dump. */
+static enum sockdiag dump_once(const struct wanted *wanted, uint32_t show, int *pieces)
 {
 	int saved = errno;
-	int fd = dump ? send_request(NLM_F_DUMP, 0, show) : send_request(0, wanted->socket, show);
+	int fd = send_request(NLM_F_DUMP, 0, show);
 	enum sockdiag answer = SOCKDIAG_UNKNOWN;
 
 	if (fd >= 0) {
-		answer = dump ? read_dump(fd, wanted) : read_one(fd, wanted);
+		answer = read_dump(fd, wanted, pieces);
 		kernel_close(fd);
 	}
 	errno = saved;
 	return answer;
 }
 
+/*
+ * Each piece of a dump continues at a position in one of the kernel's hash chains (unix_diag_dump
+ * in net/unix/diag.c). If a socket before it in that chain is closed between two pieces, the dump
+ * skips one of the sockets after it. So if there was more than one piece, only two negative answers
+ * in a row count.
+ */
 static enum sockdiag dump_and_compare(const struct wanted *wanted, uint32_t show)
 {
-	return request_and_compare(wanted, true, show);
+	int pieces = 0;
+	enum sockdiag answer = dump_once(wanted, show, &pieces);
+
+	return answer == SOCKDIAG_NO && pieces > 1 ? dump_once(wanted, show, &pieces) : answer;
 }
 
+/* Compares the socket with the wanted number. */
 static enum sockdiag query_and_compare(const struct wanted *wanted)
 {
-	return request_and_compare(wanted, false, UDIAG_SHOW_VFS);
+	int saved = errno;
+	int fd = send_request(0, wanted->socket, UDIAG_SHOW_VFS);
+	enum sockdiag answer = SOCKDIAG_UNKNOWN;
+
+	if (fd >= 0) {
+		answer = read_one(fd, wanted);
+		kernel_close(fd);
+	}
+	errno = saved;
+	return answer;
 }
 
 enum sockdiag sockdiag_any_bound_to(const struct pin *pin, int dirfd, const char *path)
@@ -294,11 +317,13 @@ enum sockdiag sockdiag_socket_exists(ino_t socket, uint64_t cookie)
 {
 	struct wanted wanted = wanted_socket(socket, cookie);
 
+	enum sockdiag answer = query_and_compare(&wanted);
+
 	/*
-	 * A dump of all sockets. A query for this one fails with ENOENT if the socket does not
-	 * exist, but also if the kernel has no unix_diag.
+	 * The query fails with ENOENT if the socket does not exist, but also if the kernel has no
+	 * unix_diag. Then the dump fails, too.
 	 */
-	return dump_and_compare(&wanted, UDIAG_SHOW_VFS);
+	return answer == SOCKDIAG_UNKNOWN ? dump_and_compare(&wanted, UDIAG_SHOW_VFS) : answer;
 }
 
 bool sockdiag_is_bound_through_view(const struct pin *pin, int dirfd, const char *path,

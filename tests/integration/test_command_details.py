@@ -695,6 +695,17 @@ class Status(FailingCallCase):
                 row = self.row(self.run_with_fault(call, error, "status", self.path))
                 self.assertEqual(row[:3], ["live", self.path, "?"])
 
+    def test_a_list_in_several_pieces_is_read_twice(self):
+        """The kernel may skip a socket in a list that it sends in several pieces."""
+        pairs = [socket.socketpair() for _ in range(400)]
+        self.addCleanup(lambda: [end.close() for pair in pairs for end in pair])
+        names = [os.path.join(self.dir, f"s{i:02}") for i in range(50)]
+        for name in names:
+            self.bind_socket(name)
+        ended = self.run_with_fault("recvfrom", "EIO", "status", when="3")  # in the first list
+        self.assertEqual([line.split("\t")[1] for line in ended.stdout.splitlines()
+                          if self.dir in line], names)
+
     def test_descriptors_that_cannot_be_listed(self):
         """The holder's, and those of a process that may hold the socket."""
         self.bind_socket()

@@ -174,8 +174,8 @@ class ListOfSystemCalls(SandboxedCase):
         """The library imports none of the libc functions below, except those that kernel.c calls."""
         ran = self.run_program(["nm", "--dynamic", "--undefined-only", harness.LIBRARY])
         names = {line.split()[-1].split("@")[0] for line in ran.stdout.splitlines()}
-        calls = {"accept", "clock_gettime", "close", "connect", "fchmod", "fcntl", "fstat",
-                 "fstatat", "geteuid", "getpeername", "getpid", "getrlimit", "getsockname",
+        calls = {"accept", "clock_gettime", "close", "connect", "fchmod", "fchmodat", "fcntl",
+                 "fstat", "fstatat", "geteuid", "getpeername", "getpid", "getrlimit", "getsockname",
                  "getsockopt", "ioctl", "kill", "lstat", "mmap", "munmap", "nanosleep", "open",
                  "openat", "poll", "pread", "pread64", "pwrite", "pwrite64", "read", "recv",
                  "select", "sendto", "sigpending", "sigprocmask", "sigtimedwait", "socket", "stat",

@@ -1958,6 +1958,73 @@ START_TEST(a_claimed_absent_path_is_not_linked)
 }
 END_TEST
 
+static int gate[2];
+
+static void close_and_bind_again_later(const void *path)
+{
+	char byte;
+
+	close(guarded_listener(path));
+	if (fork() != 0)
+		return;
+	ck_assert_int_eq(read(gate[0], &byte, 1), 1);
+	ck_assert_int_eq(unlink(path), 0); /* without the guard */
+	byte = g_bind_fd(new_socket(false), path) == 0;
+	ck_assert_int_eq(write(gate[0], &byte, 1), 1);
+	_exit(0);
+}
+
+/* When its process binds the path again, it is a rival. */
+START_TEST(a_link_voids_the_claim_of_an_owner_that_closed_its_socket)
+{
+	char bound = 2;
+
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, gate), 0);
+	start_child(close_and_bind_again_later, "p");
+	ck_assert_int_eq(unlink("p"), 0);
+	guarded_listener("p.1");
+	ck_assert(is_claimed("p"));
+	ASSERT_SUCCEEDS(g_link("p.1", "p"));
+	ck_assert(is_claimed("p"));
+	ck_assert_int_eq(write(gate[1], "", 1), 1);
+	ck_assert_int_eq(read(gate[1], &bound, 1), 1);
+	ck_assert_int_eq(bound, 0);
+}
+END_TEST
+
+/* An unguarded process may remove the path just before the link. */
+START_TEST(a_link_to_an_existing_claimed_path_is_not_tried)
+{
+	start_child(serve_guarded, "p");
+	guarded_listener("p.1");
+	performed = 0;
+	ASSERT_FAILS(g_link("p.1", "p"), EEXIST);
+	ck_assert_int_eq(performed, 0);
+}
+END_TEST
+
+/* Each time, another process leaves a claim on the absent path. */
+static long link_always_loses(long number, const long arguments[6])
+{
+	if (number == SYS_unlinkat) {
+		errno = EPERM;
+		return -1;
+	}
+	return make_call(number, arguments);
+}
+
+START_TEST(a_link_that_always_loses_fails_with_eexist)
+{
+	start_child(close_and_stay_alive, "p");
+	ck_assert_int_eq(unlink("p"), 0);
+	guarded_listener("p.1");
+	replace_system_calls(link_always_loses);
+	performed = 0;
+	ASSERT_FAILS(g_link("p.1", "p"), EEXIST);
+	ck_assert_int_eq(performed, 0);
+}
+END_TEST
+
 START_TEST(a_link_that_fails_leaves_no_file)
 {
 	guarded_listener("s");
@@ -2262,6 +2329,9 @@ static void add_link(TCase *cases)
 	tcase_add_test(cases, a_link_removed_at_once_is_not_claimed);
 	tcase_add_test(cases, a_link_made_by_another_process_is_not_owned);
 	tcase_add_test(cases, a_claimed_absent_path_is_not_linked);
+	tcase_add_test(cases, a_link_voids_the_claim_of_an_owner_that_closed_its_socket);
+	tcase_add_test(cases, a_link_to_an_existing_claimed_path_is_not_tried);
+	tcase_add_test(cases, a_link_that_always_loses_fails_with_eexist);
 	tcase_add_test(cases, a_link_that_fails_leaves_no_file);
 	tcase_add_test(cases, a_symlink_to_a_socket_is_followed_only_on_request);
 	tcase_add_test(cases, the_record_of_a_link_names_the_socket);

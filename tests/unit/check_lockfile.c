@@ -2358,13 +2358,91 @@ START_TEST(without_space_an_existing_alternate_is_used)
 }
 END_TEST
 
-/* Its failure to open is then no reason to try again. */
+/* Its failure to open is then no reason to try again. No crash leaves such a file with contents. */
 START_TEST(an_own_file_in_a_sticky_directory_that_cannot_be_opened_is_not_used)
 {
 	make_sticky();
 	write_file_of("sticky/" FILE_OF_S, STRANGER);
 	ck_assert_int_eq(chmod("sticky/" FILE_OF_S, 0), 0);
 	ck_assert_int_eq(run_as_stranger(try_lock, "sticky/s"), LOCKFILE_NONE);
+	ck_assert_uint_eq(mode_of("sticky/" FILE_OF_S), S_IFREG);
+}
+END_TEST
+
+/* The creator was killed before it set the mode that its umask had denied. */
+static void write_closed_file(const char *path, uid_t user, mode_t mode)
+{
+	write_file(path, "");
+	ck_assert_int_eq(chown(path, user, user), 0);
+	ck_assert_int_eq(chmod(path, mode), 0);
+}
+
+static int try_lock_in_open_directory(const char *path)
+{
+	ck_assert_int_eq(chmod(".", 0777), 0);
+	return run_as_stranger(try_lock, path);
+}
+
+START_TEST(an_own_file_without_permissions_is_used)
+{
+	static const mode_t modes[] = {0, 0200, 0400, 0177};
+
+	make_sticky();
+	write_closed_file(FILE_OF_S, STRANGER, modes[_i]);
+	ck_assert_int_eq(try_lock_in_open_directory("s"), LOCKFILE_HELD);
+	ck_assert(!exists(FILE_OF_S));
+	write_closed_file("sticky/" FILE_OF_S, STRANGER, modes[_i]);
+	ck_assert_int_eq(run_as_stranger(try_lock, "sticky/s"), LOCKFILE_HELD);
+	ck_assert(!exists("sticky/" FILE_OF_S));
+	write_closed_file(ALTERNATE, STRANGER, modes[_i]);
+	ck_assert_int_eq(run_as_stranger(try_lock, "sticky/s"), LOCKFILE_HELD);
+	ck_assert(!exists(ALTERNATE));
+}
+END_TEST
+
+START_TEST(another_users_file_without_permissions_is_not_used)
+{
+	write_closed_file(FILE_OF_S, STRANGER + 1, 0);
+	ck_assert_int_eq(try_lock_in_open_directory("s"), LOCKFILE_NONE);
+	ck_assert_uint_eq(mode_of(FILE_OF_S), S_IFREG);
+}
+END_TEST
+
+/* Another user plants a symbolic link to a file of ours after we have failed to open our own. */
+static long replace_by_symlink(long number, const long arguments[6])
+{
+	if (number == SYS_openat && (arguments[2] & O_PATH)) {
+		unlink(FILE_OF_S);
+		ck_assert_int_eq(symlink("other", FILE_OF_S), 0);
+	}
+	return make_call(number, arguments);
+}
+
+/* The same after we have pinned it. */
+static long replace_when_pinned(long number, const long arguments[6])
+{
+	if (number == SYS_fchmodat)
+		ck_assert_int_eq(rename("other", FILE_OF_S), 0);
+	return make_call(number, arguments);
+}
+
+static long fchmodat_fails(long number, const long arguments[6])
+{
+	errno = ENOENT;
+	return number == SYS_fchmodat ? -1 : make_call(number, arguments);
+}
+
+START_TEST(only_the_mode_of_the_lock_file_is_changed)
+{
+	static long (*const replacements[])(long, const long[6]) = {
+		replace_by_symlink, replace_when_pinned, fchmodat_fails};
+	static const char *const names[] = {"other", FILE_OF_S, "other"};
+
+	write_closed_file(FILE_OF_S, STRANGER, 0);
+	write_closed_file("other", STRANGER, 0);
+	replace_system_calls(replacements[_i]);
+	ck_assert_int_eq(try_lock_in_open_directory("s"), LOCKFILE_NONE);
+	ck_assert_uint_eq(mode_of(names[_i]), S_IFREG);
 }
 END_TEST
 
@@ -2490,6 +2568,11 @@ static void add_ownership_and_races(TCase *cases)
 		tcase_add_loop_test(cases,
 			what_replaces_an_own_file_in_a_sticky_directory_is_bypassed, 0, PLANTS);
 	ADD_ROOT_TEST(cases, an_own_file_in_a_sticky_directory_that_cannot_be_opened_is_not_used);
+	ADD_ROOT_TEST(cases, another_users_file_without_permissions_is_not_used);
+	if (suite_is_root("an_own_file_without_permissions_is_used")) {
+		tcase_add_loop_test(cases, an_own_file_without_permissions_is_used, 0, 4);
+		tcase_add_loop_test(cases, only_the_mode_of_the_lock_file_is_changed, 0, 3);
+	}
 	tcase_add_test(cases, what_replaced_an_own_file_for_a_moment_only_is_bypassed);
 	tcase_add_loop_test(cases, without_space_an_existing_alternate_is_used, 0, 2);
 	tcase_add_test(cases, the_lease_of_an_own_file_in_a_sticky_directory_is_not_waited_for);

@@ -1,4 +1,9 @@
 #include <fcntl.h>
+#include <linux/netlink.h>
+#include <linux/sock_diag.h>
+#include <linux/unix_diag.h>
+#include <netinet/tcp.h>
+#include <sched.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -175,6 +180,89 @@ START_TEST(a_socket_is_found_among_many)
 	make_stale("t");
 	pin = pin_of("t");
 	ck_assert_int_eq(is_bound(&pin), SOCKDIAG_NO);
+}
+END_TEST
+
+/*
+ * The kernel's dump skips a socket if another one is closed between two of its pieces. Here, the
+ * first dumps show the hidden socket as one that is bound to nothing.
+ */
+static ino_t hidden;
+static int dumps, dumps_that_hide;
+
+static void hide(const void *piece, size_t length)
+{
+	const struct nlmsghdr *header = piece;
+
+	for (; NLMSG_OK(header, length); header = NLMSG_NEXT(header, length)) {
+		struct unix_diag_msg *socket = NLMSG_DATA(header);
+
+		if (header->nlmsg_type != SOCK_DIAG_BY_FAMILY || socket->udiag_ino != hidden)
+			continue;
+		socket->udiag_ino = 0;
+		socket->udiag_type = SOCK_STREAM;
+		socket->udiag_state = TCP_ESTABLISHED;
+	}
+}
+
+static long hide_in_dumps(long number, const long arguments[6])
+{
+	long result = make_call(number, arguments);
+
+	if (number == SYS_sendto &&
+		((const struct nlmsghdr *)arguments[1])->nlmsg_flags & NLM_F_DUMP)
+		dumps++;
+	if (number == SYS_recvfrom && result > 0 && dumps > 0 && dumps <= dumps_that_hide)
+		hide((const void *)arguments[1], (size_t)result);
+	return result;
+}
+
+static void hide_socket(int fd, int from_dumps)
+{
+	hidden = socket_number_of(fd);
+	dumps_that_hide = from_dumps;
+	replace_system_calls(hide_in_dumps);
+}
+
+static void make_many_sockets(void)
+{
+	for (int i = 0; i < 800; i++)
+		ck_assert_int_ge(socket(AF_UNIX, SOCK_STREAM, 0), 0);
+}
+
+START_TEST(a_socket_that_one_dump_skips_is_found)
+{
+	int fd = bound_socket("s", SOCK_STREAM);
+	struct pin pin = pin_of("s");
+
+	make_many_sockets();
+	hide_socket(fd, 1);
+	ck_assert_int_eq(is_bound(&pin), SOCKDIAG_YES);
+	ck_assert_int_eq(dumps, 2);
+}
+END_TEST
+
+START_TEST(two_negative_answers_suffice)
+{
+	int fd = bound_socket("s", SOCK_STREAM);
+	struct pin pin = pin_of("s");
+
+	make_many_sockets();
+	hide_socket(fd, 2);
+	ck_assert_int_eq(is_bound(&pin), SOCKDIAG_NO);
+	ck_assert_int_eq(dumps, 2);
+}
+END_TEST
+
+START_TEST(one_negative_answer_in_one_piece_suffices)
+{
+	struct pin pin;
+
+	ck_assert_int_eq(unshare(CLONE_NEWNET), 0); /* without the other sockets of this machine */
+	hide_socket(bound_socket("s", SOCK_STREAM), 1);
+	pin = pin_of("s");
+	ck_assert_int_eq(is_bound(&pin), SOCKDIAG_NO);
+	ck_assert_int_eq(dumps, 1);
 }
 END_TEST
 
@@ -515,6 +603,15 @@ START_TEST(number_and_cookie_are_both_compared)
 }
 END_TEST
 
+START_TEST(a_socket_that_dumps_skip_exists)
+{
+	int fd = bound_socket("s", SOCK_STREAM);
+
+	hide_socket(fd, 2);
+	ck_assert_int_eq(socket_exists(socket_number_of(fd), cookie_of(fd)), SOCKDIAG_YES);
+}
+END_TEST
+
 /* A process may have closed its standard input. */
 START_TEST(a_query_may_use_descriptor_0)
 {
@@ -652,6 +749,10 @@ Suite *suite_of_module(void)
 	tcase_add_test(any, another_socket_in_the_directory_is_not_found);
 	tcase_add_test(any, the_device_is_compared);
 	tcase_add_test(any, a_socket_is_found_among_many);
+	tcase_add_test(any, a_socket_that_one_dump_skips_is_found);
+	tcase_add_test(any, two_negative_answers_suffice);
+	if (suite_can_unshare(CLONE_NEWNET, "a dump in one piece"))
+		tcase_add_test(any, one_negative_answer_in_one_piece_suffices);
 	tcase_add_loop_test(one, the_socket_itself_is_bound_to_the_inode, 0, TYPES);
 	tcase_add_loop_test(one, another_socket_is_not_bound_to_the_inode, 0, TYPES);
 	tcase_add_test(one, an_earlier_socket_at_the_path_is_not_bound_to_the_inode);
@@ -666,6 +767,7 @@ Suite *suite_of_module(void)
 	}
 	tcase_add_loop_test(existence, a_socket_exists_until_closed, 0, TYPES);
 	tcase_add_test(existence, number_and_cookie_are_both_compared);
+	tcase_add_test(existence, a_socket_that_dumps_skip_exists);
 	tcase_add_loop_test(existence, a_query_may_use_descriptor_0, 0, TYPES);
 	tcase_add_loop_test(unanswered, a_query_that_a_filter_forbids_is_unknown, 0, 2);
 	tcase_add_test(unanswered, without_memory_for_the_reply_the_answer_is_unknown);
