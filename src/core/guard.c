@@ -447,6 +447,34 @@ int guard_rename(const struct call *call)
 	return call->perform(call);
 }
 
+/* ---- claims on the path that a bind or link creates ---- */
+
+enum outcome { UNDECIDED, BOUND, FAILED, REFUSED, AGAIN, LACKS_SPACE };
+
+/*
+ * Checks, before libc's bind or link, whether another process claims the path: the owner, or a
+ * process forked from an owner that was killed. FAILED: the path exists, so libc's bind must not be
+ * called. It would succeed if an unguarded process removed the path just before. AGAIN: the claims
+ * are obsolete, and their lock file is unlinked: a process that joined them would share its path
+ * with the other processes that hold them.
+ */
+static enum outcome check_claims(const struct location *location, struct lockfile *lock,
+	struct judgement *judgement)
+{
+	struct kernel_file found;
+
+	if (!lockfile_is_claimed(lock) || owned_find_claim(&lock->file) >= 0)
+		return UNDECIDED;
+	if (inode_stat(location->parent, location->name, &found) == 0)
+		return FAILED;
+	if (errno != ENOENT)
+		return UNDECIDED;
+	if (judge_absent_is_claimed(lock, judgement))
+		return REFUSED;
+	lockfile_unlink(lock); /* its owner closed the socket, or was killed while leaving */
+	return AGAIN;
+}
+
 /* ---- link, linkat ---- */
 
 /* Flags for fstatat(2) that follow symbolic links as linkat(2) will. */
@@ -480,37 +508,50 @@ static void claim_linked(struct step *step)
 		owned_add(&inode, &to->file, claim, record.cookie, !owns_socket);
 }
 
+/* One attempt, under the mutexes. */
+static enum outcome link_once(const struct call *call, struct step *step,
+	struct judgement *judgement)
+{
+	int saved = errno;
+	struct call here;
+	enum outcome outcome;
+
+	memset(judgement, 0, sizeof(*judgement));
+	outcome = check_claims(&step->location[TO], &step->lock[TO], judgement);
+	errno = saved;
+	if (outcome == REFUSED || outcome == AGAIN)
+		return outcome;
+	here = call_in_parents(call, step);
+	if (here.perform(&here) != 0)
+		return FAILED;
+	claim_linked(step);
+	errno = saved;
+	return BOUND;
+}
+
 static int link_in_step(const struct call *call, struct step *step)
 {
-	struct judgement to = {0};
-	struct call here;
-	int saved = errno;
-	bool claimed;
-	int result;
+	struct judgement to;
+	enum outcome outcome = AGAIN;
 
 	if (!(call->flags & (AT_EMPTY_PATH | AT_SYMLINK_FOLLOW)))
 		step_add_path(step, FROM, call->dirfd, call->path);
 	step_add_path(step, TO, call->newdir, call->newpath);
 	step->lock[TO].will_claim = true;
-	if (!step_lock(step))
-		return refuse_busy(call->verb, call->newpath);
-	claimed = inode_identify(step->location[TO].parent, step->location[TO].name, &to.inode) !=
-			  0 &&
-		  errno == ENOENT && judge_absent_is_claimed(&step->lock[TO], &to);
-	errno = saved;
-	here = call_in_parents(call, step);
-	result = claimed ? -1 : here.perform(&here);
-	if (result == 0) {
-		claim_linked(step);
-		errno = saved;
+	for (int i = 0; i < MAX_LOOKUPS && outcome == AGAIN; i++) {
+		if (!step_lock(step))
+			return refuse_busy(call->verb, call->newpath);
+		outcome = link_once(call, step, &to);
+		step_unlock(step);
 	}
-	step_unlock(step);
-	if (claimed)
+	if (outcome == REFUSED)
 		return refuse(call->verb, call->newpath, &to);
+	if (outcome == AGAIN) /* other processes were faster each time */
+		errno = EADDRINUSE;
 	report_decision(call->verb, call->newpath,
 		step->guarded[TO] ? "allowed: no live owner claims the path"
 				  : "allowed: a setting excludes the path");
-	return result;
+	return outcome == BOUND ? 0 : -1;
 }
 
 static __attribute__((noinline)) int link_socket(const struct call *call)
@@ -580,11 +621,9 @@ static void claim_bound(int fd, const struct location *location, struct lockfile
 	owned_add(&inode, &lock->file, lockfile_claim(lock, &record), record.cookie, false);
 }
 
-enum bind_outcome { UNDECIDED, BOUND, FAILED, REFUSED, AGAIN, LACKS_SPACE };
-
-static enum bind_outcome again_if_absent(void)
+static enum outcome again_if_absent(void)
 {
-	enum bind_outcome outcome = errno == ENOENT ? AGAIN : FAILED;
+	enum outcome outcome = errno == ENOENT ? AGAIN : FAILED;
 
 	errno = EADDRINUSE;
 	return outcome;
@@ -594,7 +633,7 @@ static enum bind_outcome again_if_absent(void)
  * Unlinks a stale socket and its lock file, after libc's bind failed with EADDRINUSE. Returns AGAIN
  * if the path is absent afterwards. An unguarded process may have removed it. Otherwise FAILED.
  */
-static enum bind_outcome unlink_stale(const struct location *location, struct lockfile *lock)
+static enum outcome unlink_stale(const struct location *location, struct lockfile *lock)
 {
 	const bool stale = judge_is_stale(location, lock);
 	struct inode inode;
@@ -616,39 +655,17 @@ static enum bind_outcome unlink_stale(const struct location *location, struct lo
 	return AGAIN;
 }
 
-/*
- * Checks, before libc's bind, whether another process claims the path: the owner, or a process
- * forked from an owner that was killed. FAILED: the path exists, so libc's bind must not be called.
- * It would succeed if an unguarded process removed the path just before.
- */
-static enum bind_outcome check_claims(const struct location *location, struct lockfile *lock,
-	struct judgement *judgement)
-{
-	struct kernel_file found;
-
-	if (!lockfile_is_claimed(lock) || owned_find_claim(&lock->file) >= 0)
-		return UNDECIDED;
-	if (inode_stat(location->parent, location->name, &found) == 0)
-		return FAILED;
-	if (errno != ENOENT)
-		return UNDECIDED;
-	if (judge_absent_is_claimed(lock, judgement))
-		return REFUSED;
-	lockfile_unlink(lock); /* its owner closed the socket, or was killed while leaving */
-	return AGAIN;
-}
-
 static int perform_bind(const struct bind_call *call)
 {
 	return call->perform(call->fd, call->address, call->length);
 }
 
 /* One attempt, under the mutex. */
-static enum bind_outcome bind_once(const struct bind_call *call, const struct location *location,
+static enum outcome bind_once(const struct bind_call *call, const struct location *location,
 	struct lockfile *lock, struct judgement *judgement)
 {
 	int saved = errno;
-	enum bind_outcome outcome;
+	enum outcome outcome;
 
 	memset(judgement, 0, sizeof(*judgement));
 	outcome = check_claims(location, lock, judgement);
@@ -675,7 +692,7 @@ static int bind_ignored(const struct bind_call *call, const char *path)
 }
 
 /* For SOCKGUARD_DEBUG: the result of a bind that was not refused. */
-static const char *describe_outcome(enum bind_outcome outcome)
+static const char *describe_outcome(enum outcome outcome)
 {
 	if (outcome == BOUND)
 		return "allowed: no live owner claims the path";
@@ -688,7 +705,7 @@ static int bind_in_step(const struct bind_call *call, const char *path, struct s
 	struct lockfile *lock = &step->lock[TO];
 	const struct location *location = &step->location[TO];
 	struct judgement judgement;
-	enum bind_outcome outcome = AGAIN;
+	enum outcome outcome = AGAIN;
 
 	step_add_path(step, TO, AT_FDCWD, path);
 	lock->will_claim = true;
