@@ -3,7 +3,7 @@
  *
  *   storm [--seconds N] [--kills N] [--seed N] [--servers N] [--paths N]
  *         [--directory DIR] [--library FILE] [--unguarded] [--hostile [--trusted] [--blind]]
- *         [--mixed SOCKGUARD --static STORM] [--until-failure]
+ *         [--mixed SOCKGUARD --static STORM] [--until-theft] [--until-alarm]
  *
  * A nursery, which has the library preloaded, forks the servers and replaces those that die. A
  * server starts in one of several ways that real servers use, holds its path for a moment, forks,
@@ -12,9 +12,9 @@
  * each path; files that are left after that are litter.
  *
  * The storm ends after N kills or N seconds, whichever comes first. With --kills and --mixed,
- * servers are killed more often. With --until-failure it also ends at the first theft, false alarm
- * or long wait. Then it kills no more, and waits for the guarded calls in progress: none may hang
- * (hang.h).
+ * servers are killed more often. With --until-theft it also ends at the first theft, and with
+ * --until-alarm at the first false alarm or long wait. Then it kills no more, and waits for the
+ * guarded calls in progress: none may hang (hang.h).
  *
  * The same seed gives every server the same sequence of decisions. But two storms with it differ,
  * because the kernel decides when each process runs.
@@ -225,7 +225,8 @@ struct options {
 	const char *static_storm; /* this program, linked statically */
 	bool unguarded;
 	bool blind;
-	bool until_failure;
+	bool until_theft;
+	bool until_alarm;
 };
 
 static struct options options = {.seconds = 60, .kills = ULONG_MAX};
@@ -418,9 +419,8 @@ static bool waited_too_long(void)
 static bool is_over(double end)
 {
 	return interrupted || seconds() >= end || atomic_load(&counts->kills) >= options.kills ||
-	       (options.until_failure &&
-		       (atomic_load(&counts->thefts) || atomic_load(&counts->alarms) ||
-			       waited_too_long()));
+	       (options.until_theft && atomic_load(&counts->thefts)) ||
+	       (options.until_alarm && (atomic_load(&counts->alarms) || waited_too_long()));
 }
 
 /*
@@ -503,7 +503,8 @@ static void usage(void)
 	fputs("usage: storm [--seconds N] [--kills N] [--seed N] [--servers N] [--paths N]\n"
 	      "             [--directory DIR] [--library FILE] [--unguarded] [--hostile "
 	      "[--trusted] [--blind]]\n"
-	      "             [--mixed SOCKGUARD --static STORM] [--until-failure]\n",
+	      "             [--mixed SOCKGUARD --static STORM] [--until-theft] "
+	      "[--until-alarm]\n",
 		stderr);
 	exit(2);
 }
@@ -518,8 +519,10 @@ static bool read_switch(const char *option)
 		storm.hostile = TRUSTED;
 	else if (strcmp(option, "--blind") == 0)
 		options.blind = true;
-	else if (strcmp(option, "--until-failure") == 0)
-		options.until_failure = true;
+	else if (strcmp(option, "--until-theft") == 0)
+		options.until_theft = true;
+	else if (strcmp(option, "--until-alarm") == 0)
+		options.until_alarm = true;
 	else
 		return false;
 	return true;
