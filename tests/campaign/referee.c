@@ -220,28 +220,54 @@ static void send_query(int fd, const struct query *query)
 	}
 }
 
-static void ask_kernel(struct query *query)
+/* Whether the message ends the answer. An error may also mean that the kernel is out of memory. */
+static bool ends_answer(const struct query *query, const struct nlmsghdr *header)
+{
+	const struct nlmsgerr *result = NLMSG_DATA(header);
+
+	if (!query->socket)
+		return header->nlmsg_type == NLMSG_DONE;
+	return header->nlmsg_type == SOCK_DIAG_BY_FAMILY ||
+	       (header->nlmsg_type == NLMSG_ERROR &&
+		       (result->error == -ENOENT || result->error == -ESTALE)); /* no such socket */
+}
+
+/* Returns false if the kernel did not answer. */
+static bool ask_once(struct query *query)
 {
 	_Alignas(struct nlmsghdr) char answer[32768];
-	bool more = true;
+	bool answered = false, failed = false;
 	int fd = netlink();
 
 	send_query(fd, query);
-	while (more) {
+	while (!answered && !failed) {
 		ssize_t length = recv(fd, answer, sizeof(answer), 0);
 		const struct nlmsghdr *header = (const void *)answer;
 
 		if (length <= 0)
 			break;
-		more = !query->socket;
 		for (; NLMSG_OK(header, (size_t)length); header = NLMSG_NEXT(header, length)) {
 			if (header->nlmsg_type == SOCK_DIAG_BY_FAMILY)
 				compare(query, header);
-			else
-				more = false; /* done, or an error: there is no such socket */
+			answered = ends_answer(query, header);
+			failed = !answered && header->nlmsg_type == NLMSG_ERROR;
 		}
 	}
 	close(fd);
+	return answered;
+}
+
+static void ask_kernel(struct query *query)
+{
+	const struct timespec pause = {.tv_nsec = 1000000};
+
+	for (int i = 0; !ask_once(query); i++) {
+		if (i == 1000) {
+			referee_report("storm: sock_diag does not answer");
+			_exit(2);
+		}
+		nanosleep(&pause, NULL);
+	}
 }
 
 static bool find_inode(const char *path, uint32_t *inode)
