@@ -291,6 +291,22 @@ static void hold_for_seconds(const char *name)
 	pause_us(2000000);
 }
 
+/*
+ * Holds the lock file of a path for longer than the guard waits, even on a busy machine, where each
+ * of its pauses takes longer. The guard must trust the neighbour.
+ */
+static void hold_until_refusal(void)
+{
+	char base[32], name[NAME];
+
+	snprintf(base, sizeof(base), "p%d", choose_path());
+	snprintf(name, NAME, LOCK_FORMAT, base);
+	make_leased(PREFIX "held");
+	remove_any(name);
+	rename(PREFIX "held", name);
+	sleep(20);
+}
+
 /* Creates and removes a file so fast that another process sees it at one lookup and not at the
  * next.
  */
@@ -372,10 +388,12 @@ static void act(void)
 	choose_name(name);
 	if (ground == MOVING && chance(3) == 0)
 		exchange_directories();
-	if (chance(400) == 0)
-		hold_for_seconds(name);
-	else
+	if (chance(400) != 0)
 		actions[chance(choices)](name);
+	else if (storm.hostile == TRUSTED)
+		hold_until_refusal();
+	else
+		hold_for_seconds(name);
 	if (chance(200) == 0)
 		choices = choices == ALL ? WITHOUT_UNLINKS : ALL;
 	atomic_fetch_add(&referee_counts()->acts, 1);

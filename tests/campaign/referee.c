@@ -23,7 +23,8 @@
 #define CALLS     4096
 #define SHOWN_NS  UINT64_C(300000000) /* how long ago the printed calls may have ended */
 #define SLOW_NS   UINT64_C(1000000000)
-#define LINGER_NS UINT64_C(1000000000) /* a worker may be stopped, or wait for a busy CPU */
+#define LINGER_NS UINT64_C(5000000000) /* a worker may be stopped, or wait for a busy CPU */
+#define LIMIT_NS  UINT64_C(2900000000) /* just below the time that the guard waits for a mutex */
 
 /* ---- the notes in shared memory ---- */
 
@@ -68,8 +69,15 @@ struct call_note {
 	char name[24]; /* the last component of the path */
 };
 
+/* The control's slow calls. */
+struct control {
+	atomic_ulong began;                    /* the call in progress; 0: none */
+	atomic_ulong stall_began, stall_ended; /* the last call that took longer than SLOW_NS */
+};
+
 static struct board {
 	struct counts counts;
+	struct control control;
 	atomic_uint next_call;
 	struct call_note calls[CALLS];
 	struct hold holds[HOLDS];
@@ -123,7 +131,7 @@ void referee_allow_delay(void)
 	linger = LINGER_NS;
 }
 
-static uint64_t now(void)
+uint64_t referee_now(void)
 {
 	struct timespec time;
 
@@ -134,7 +142,8 @@ static uint64_t now(void)
 void referee_report(const char *format, ...)
 {
 	char line[512];
-	int used = snprintf(line, sizeof(line), "# %.6f [%d] ", (double)now() / 1e9, getpid());
+	int used =
+		snprintf(line, sizeof(line), "# %.6f [%d] ", (double)referee_now() / 1e9, getpid());
 	va_list arguments;
 
 	va_start(arguments, format);
@@ -220,31 +229,63 @@ static void send_query(int fd, const struct query *query)
 	}
 }
 
-static void ask_kernel(struct query *query)
+/* Whether the message ends the answer. An error may also mean that the kernel is out of memory. */
+static bool ends_answer(const struct query *query, const struct nlmsghdr *header)
+{
+	const struct nlmsgerr *result = NLMSG_DATA(header);
+
+	if (!query->socket)
+		return header->nlmsg_type == NLMSG_DONE;
+	return header->nlmsg_type == SOCK_DIAG_BY_FAMILY ||
+	       (header->nlmsg_type == NLMSG_ERROR &&
+		       (result->error == -ENOENT || result->error == -ESTALE)); /* no such socket */
+}
+
+/* Returns false if the kernel did not answer. */
+static bool ask_once(struct query *query)
 {
 	_Alignas(struct nlmsghdr) char answer[32768];
-	bool more = true;
+	bool answered = false, failed = false;
 	int fd = netlink();
 
 	send_query(fd, query);
-	while (more) {
+	while (!answered && !failed) {
 		ssize_t length = recv(fd, answer, sizeof(answer), 0);
 		const struct nlmsghdr *header = (const void *)answer;
 
 		if (length <= 0)
 			break;
-		more = !query->socket;
 		for (; NLMSG_OK(header, (size_t)length); header = NLMSG_NEXT(header, length)) {
 			if (header->nlmsg_type == SOCK_DIAG_BY_FAMILY)
 				compare(query, header);
-			else
-				more = false; /* done, or an error: there is no such socket */
+			answered = ends_answer(query, header);
+			failed = !answered && header->nlmsg_type == NLMSG_ERROR;
 		}
 	}
 	close(fd);
+	return answered;
 }
 
-static bool find_inode(const char *path, uint32_t *inode)
+static void ask_kernel(struct query *query)
+{
+	const struct timespec pause = {.tv_nsec = 1000000};
+
+	for (int i = 0; !ask_once(query); i++) {
+		if (i == 1000) {
+			referee_report("storm: sock_diag does not answer");
+			_exit(2);
+		}
+		nanosleep(&pause, NULL);
+	}
+}
+
+static uint64_t nanoseconds(struct timespec time)
+{
+	return (uint64_t)time.tv_sec * 1000000000U + (uint64_t)time.tv_nsec;
+}
+
+/* `changed`, when the inode was last changed, may be NULL. */
+static bool find_inode(const char *path, uint32_t *inode, uint64_t *changed)
 {
 	struct stat found;
 
@@ -252,6 +293,8 @@ static bool find_inode(const char *path, uint32_t *inode)
 	if (lstat(path, &found) != 0)
 		return false;
 	*inode = (uint32_t)found.st_ino;
+	if (changed)
+		*changed = nanoseconds(found.st_ctim);
 	return true;
 }
 
@@ -273,6 +316,46 @@ static bool finds_socket(const char *path)
 	return found;
 }
 
+/* ---- the control ---- */
+
+void referee_begin_control(void)
+{
+	atomic_store(&board->control.began, referee_now());
+}
+
+void referee_end_control(void)
+{
+	uint64_t began = atomic_load(&board->control.began);
+	uint64_t ended = referee_now();
+
+	if (ended - began > SLOW_NS) {
+		atomic_store(&board->control.stall_began, began);
+		atomic_store(&board->control.stall_ended, ended);
+	}
+	atomic_store(&board->control.began, 0);
+}
+
+/* How long two intervals overlap. */
+static uint64_t overlap(uint64_t began, uint64_t ended, uint64_t other_began, uint64_t other_ended)
+{
+	uint64_t first = began > other_began ? began : other_began;
+	uint64_t last = ended < other_ended ? ended : other_ended;
+
+	return last > first ? last - first : 0;
+}
+
+bool referee_is_excused(uint64_t began, uint64_t ended)
+{
+	const struct control *control = &board->control;
+	uint64_t current = atomic_load(&control->began); /* before the others: see the end */
+
+	if (ended - began < LIMIT_NS)
+		return false;
+	return (current != 0 && overlap(began, ended, current, ended) > SLOW_NS) ||
+	       overlap(began, ended, atomic_load(&control->stall_began),
+		       atomic_load(&control->stall_ended)) > SLOW_NS;
+}
+
 /* ---- attempts, and refusals ---- */
 
 static bool is_alive(int pid)
@@ -287,7 +370,7 @@ static void end_if_orphaned(struct attempt *attempt)
 
 	if (atomic_load(&attempt->state) != PENDING || is_alive(atomic_load(&attempt->pid)))
 		return;
-	atomic_store(&attempt->ended, now() + linger);
+	atomic_store(&attempt->ended, referee_now());
 	atomic_compare_exchange_strong(&attempt->state, &pending, UNKNOWN);
 }
 
@@ -302,20 +385,22 @@ static int begin_attempt(int number)
 		end_if_orphaned(attempt);
 	} while (atomic_load(&attempt->state) == PENDING);
 	atomic_store(&attempt->pid, getpid());
-	atomic_store(&attempt->began, now());
+	atomic_store(&attempt->began, referee_now());
 	atomic_store(&attempt->state, PENDING);
 	return (int)ticket;
 }
 
-static void end_attempt(struct watch *watch, bool succeeded)
+/* If a supervisor gave up on the call, it may have executed the call. */
+static void end_attempt(struct watch *watch, bool succeeded, int error)
 {
+	bool unknown = !succeeded && (error == ENOSYS || error == ENOMEM);
 	struct attempt *attempt;
 
 	if (watch->attempt < 0)
 		return;
 	attempt = &board->attempts[watch->number][watch->attempt];
-	atomic_store(&attempt->ended, now());
-	atomic_store(&attempt->state, succeeded ? SUCCEEDED : FAILED);
+	atomic_store(&attempt->ended, referee_now());
+	atomic_store(&attempt->state, succeeded ? SUCCEEDED : unknown ? UNKNOWN : FAILED);
 	watch->attempt = -1;
 }
 
@@ -355,7 +440,7 @@ static void print_calls(const char *path)
 {
 	const char *name = last_component(path);
 	unsigned int next = atomic_load(&board->next_call);
-	uint64_t since = now() - SHOWN_NS;
+	uint64_t since = referee_now() - SHOWN_NS;
 
 	for (unsigned int i = 0; i < CALLS; i++) {
 		const struct call_note *note = &board->calls[(next + i) % CALLS];
@@ -385,15 +470,16 @@ void referee_watch(struct watch *watch, const char *verb, int number, const char
 		watch->attempt = begin_attempt(number);
 	if (number >= 0)
 		watch->ticket = atomic_load(&board->next[number]);
-	watch->began = now();
-	watch->existed = find_inode(path, &query.inode);
+	watch->began = referee_now();
+	watch->existed = find_inode(path, &watch->inode, &watch->changed);
 	if (watch->existed) {
+		query.inode = watch->inode;
 		ask_kernel(&query);
 		watch->live = query.found || finds_socket(path);
 	}
 	atomic_fetch_add(&board->counts.calls, 1);
 	hang_begin_call(&board->counts.calls_in_progress);
-	watch->called = now();
+	watch->called = referee_now();
 	note_begin(watch);
 }
 
@@ -412,17 +498,38 @@ static int await_outcome(struct attempt *attempt)
 	return atomic_load(&attempt->state);
 }
 
+/*
+ * Whether the path leads to another inode than when the call began. If it existed and has not
+ * changed, no socket was placed there since. File systems reuse the number of an inode at once.
+ */
+static bool has_changed(const struct watch *watch)
+{
+	uint64_t changed = 0;
+	uint32_t inode;
+
+	find_inode(watch->path, &inode, &changed);
+	return inode != watch->inode || changed != watch->changed;
+}
+
+/* How long after its end an attempt of a killed process may still place a socket at the path. */
+static uint64_t delay_of(const struct watch *watch)
+{
+	return watch->existed && !has_changed(watch) ? 0 : linger;
+}
+
 static enum verdict judge_refusal(const struct watch *watch, uint64_t ended)
 {
 	enum verdict verdict = FALSE_ALARM;
+	uint64_t delay = delay_of(watch);
 
 	if (watch->live)
 		return JUSTIFIED;
 	if (ground_of_path(watch->path) == MOVING ||
-		(ground_of_path(watch->path) == HOME && watch->places_socket && !watch->existed))
+		(ground_of_path(watch->path) == HOME && watch->places_socket && !watch->existed) ||
+		referee_is_excused(watch->called, ended))
 		return UNCLEAR;
 	if (watch->number < 0)
-		return FALSE_ALARM;
+		return has_changed(watch) ? UNCLEAR : FALSE_ALARM;
 	if (atomic_load(&board->next[watch->number]) - watch->ticket > ATTEMPTS / 2)
 		return UNCLEAR; /* the notes made during the call have been overwritten */
 	for (int i = 0; i < ATTEMPTS; i++) {
@@ -431,7 +538,9 @@ static enum verdict judge_refusal(const struct watch *watch, uint64_t ended)
 
 		if (state == NEVER || state == FAILED || atomic_load(&attempt->began) > ended)
 			continue;
-		if (state != PENDING && atomic_load(&attempt->ended) < watch->began)
+		if (state != PENDING &&
+			atomic_load(&attempt->ended) + (state == UNKNOWN ? delay : 0) <
+				watch->began)
 			continue;
 		state = await_outcome(attempt);
 		if (state == SUCCEEDED)
@@ -452,16 +561,16 @@ static void count_time(const struct watch *watch, uint64_t took)
 
 void referee_judge(struct watch *watch, bool done, int error, bool plain_bind)
 {
-	uint64_t ended = now();
+	uint64_t ended = referee_now();
 	uint32_t inode;
 
 	hang_end_call(&board->counts.calls_in_progress);
 	note_end(watch, ended, error);
-	end_attempt(watch, done);
+	end_attempt(watch, done, error);
 	count_time(watch, ended - watch->called);
 	if (done || error != EADDRINUSE)
 		return;
-	if (plain_bind && (watch->existed || find_inode(watch->path, &inode)))
+	if (plain_bind && (watch->existed || find_inode(watch->path, &inode, NULL)))
 		return; /* without the guard, bind(2) fails for any path that exists, too */
 	atomic_fetch_add(&board->counts.refusals, 1);
 	switch (judge_refusal(watch, ended)) {
@@ -540,7 +649,7 @@ bool referee_path_is_held(int number)
 	const struct hold *hold = &board->holds[number];
 	uint32_t inode;
 
-	return find_inode(paths[hold->number], &inode) && inode == hold->inode;
+	return find_inode(paths[hold->number], &inode, NULL) && inode == hold->inode;
 }
 
 static bool socket_still_exists(const struct hold *hold)
@@ -564,7 +673,7 @@ static void check_hold(struct hold *hold, const char *step)
 	copy.inode = hold->inode;
 	copy.socket = hold->socket;
 	memcpy(copy.cookie, hold->cookie, sizeof(copy.cookie));
-	if (find_inode(paths[copy.number], &inode) && inode == copy.inode)
+	if (find_inode(paths[copy.number], &inode, NULL) && inode == copy.inode)
 		return;
 	/* A closed socket never comes back. So if it exists now, it also existed at that lookup. */
 	if (!socket_still_exists(&copy) || !change_state(hold, seen, STOLEN))

@@ -12,10 +12,11 @@
  *
  * A false alarm is equally certain: no socket was bound to the path when the call began, none that
  * is being closed could still be reached there, and no successful bind, rename or link on that path
- * overlapped with the call. If a process was killed during such a call, its outcome is unknown, and
- * the refusal counts as unclear. So does every refusal in a directory that the neighbour moves, and
- * every refusal of a bind, rename or link to an absent path in the neighbour's own directory, where
- * it can put the lock file of a live server, with its claim, beside any path.
+ * overlapped with the call. If a process was killed during such a call, or its supervisor gave up
+ * on it, its outcome is unknown, and the refusal counts as unclear. So does a refusal after a long
+ * wait for the file system, every refusal in a directory that the neighbour moves, and every
+ * refusal of a bind, rename or link to an absent path in the neighbour's own directory, where it
+ * can put the lock file of a live server, with its claim, beside any path.
  */
 #ifndef REFEREE_H
 #define REFEREE_H
@@ -65,12 +66,14 @@ struct counts {
 struct watch {
 	const char *path;
 	const char *verb;
-	int number; /* of the path; -1: a path that only the caller ever binds */
+	int number; /* of the path; -1: a path that no other living process binds */
 	uint64_t began;
 	uint64_t called; /* when the call itself began */
 	uint64_t ticket;
 	bool live;          /* a socket was bound to the path when the call began */
-	bool existed;       /* the path existed then */
+	bool existed;       /* the path existed then, */
+	uint32_t inode;     /* and led to this inode, */
+	uint64_t changed;   /* which was last changed at this time, in nanoseconds */
 	bool places_socket; /* if the call succeeds, a socket is at the path */
 	int attempt;
 	unsigned int note; /* of the call, in the list that is printed after a failure */
@@ -107,6 +110,20 @@ void referee_judge(struct watch *watch, bool done, int error, bool plain_bind);
  */
 int referee_record_owner(int fd, int number);
 void referee_release(int hold);
+
+/* The time on CLOCK_MONOTONIC in nanoseconds. */
+uint64_t referee_now(void);
+
+/*
+ * The control calls these before and after it writes to the file system.
+ *
+ * A process that holds a mutex may wait so long for the file system that the guard refuses the
+ * calls that wait for the mutex. A refused call is excused if it took as long as the guard waits,
+ * and the control waited for over a second meanwhile.
+ */
+void referee_begin_control(void);
+void referee_end_control(void);
+bool referee_is_excused(uint64_t began, uint64_t ended);
 
 /* Returns whether the path still leads to the socket of this note. */
 bool referee_path_is_held(int hold);

@@ -3,7 +3,7 @@
  *
  *   storm [--seconds N] [--kills N] [--seed N] [--servers N] [--paths N]
  *         [--directory DIR] [--library FILE] [--unguarded] [--hostile [--trusted] [--blind]]
- *         [--mixed SOCKGUARD --static STORM] [--until-failure]
+ *         [--mixed SOCKGUARD --static STORM] [--until-theft] [--until-alarm]
  *
  * A nursery, which has the library preloaded, forks the servers and replaces those that die. A
  * server starts in one of several ways that real servers use, holds its path for a moment, forks,
@@ -12,20 +12,22 @@
  * each path; files that are left after that are litter.
  *
  * The storm ends after N kills or N seconds, whichever comes first. With --kills and --mixed,
- * servers are killed more often. With --until-failure it also ends at the first theft, false alarm
- * or long wait. Then it kills no more, and waits for the guarded calls in progress: none may hang
- * (hang.h).
+ * servers are killed more often. With --until-theft it also ends at the first theft, and with
+ * --until-alarm at the first false alarm or long wait. Then it kills no more, and waits for the
+ * guarded calls in progress: none may hang (hang.h).
+ *
+ * As a control, an unguarded process without a rival makes the same calls all the time. It shows
+ * how long the machine and its file system delay a call.
  *
  * The same seed gives every server the same sequence of decisions. But two storms with it differ,
  * because the kernel decides when each process runs.
  *
  * With --hostile, which requires root, some servers run as root and some as a user, and a process
  * of another user does to their lock files whatever it may (neighbour.h), in the directories that
- * ground.h lists. As a control, an unguarded process without a rival makes the same calls all the
- * time. A guarded call may take one second longer than the slowest call of the control. Two options
- * remove the protection from the neighbour, to show that the referee notices: with --trusted the
- * neighbour is root, and so its locks are respected; with --blind the servers cannot list
- * directories, as under some seccomp filters.
+ * ground.h lists. A guarded call may take one second longer than ten calls of the control. Two
+ * options remove the protection from the neighbour, to show that the referee notices: with
+ * --trusted the neighbour is root, and so its locks are respected; with --blind the servers cannot
+ * list directories, as under some seccomp filters.
  *
  * With --mixed there are three nurseries: one with the library preloaded; one under a supervisor,
  * started with the command SOCKGUARD; and one under another supervisor, which runs STORM, this
@@ -156,14 +158,6 @@ static _Noreturn void run_final_servers(char **argv)
 
 /* ---- the control ---- */
 
-static uint64_t nanoseconds(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000U + (uint64_t)now.tv_nsec;
-}
-
 /*
  * Makes the calls of an unguarded server without a rival, and sleeps in between, as a guarded call
  * does while it waits.
@@ -176,14 +170,22 @@ static void start_control_server(const char *path)
 	uint64_t began;
 
 	snprintf(address.sun_path, sizeof(address.sun_path), "%.100s", path);
-	began = nanoseconds();
+	began = referee_now();
+	referee_begin_control();
 	unlink(path);
 	if (bind(fd, (const struct sockaddr *)&address, sizeof(address)) != 0)
 		referee_report("the control: bind(%s): %s", path, strerror(errno));
+	referee_end_control();
 	nanosleep(&pause, NULL);
-	latency_add(&counts->control, nanoseconds() - began - 2000000);
+	latency_add(&counts->control, referee_now() - began - 2000000);
 	unlink(path);
 	close(fd);
+}
+
+static void set_control_path(char *path)
+{
+	ground_directory(path, storm.directory, ground_of(0));
+	strcat(path, "/control");
 }
 
 static _Noreturn void run_control(void)
@@ -192,8 +194,7 @@ static _Noreturn void run_control(void)
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
 	chance_seed(storm.seed, 5, 0);
-	ground_directory(path, storm.directory, SHARED);
-	strcat(path, "/control");
+	set_control_path(path);
 	for (;;) {
 		start_control_server(path);
 		pause_us(4000);
@@ -225,7 +226,8 @@ struct options {
 	const char *static_storm; /* this program, linked statically */
 	bool unguarded;
 	bool blind;
-	bool until_failure;
+	bool until_theft;
+	bool until_alarm;
 };
 
 static struct options options = {.seconds = 60, .kills = ULONG_MAX};
@@ -418,9 +420,8 @@ static bool waited_too_long(void)
 static bool is_over(double end)
 {
 	return interrupted || seconds() >= end || atomic_load(&counts->kills) >= options.kills ||
-	       (options.until_failure &&
-		       (atomic_load(&counts->thefts) || atomic_load(&counts->alarms) ||
-			       waited_too_long()));
+	       (options.until_theft && atomic_load(&counts->thefts)) ||
+	       (options.until_alarm && (atomic_load(&counts->alarms) || waited_too_long()));
 }
 
 /*
@@ -503,7 +504,8 @@ static void usage(void)
 	fputs("usage: storm [--seconds N] [--kills N] [--seed N] [--servers N] [--paths N]\n"
 	      "             [--directory DIR] [--library FILE] [--unguarded] [--hostile "
 	      "[--trusted] [--blind]]\n"
-	      "             [--mixed SOCKGUARD --static STORM] [--until-failure]\n",
+	      "             [--mixed SOCKGUARD --static STORM] [--until-theft] "
+	      "[--until-alarm]\n",
 		stderr);
 	exit(2);
 }
@@ -518,8 +520,10 @@ static bool read_switch(const char *option)
 		storm.hostile = TRUSTED;
 	else if (strcmp(option, "--blind") == 0)
 		options.blind = true;
-	else if (strcmp(option, "--until-failure") == 0)
-		options.until_failure = true;
+	else if (strcmp(option, "--until-theft") == 0)
+		options.until_theft = true;
+	else if (strcmp(option, "--until-alarm") == 0)
+		options.until_alarm = true;
 	else
 		return false;
 	return true;
@@ -619,10 +623,8 @@ static void start_roles(void)
 	roles[0] = start_role("@nursery", options.library, geteuid(), NULL);
 	for (enum population i = SUPERVISED; storm.mixed && i < POPULATIONS; i++)
 		start_supervised_nursery(i);
-	if (!storm.hostile)
-		return;
 	roles[1] = start_role("@control", NULL, geteuid(), NULL);
-	for (int ground = SHARED; ground < GROUNDS; ground++) {
+	for (int ground = SHARED; storm.hostile && ground < GROUNDS; ground++) {
 		snprintf(number[ground], sizeof(number[ground]), "%d", ground);
 		more[0] = number[ground];
 		roles[1 + ground] = start_role("@neighbour", NULL, geteuid(), more);
@@ -651,6 +653,10 @@ static void remove_neighbours_files(void)
 
 static void remove_directory(void)
 {
+	char control[GROUND_PATH];
+
+	set_control_path(control);
+	unlink(control);
 	if (storm.hostile)
 		ground_remove_directories(storm.directory);
 	if (storm.hostile && options.library)

@@ -71,7 +71,7 @@ class Storm(StormCase):
 
     def test_unguarded(self):
         """unguarded: the same servers steal each other's paths"""
-        _, counts = self.storm(SECONDS, "--unguarded", "--until-failure")
+        _, counts = self.storm(SECONDS, "--unguarded", "--until-theft")
         self.assertGreater(counts["thefts"], 0)
 
 
@@ -85,8 +85,7 @@ class Hostile(StormCase):
     def assert_failure_occurs(self, failures, *words):
         """One of these failures must occur within four storms. A race does not occur in each."""
         for _ in range(4):
-            _, counts = self.storm(SECONDS, "--hostile", "--until-failure", *words, "--library",
-                                   harness.LIBRARY)
+            _, counts = self.storm(SECONDS, "--hostile", *words, "--library", harness.LIBRARY)
             if any(counts[name] for name in failures):
                 return
         self.fail(f"no {' or '.join(failures)}")
@@ -101,16 +100,17 @@ class Hostile(StormCase):
 
     def test_unguarded(self):
         """unguarded: the same servers steal each other's paths"""
-        _, counts = self.storm(SECONDS, "--hostile", "--unguarded", "--until-failure")
+        _, counts = self.storm(SECONDS, "--hostile", "--unguarded", "--until-theft")
         self.assertGreater(counts["thefts"], 0)
 
     def test_blind(self):
         """guarded, but with a filter that prevents them from finding their lock files: thefts"""
-        self.assert_failure_occurs(("thefts",), "--blind")
+        self.assert_failure_occurs(("thefts",), "--blind", "--until-theft")
 
     def test_trusted(self):
         """guarded, and the neighbour is root: servers wait for its locks"""
-        self.assert_failure_occurs(("waits too long", "false alarms"), "--trusted")
+        self.assert_failure_occurs(("waits too long", "false alarms"), "--trusted",
+                                   "--until-alarm")
 
 
 class Mixed(StormCase):
@@ -162,7 +162,7 @@ class Mixed(StormCase):
         with open(command, "w") as script:
             script.write('#!/bin/sh\nshift 5\nexec "$@"\n')
         os.chmod(command, 0o755)
-        _, counts = self.mixed_storm(command, SECONDS, "--until-failure")
+        _, counts = self.mixed_storm(command, SECONDS, "--until-theft")
         self.assertGreater(counts["thefts"], 0)
 
 

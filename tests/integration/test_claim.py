@@ -133,6 +133,18 @@ class NoClaim(SocketCase):
         self.assertServes(successor, fd)
         self.assertRefused(lambda: owner.unlink(self.path), successor, fd)
 
+    def test_a_link_does_not_join_the_claim_of_a_former_owner(self):
+        """A former owner closed its socket. A rival links a socket to the path, which is absent."""
+        owner, rival = Actor(self, guard=True), Actor(self, guard=True)
+        owner.close(owner.serve(self.path))
+        os.unlink(self.path)
+        other = os.path.join(self.dir, "other.sock")
+        fd = rival.serve(other)
+        self.assertEqual(rival.link(other, self.path), 0)
+        self.assertRefused(lambda: owner.unlink(self.path), rival, fd)
+        self.assertEqual((rival.unlink(other), rival.unlink(self.path)), (0, 0))
+        self.assertEqual(self.names(), [])
+
     def test_a_stale_path_may_be_replaced_despite_a_claim(self):
         """A child holds the claim, but not the socket. The kernel's answer takes precedence."""
         owner, rival = Actor(self, guard=True), Actor(self, guard=True)
