@@ -605,8 +605,9 @@ static const struct {
 	{{.limit = 2048, .file = "a", .dense = 1200, .hole = 900}, -1},
 	{{.limit = 64, .file = "a", .dense = 63 - 16}, 63},
 	{{.limit = 64, .file = "a", .dense = 63 - 14}, -1},
-	{{.limit = 2048, .file = ".a.sockguard", .dense = 1200, .taken = {5}, .removed = true}, 5},
-	{{.limit = 2048, .file = ".a.sockguard", .dense = 1200, .taken = {5}}, -1},
+	{{.limit = 2048, .file = ".a.sockguard", .dense = 1200, .taken = {600}, .removed = true},
+		600},
+	{{.limit = 2048, .file = ".a.sockguard", .dense = 1200, .taken = {600}}, -1},
 };
 
 START_TEST(the_highest_free_number_is_chosen)
