@@ -31,12 +31,13 @@ bool threads_leave(struct threads *threads)
 
 unsigned int threads_forget_others(struct threads *threads)
 {
+	const uintptr_t self = threads_this();
 	unsigned int forgotten = 0;
 
 	for (int i = 0; i < THREADS_ROOM; i++) {
 		uintptr_t thread = atomic_load(&threads->inside[i]);
 
-		if (thread == 0 || thread == threads_this())
+		if (thread == 0 || thread == self)
 			continue;
 		atomic_store(&threads->inside[i], 0);
 		forgotten++;
@@ -46,19 +47,32 @@ unsigned int threads_forget_others(struct threads *threads)
 
 bool threads_have_this(const struct threads *threads)
 {
+	const uintptr_t self = threads_this();
+
 	for (int i = 0; i < THREADS_ROOM; i++)
-		if (atomic_load(&threads->inside[i]) == threads_this())
+		if (atomic_load(&threads->inside[i]) == self)
 			return true;
+	return false;
+}
+
+/* Whether any thread but this one is inside. */
+static bool have_any_but(const struct threads *threads, uintptr_t except)
+{
+	for (int i = 0; i < THREADS_ROOM; i++) {
+		uintptr_t thread = atomic_load(&threads->inside[i]);
+
+		if (thread != 0 && thread != except)
+			return true;
+	}
 	return false;
 }
 
 bool threads_have_others(const struct threads *threads)
 {
-	for (int i = 0; i < THREADS_ROOM; i++) {
-		uintptr_t thread = atomic_load(&threads->inside[i]);
+	return have_any_but(threads, threads_this());
+}
 
-		if (thread != 0 && thread != threads_this())
-			return true;
-	}
-	return false;
+bool threads_have_any(const struct threads *threads)
+{
+	return have_any_but(threads, 0);
 }

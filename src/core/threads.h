@@ -31,8 +31,9 @@ bool threads_leave(struct threads *threads);
 /* For the child of a fork: removes the threads that it does not have. Returns how many times. */
 unsigned int threads_forget_others(struct threads *threads);
 
-/* Whether the calling thread is inside; whether any other thread is. */
+/* Whether the calling thread is inside; whether any other thread is; or any thread. */
 bool threads_have_this(const struct threads *threads);
 bool threads_have_others(const struct threads *threads);
+bool threads_have_any(const struct threads *threads);
 
 #endif

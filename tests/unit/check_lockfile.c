@@ -1399,7 +1399,7 @@ static void forbid_by_filter(unsigned int call)
 	};
 	const struct sock_fprog program = {sizeof(code) / sizeof(code[0]), code};
 
-	filter_install_end(filter_install_begin(), true, &program);
+	filter_install_end(filter_install_begin(false), true, &program);
 }
 
 START_TEST(a_claim_is_recognised_if_a_filter_forbids_locks)

@@ -29,8 +29,10 @@ static bool in_another_thread(void *(*act)(void *about))
 START_TEST(a_thread_is_inside_until_it_leaves)
 {
 	ck_assert(!threads_have_this(&threads));
+	ck_assert(!threads_have_any(&threads));
 	ck_assert(threads_enter(&threads));
 	ck_assert(threads_have_this(&threads));
+	ck_assert(threads_have_any(&threads));
 	ck_assert(!threads_have_others(&threads));
 	ck_assert(in_another_thread(look));
 	ck_assert(threads_leave(&threads));
@@ -56,6 +58,7 @@ START_TEST(a_thread_does_not_leave_for_another)
 	ck_assert(in_another_thread(enter));
 	ck_assert(!threads_leave(&threads));
 	ck_assert(threads_have_others(&threads));
+	ck_assert(threads_have_any(&threads));
 }
 END_TEST
 
