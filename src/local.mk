@@ -26,7 +26,8 @@ libcore_la_SOURCES = \
 	src/core/shared.c src/core/shared.h \
 	src/core/starttime.c src/core/starttime.h \
 	src/core/step.c src/core/step.h \
-	src/core/text.c src/core/text.h
+	src/core/text.c src/core/text.h \
+	src/core/threads.c src/core/threads.h
 libcore_la_CFLAGS = $(AM_CFLAGS) -fvisibility=hidden
 
 # The table of libc's functions, which the exported functions and the unit tests use.

@@ -9,6 +9,7 @@
 
 #include "kernel.h"
 #include "self.h"
+#include "threads.h"
 
 /* Defined in the headers of newer kernels. */
 #ifndef SECCOMP_RET_LOG
@@ -54,8 +55,10 @@ struct known_filter {
 };
 
 atomic_uint filters_known;
-/* Installations under way, and completed ones whose filter could not be copied. */
-static atomic_uint under_way;
+/* The threads that are installing filters for themselves. */
+static struct threads installing;
+/* All other installations under way, and completed ones whose filter could not be copied. */
+static atomic_uint unknown;
 static _Atomic(struct known_filter *) newest;
 
 struct machine {
@@ -177,7 +180,7 @@ static uint32_t run(const struct known_filter *filter, struct machine *machine)
 
 bool filter_allows(long number, const uint64_t arguments[6])
 {
-	if (ARCH == 0 || atomic_load(&under_way) > 0)
+	if (ARCH == 0 || atomic_load(&unknown) > 0 || threads_have_any(&installing))
 		return !filter_is_known();
 	for (const struct known_filter *filter = atomic_load(&newest); filter;
 		filter = filter->next) {
@@ -196,18 +199,29 @@ bool filter_allows(long number, const uint64_t arguments[6])
 	return true;
 }
 
-struct filter_installation filter_install_begin(void)
+struct filter_installation filter_install_begin(bool for_all)
 {
 	int saved = errno;
 	struct filter_installation installation = {.ours = !self_shares_memory()};
 
 	if (installation.ours) {
 		installation.memory = kernel_map(sizeof(struct known_filter));
-		atomic_fetch_add(&under_way, 1);
+		/* First, because the child of a fork subtracts one for each thread in the list. */
 		atomic_fetch_add(&filters_known, 1);
+		installation.listed = !for_all && threads_enter(&installing);
+		if (!installation.listed)
+			atomic_fetch_add(&unknown, 1);
 	}
 	errno = saved;
 	return installation;
+}
+
+static void leave(const struct filter_installation *installation)
+{
+	if (installation->listed)
+		threads_leave(&installing);
+	else
+		atomic_fetch_sub(&unknown, 1);
 }
 
 /* Copies the program (NULL: strict mode) to `filter`, and adds `filter` to the list. */
@@ -222,12 +236,12 @@ static void add_known_filter(struct known_filter *filter, const struct sock_fpro
 }
 
 /* Undoes filter_install_begin after the kernel has rejected the filter. */
-static void forget(struct known_filter *filter)
+static void forget(const struct filter_installation *installation)
 {
+	leave(installation);
 	atomic_fetch_sub(&filters_known, 1);
-	atomic_fetch_sub(&under_way, 1);
-	if (filter)
-		kernel_unmap(filter, sizeof(*filter));
+	if (installation->memory)
+		kernel_unmap(installation->memory, sizeof(struct known_filter));
 }
 
 void filter_install_end(struct filter_installation installation, bool installed,
@@ -238,10 +252,18 @@ void filter_install_end(struct filter_installation installation, bool installed,
 	if (!installation.ours)
 		return;
 	if (!installed) {
-		forget(installation.memory);
-	} else if (installation.memory) {
-		add_known_filter(installation.memory, program);
-		atomic_fetch_sub(&under_way, 1);
-	} /* else the filter is in force but unknown: under_way stays set, so nothing is allowed */
+		forget(&installation);
+	} else {
+		if (installation.memory)
+			add_known_filter(installation.memory, program);
+		else
+			atomic_fetch_add(&unknown, 1); /* in force: nothing is allowed any more */
+		leave(&installation);
+	}
 	errno = saved;
+}
+
+void filter_after_fork_in_child(void)
+{
+	atomic_fetch_sub(&filters_known, threads_forget_others(&installing));
 }

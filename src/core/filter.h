@@ -39,8 +39,10 @@ bool filter_allows(long number, const uint64_t arguments[6]);
 struct filter_installation {
 	void *memory; /* for the copy; NULL: there was none */
 	bool ours;    /* false: a vfork child, in our memory, installs the filter for itself */
+	bool listed;  /* as this thread's own */
 };
-struct filter_installation filter_install_begin(void);
+/* for_all: the kernel will apply the filter to all threads (SECCOMP_FILTER_FLAG_TSYNC). */
+struct filter_installation filter_install_begin(bool for_all);
 
 /*
  * Ends an installation. If the kernel installed the filter, copies it; the kernel has read the
@@ -48,5 +50,14 @@ struct filter_installation filter_install_begin(void);
  */
 void filter_install_end(struct filter_installation installation, bool installed,
 	const struct sock_fprog *program);
+
+/*
+ * For the child of a fork. Other threads' installations were under way in the parent and never end
+ * here: the child has no filter of theirs. But if one was for all threads, the child may have its
+ * filter, which is unknown, so nothing is ever allowed here.
+ *
+ * Call it before any function that makes a system call.
+ */
+void filter_after_fork_in_child(void);
 
 #endif

@@ -34,6 +34,7 @@ static void reset_state(struct lockfile *lock)
 	lock->known_unclaimed = false;
 	lock->has_content = false;
 	lock->untrusted = false;
+	lock->fork_hangs = false;
 }
 
 void lockfile_init(struct lockfile *lock, int dirfd, const char *path)
@@ -466,9 +467,15 @@ static int open_candidate(struct lockfile *lock, bool *created)
 static int open_registered(struct lockfile *lock, int (*open)(struct lockfile *, bool *),
 	bool *created)
 {
-	unsigned int begun = held_begin_opening();
-	int fd = open(lock, created);
+	unsigned int begun;
+	int fd;
 
+	if (!held_begin_opening(&begun)) {
+		lock->fork_hangs = true;
+		errno = EBUSY;
+		return -1;
+	}
+	fd = open(lock, created);
 	if (fd < 0)
 		distrust_lease(lock);
 	if (fd >= 0 && !held_register(fd)) {

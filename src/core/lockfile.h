@@ -52,6 +52,7 @@ struct lockfile {
 	 * hold the mutex for any length of time and write anything into the record.
 	 */
 	bool untrusted;
+	bool fork_hangs; /* BUSY: not opened, because another thread's fork did not end in 30 s */
 	enum { DIRECTORY_UNKNOWN, DIRECTORY_PRIVATE, DIRECTORY_SHARED } directory;
 	size_t length; /* of the plain name in path, see shared.h */
 	char path[LOCKFILE_PATH];

@@ -216,6 +216,12 @@ bool step_try_lock(struct step *step)
 	return true;
 }
 
+/* Whether the last attempt has waited for longer than step_lock does. */
+static bool has_waited(const struct step *step)
+{
+	return step->lock[FROM].fork_hangs || step->lock[TO].fork_hangs;
+}
+
 bool step_lock(struct step *step)
 {
 	int saved = errno;
@@ -224,7 +230,7 @@ bool step_lock(struct step *step)
 
 	while (!step_try_lock(step)) {
 		close_directories(step);
-		if (waited >= MUTEX_TIMEOUT_NS) {
+		if (waited >= MUTEX_TIMEOUT_NS || has_waited(step)) {
 			errno = saved;
 			return false;
 		}

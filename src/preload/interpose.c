@@ -32,6 +32,10 @@
 #define SECCOMP_FILTER_FLAG_NEW_LISTENER (1UL << 3)
 #endif
 
+#ifndef SECCOMP_FILTER_FLAG_TSYNC /* since Linux 3.17 */
+#define SECCOMP_FILTER_FLAG_TSYNC (1UL << 0)
+#endif
+
 #define EXPORT __attribute__((visibility("default")))
 
 static atomic_bool loaded;
@@ -59,6 +63,7 @@ static bool is_enabled(void)
 
 static void after_fork_in_child(void)
 {
+	filter_after_fork_in_child();
 	held_after_fork_in_child();
 	self_after_fork_in_child();
 }
@@ -260,7 +265,7 @@ EXPORT READS_ALL_ARGUMENTS int prctl(int option, ...)
 		return (int)early;
 	if (!is_enabled() || !sets_filter(option, words + 1))
 		return libc.prctl(option, words[1], words[2], words[3], words[4]);
-	installation = filter_install_begin();
+	installation = filter_install_begin(false);
 	result = libc.prctl(option, words[1], words[2], words[3], words[4]);
 	filter_install_end(installation, result == 0,
 		program_at(words[1] == SECCOMP_MODE_STRICT, words[2]));
@@ -293,7 +298,8 @@ EXPORT READS_ALL_ARGUMENTS long syscall(long number, ...)
 {
 	const struct sock_fprog *program;
 	struct filter_installation installation;
-	bool new_listener, sets;
+	bool sets;
+	unsigned long flags;
 	long words[6];
 	long result;
 
@@ -304,11 +310,12 @@ EXPORT READS_ALL_ARGUMENTS long syscall(long number, ...)
 	if (!is_enabled() || !sets)
 		return libc.syscall(number, words[0], words[1], words[2], words[3], words[4],
 			words[5]);
-	new_listener = number != SYS_prctl &&
-		       ((unsigned long)words[1] & SECCOMP_FILTER_FLAG_NEW_LISTENER) != 0;
-	installation = filter_install_begin();
+	flags = number == SYS_prctl ? 0 : (unsigned long)words[1];
+	installation = filter_install_begin((flags & SECCOMP_FILTER_FLAG_TSYNC) != 0);
 	result = libc.syscall(number, words[0], words[1], words[2], words[3], words[4], words[5]);
 	/* If positive: a notification descriptor, or a thread that TSYNC could not change. */
-	filter_install_end(installation, result == 0 || (new_listener && result > 0), program);
+	filter_install_end(installation,
+		result == 0 || (result > 0 && (flags & SECCOMP_FILTER_FLAG_NEW_LISTENER) != 0),
+		program);
 	return result;
 }

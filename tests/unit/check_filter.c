@@ -1,6 +1,7 @@
 #include <fcntl.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <pthread.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,6 +11,7 @@
 #include "filter.h"
 #include "kernel.h"
 #include "suite.h"
+#include "threads.h"
 
 /* The system call that the filters of these tests forbid, and their result for it. */
 #define TESTED_CALL SYS_getppid
@@ -30,7 +32,7 @@ static int install(struct sock_filter *code, size_t length)
 	int result;
 
 	ck_assert_int_eq(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
-	attempt = KEEPS_ERRNO(filter_install_begin());
+	attempt = KEEPS_ERRNO(filter_install_begin(false));
 	result = prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program);
 	KEEPS_ERRNO_VOID(filter_install_end(attempt, result == 0, &program));
 	return result;
@@ -125,7 +127,7 @@ static struct filter_installation begin_without_memory(void)
 	struct filter_installation attempt;
 
 	forbid_memory();
-	attempt = KEEPS_ERRNO(filter_install_begin());
+	attempt = KEEPS_ERRNO(filter_install_begin(false));
 	ck_assert_ptr_null(attempt.memory);
 	return attempt;
 }
@@ -136,6 +138,7 @@ START_TEST(a_filter_that_could_not_be_copied_allows_no_call)
 	struct filter_installation attempt = begin_without_memory();
 
 	KEEPS_ERRNO_VOID(filter_install_end(attempt, true, NULL));
+	filter_after_fork_in_child();
 	ck_assert(filter_is_known());
 	ck_assert(!filter_allows(SYS_close, (const uint64_t[6]){0}));
 }
@@ -193,14 +196,14 @@ static long note_unmapping(long number, const long arguments[6])
 
 START_TEST(only_the_memory_of_a_rejected_filter_is_unmapped)
 {
-	struct filter_installation attempt = filter_install_begin();
+	struct filter_installation attempt = filter_install_begin(false);
 
 	ck_assert_ptr_nonnull(attempt.memory);
 	replace_system_calls(note_unmapping);
 	filter_install_end(attempt, false, NULL);
 	ck_assert_ptr_eq(unmapped, attempt.memory);
 	ck_assert_int_eq(unmappings, 1);
-	filter_install_end(filter_install_begin(), true, NULL);
+	filter_install_end(filter_install_begin(false), true, NULL);
 	ck_assert_int_eq(unmappings, 1);
 }
 END_TEST
@@ -223,14 +226,14 @@ START_TEST(errno_is_kept_if_the_memory_cannot_be_unmapped)
 	struct filter_installation attempt;
 
 	ck_assert_int_eq(install(code, 4), 0);
-	attempt = filter_install_begin();
+	attempt = filter_install_begin(false);
 	KEEPS_ERRNO_VOID(filter_install_end(attempt, false, NULL));
 }
 END_TEST
 
 START_TEST(while_a_filter_is_being_installed_no_call_is_allowed)
 {
-	struct filter_installation attempt = filter_install_begin();
+	struct filter_installation attempt = filter_install_begin(false);
 
 	ck_assert(filter_is_known());
 	ck_assert(!filter_allows(SYS_close, (const uint64_t[6]){0}));
@@ -239,9 +242,109 @@ START_TEST(while_a_filter_is_being_installed_no_call_is_allowed)
 }
 END_TEST
 
+/* ---- forks ---- */
+
+static bool is_allowed(void)
+{
+	return KEEPS_ERRNO(filter_allows(SYS_close, (const uint64_t[6]){0}));
+}
+
+/* An installation that another thread has begun, and has not ended. */
+static struct filter_installation elsewhere;
+
+static void *begin(void *for_all)
+{
+	elsewhere = filter_install_begin(for_all != NULL);
+	return NULL;
+}
+
+static void begin_elsewhere(bool for_all)
+{
+	pthread_t thread;
+
+	ck_assert_int_eq(pthread_create(&thread, NULL, begin, for_all ? &elsewhere : NULL), 0);
+	ck_assert_int_eq(pthread_join(thread, NULL), 0);
+	ck_assert(!is_allowed());
+}
+
+static int knows_no_filter(const void *about)
+{
+	(void)about;
+	KEEPS_ERRNO_VOID(filter_after_fork_in_child());
+	return is_allowed() && !filter_is_known();
+}
+
+START_TEST(a_forked_child_has_no_filter_that_another_thread_was_installing)
+{
+	begin_elsewhere(false);
+	begin_elsewhere(false);
+	ck_assert_int_eq(run_in_child(knows_no_filter, NULL), 1);
+	ck_assert(!is_allowed()); /* in the parent */
+}
+END_TEST
+
+/* The kernel may have applied it to the thread that forked. */
+START_TEST(a_forked_child_may_have_a_filter_for_all_threads)
+{
+	begin_elsewhere(true);
+	ck_assert_int_eq(run_in_child(knows_no_filter, NULL), 0);
+	filter_install_end(elsewhere, false, NULL);
+	ck_assert(is_allowed());
+	ck_assert(!filter_is_known());
+}
+END_TEST
+
+/* It continues where the signal handler that forked interrupted the thread. */
+static int continues_installation(const void *attempt)
+{
+	KEEPS_ERRNO_VOID(filter_after_fork_in_child());
+	if (is_allowed() || !filter_is_known())
+		return 1;
+	filter_install_end(*(const struct filter_installation *)attempt, false, NULL);
+	return is_allowed() && !filter_is_known() ? 0 : 2;
+}
+
+START_TEST(a_forked_child_continues_the_installation_of_its_thread)
+{
+	struct filter_installation attempt = filter_install_begin(_i == 1);
+
+	begin_elsewhere(false);
+	ck_assert_int_eq(run_in_child(continues_installation, &attempt), 0);
+}
+END_TEST
+
+START_TEST(a_forked_child_has_the_filters_of_its_parent)
+{
+	struct sock_filter code[] = {
+		LOAD(nr), UNLESS(TESTED_CALL, 1), RETURN(REFUSED), RETURN(SECCOMP_RET_ALLOW)};
+
+	ck_assert_int_eq(install(code, 4), 0);
+	begin_elsewhere(false);
+	filter_after_fork_in_child();
+	ck_assert(is_allowed());
+	ck_assert(!filter_allows(TESTED_CALL, (const uint64_t[6]){0}));
+	ck_assert(filter_is_known());
+}
+END_TEST
+
+START_TEST(more_threads_may_install_filters_than_are_listed)
+{
+	struct filter_installation attempts[THREADS_ROOM + 1];
+
+	for (int i = 0; i <= THREADS_ROOM; i++)
+		attempts[i] = filter_install_begin(false);
+	for (int i = 0; i <= THREADS_ROOM; i++) {
+		ck_assert(!is_allowed());
+		filter_install_end(attempts[i], false, NULL);
+	}
+	ck_assert(is_allowed());
+	ck_assert(!filter_is_known());
+}
+END_TEST
+
 START_TEST(strict_mode_allows_no_call)
 {
-	filter_install_end(filter_install_begin(), true, NULL);
+	filter_install_end(filter_install_begin(false), true, NULL);
 	ck_assert(!filter_allows(SYS_close, (const uint64_t[6]){0}));
 }
 END_TEST
@@ -405,6 +508,11 @@ Suite *suite_of_module(void)
 	tcase_add_test(cases, without_memory_nothing_is_unmapped);
 	tcase_add_test(cases, errno_is_kept_if_the_memory_cannot_be_unmapped);
 	tcase_add_test(cases, while_a_filter_is_being_installed_no_call_is_allowed);
+	tcase_add_test(cases, a_forked_child_has_no_filter_that_another_thread_was_installing);
+	tcase_add_test(cases, a_forked_child_may_have_a_filter_for_all_threads);
+	tcase_add_loop_test(cases, a_forked_child_continues_the_installation_of_its_thread, 0, 2);
+	tcase_add_test(cases, a_forked_child_has_the_filters_of_its_parent);
+	tcase_add_test(cases, more_threads_may_install_filters_than_are_listed);
 	tcase_add_test(cases, strict_mode_allows_no_call);
 	tcase_add_test(cases, a_forbidden_call_is_not_made);
 	tcase_add_test(random, results_are_the_same_as_the_kernels);

@@ -5,6 +5,7 @@
 
 #include "held.h"
 #include "suite.h"
+#include "threads.h"
 
 #define MAX_HELD 64 /* as many as can be registered, see held.c */
 
@@ -122,6 +123,13 @@ START_TEST(a_forked_child_closes_registered_descriptors)
 }
 END_TEST
 
+static bool opens_alone(void)
+{
+	unsigned int begun;
+
+	return KEEPS_ERRNO(held_begin_opening(&begun)) && KEEPS_ERRNO(held_end_opening(begun));
+}
+
 /* Calls in other threads of the parent do not continue in the child. */
 static int opens_without_waiting(const void *about)
 {
@@ -129,7 +137,7 @@ static int opens_without_waiting(const void *about)
 	held_after_fork_in_child();
 	held_before_fork();
 	held_after_fork_in_parent();
-	return held_end_opening(held_begin_opening()) ? 0 : 1;
+	return opens_alone() ? 0 : 1;
 }
 
 /* The program may have closed the descriptor. fork(2) must not change errno. */
@@ -142,10 +150,12 @@ END_TEST
 
 START_TEST(a_forked_child_does_not_wait_for_its_parents_openings)
 {
+	unsigned int begun;
+
 	held_before_fork();
 	ck_assert_int_eq(run_in_child(opens_without_waiting, NULL), 0);
 	held_after_fork_in_parent();
-	held_begin_opening();
+	held_begin_opening(&begun);
 	ck_assert_int_eq(run_in_child(opens_without_waiting, NULL), 0);
 }
 END_TEST
@@ -156,10 +166,11 @@ static atomic_int progress;
 
 static void *open_in_thread(void *about)
 {
-	unsigned int begun = held_begin_opening();
+	unsigned int begun;
+	bool may = held_begin_opening(&begun);
 
 	atomic_store(&progress, 1);
-	return held_end_opening(begun) ? about : NULL;
+	return may && held_end_opening(begun) ? about : NULL;
 }
 
 static void *fork_in_thread(void *about)
@@ -185,6 +196,21 @@ static void assert_ended(pthread_t thread, void *result)
 	ck_assert_int_eq(atomic_load(&progress), 1);
 }
 
+/* A fork of another thread that remains under way, or an opening. */
+static void run_in_thread(void *(*act)(void *about))
+{
+	pthread_t thread;
+
+	ck_assert_int_eq(pthread_create(&thread, NULL, act, NULL), 0);
+	ck_assert_int_eq(pthread_join(thread, NULL), 0);
+}
+
+static void *stay_in_fork(void *about)
+{
+	held_before_fork();
+	return about;
+}
+
 START_TEST(an_opening_waits_for_forks_under_way)
 {
 	pthread_t thread;
@@ -200,9 +226,10 @@ END_TEST
 
 START_TEST(a_fork_waits_for_an_earlier_opening)
 {
-	unsigned int begun = KEEPS_ERRNO(held_begin_opening());
+	unsigned int begun;
 	pthread_t thread;
 
+	ck_assert(KEEPS_ERRNO(held_begin_opening(&begun)));
 	ck_assert_int_eq(pthread_create(&thread, NULL, fork_in_thread, &progress), 0);
 	let_threads_run();
 	ck_assert_int_eq(atomic_load(&progress), 0);
@@ -216,10 +243,11 @@ END_TEST
 /* An opening must not wait for a fork that waits for another opening. */
 START_TEST(an_opening_does_not_wait_for_a_fork_that_waits)
 {
+	unsigned int begun;
 	pthread_t forker, opener;
 	void *result;
 
-	held_begin_opening();
+	held_begin_opening(&begun);
 	ck_assert_int_eq(pthread_create(&forker, NULL, fork_in_thread, &progress), 0);
 	let_threads_run();
 	ck_assert_int_eq(atomic_load(&progress), 0);
@@ -232,13 +260,90 @@ END_TEST
 
 START_TEST(a_fork_that_did_not_wait_is_detected)
 {
-	unsigned int begun = held_begin_opening();
+	unsigned int begun;
 
-	ck_assert(KEEPS_ERRNO(held_end_opening(begun)));
-	begun = held_begin_opening();
+	ck_assert(opens_alone());
+	ck_assert(held_begin_opening(&begun));
 	ck_assert(!held_end_opening(begun + 1)); /* a fork has begun since */
-	held_before_fork();
+	run_in_thread(stay_in_fork);
 	ck_assert(!held_end_opening(begun)); /* a fork is under way */
+}
+END_TEST
+
+/* ---- calls inside fork ---- */
+
+/*
+ * In a signal handler that interrupts fork, or in another library's atfork handler. The other fork
+ * may be waiting for ours, so these would be a deadlock.
+ */
+START_TEST(a_thread_that_forks_does_not_wait_to_open)
+{
+	held_before_fork();
+	ck_assert(opens_alone());
+	run_in_thread(stay_in_fork);
+	ck_assert(opens_alone());
+	held_after_fork_in_parent();
+}
+END_TEST
+
+static int opens_before_the_handler(const void *about)
+{
+	(void)about;
+	return opens_alone() ? 0 : 1;
+}
+
+START_TEST(a_forked_child_does_not_wait_before_its_handler_runs)
+{
+	run_in_thread(stay_in_fork);
+	held_before_fork();
+	ck_assert_int_eq(run_in_child(opens_before_the_handler, NULL), 0);
+}
+END_TEST
+
+/* An opening of another thread waits for the outer fork. */
+START_TEST(a_fork_inside_a_fork_does_not_wait)
+{
+	pthread_t thread;
+
+	held_before_fork();
+	ck_assert_int_eq(pthread_create(&thread, NULL, open_in_thread, &progress), 0);
+	let_threads_run();
+	KEEPS_ERRNO_VOID(held_before_fork()); /* or the case times out */
+	held_after_fork_in_parent();
+	let_threads_run();
+	ck_assert_int_eq(atomic_load(&progress), 0);
+	held_after_fork_in_parent();
+	assert_ended(thread, &progress);
+}
+END_TEST
+
+START_TEST(the_child_of_a_fork_inside_a_fork_continues_both)
+{
+	pthread_t thread;
+
+	held_before_fork();
+	held_before_fork();
+	held_after_fork_in_child();
+	ck_assert_int_eq(pthread_create(&thread, NULL, open_in_thread, &progress), 0);
+	let_threads_run();
+	ck_assert_int_eq(atomic_load(&progress), 0);
+	held_after_fork_in_child();
+	assert_ended(thread, &progress);
+}
+END_TEST
+
+START_TEST(a_fork_waits_if_too_many_are_under_way)
+{
+	pthread_t forker;
+
+	held_before_fork();
+	for (int i = 1; i < THREADS_ROOM; i++)
+		held_before_fork(); /* each inside the one before */
+	ck_assert_int_eq(pthread_create(&forker, NULL, fork_in_thread, &progress), 0);
+	let_threads_run();
+	ck_assert_int_eq(atomic_load(&progress), 0);
+	held_after_fork_in_parent();
+	assert_ended(forker, &progress);
 }
 END_TEST
 
@@ -252,8 +357,9 @@ static void *register_and_unregister(void *about)
 	int fd = open_file(name, &mine);
 
 	for (int i = 0; i < 2000; i++) {
-		unsigned int begun = held_begin_opening();
+		unsigned int begun;
 
+		wrong += !held_begin_opening(&begun);
 		wrong += !held_register(fd);
 		held_end_opening(begun);
 		wrong += !held_by_this_thread(&mine);
@@ -298,6 +404,7 @@ Suite *suite_of_module(void)
 	Suite *suite = suite_create("held");
 	TCase *registered_cases = suite_cases(suite, "notes");
 	TCase *fork_cases = suite_cases(suite, "forks");
+	TCase *inside_cases = suite_cases(suite, "inside");
 
 	tcase_add_test(registered_cases, a_descriptor_is_held_until_it_is_unregistered);
 	tcase_add_test(registered_cases, unregistering_affects_only_that_descriptor);
@@ -311,5 +418,10 @@ Suite *suite_of_module(void)
 	tcase_add_test(fork_cases, a_fork_waits_for_an_earlier_opening);
 	tcase_add_test(fork_cases, an_opening_does_not_wait_for_a_fork_that_waits);
 	tcase_add_test(fork_cases, a_fork_that_did_not_wait_is_detected);
+	tcase_add_test(inside_cases, a_thread_that_forks_does_not_wait_to_open);
+	tcase_add_test(inside_cases, a_forked_child_does_not_wait_before_its_handler_runs);
+	tcase_add_test(inside_cases, a_fork_inside_a_fork_does_not_wait);
+	tcase_add_test(inside_cases, the_child_of_a_fork_inside_a_fork_continues_both);
+	tcase_add_test(inside_cases, a_fork_waits_if_too_many_are_under_way);
 	return suite;
 }

@@ -15,6 +15,7 @@
 
 #include "config.h"
 #include "filter.h"
+#include "held.h"
 #include "libc.h"
 #include "suite.h"
 
@@ -248,6 +249,87 @@ START_TEST(a_filter_of_a_vfork_child_is_not_known)
 }
 END_TEST
 
+/* ---- forks while another thread installs a filter ---- */
+
+static sem_t installing, forked;
+
+static int wait_for_fork(void)
+{
+	sem_post(&installing);
+	sem_wait(&forked);
+	errno = EINVAL;
+	return -1;
+}
+
+/* In place of libc's functions. */
+
+static int prctl_during_fork(int option, ...)
+{
+	return option == PR_SET_SECCOMP ? wait_for_fork() : 0; /* not the child's own prctl */
+}
+
+static long syscall_during_fork(long number, ...)
+{
+	(void)number;
+	return wait_for_fork();
+}
+
+static long for_all_threads(const struct sock_fprog *program)
+{
+	return syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, program);
+}
+
+static void *install(void *way)
+{
+	long (*const *install_by)(const struct sock_fprog *) = way;
+
+	(*install_by)(&filter);
+	return NULL;
+}
+
+/* The guard can close the descriptor of a mutex only if it may make system calls. */
+static int knows_filter(const void *mutex)
+{
+	bool closed = fcntl(*(const int *)mutex, F_GETFD) < 0;
+
+	return closed == !filter_is_known() ? filter_is_known() : 2;
+}
+
+/* What a child knows that is forked while another thread installs a filter. */
+static bool child_knows_filter(long (*way)(const struct sock_fprog *program))
+{
+	int mutex = open(".", O_RDONLY | O_CLOEXEC);
+	pthread_t thread;
+	int known;
+
+	ck_assert(held_register(mutex));
+	permit_filters();
+	libc.prctl = prctl_during_fork;
+	libc.syscall = syscall_during_fork;
+	ck_assert_int_eq(sem_init(&installing, 0, 0), 0);
+	ck_assert_int_eq(sem_init(&forked, 0, 0), 0);
+	ck_assert_int_eq(pthread_create(&thread, NULL, install, &way), 0);
+	sem_wait(&installing);
+	known = run_in_child(knows_filter, &mutex);
+	ck_assert_int_ne(known, 2);
+	sem_post(&forked);
+	ck_assert_int_eq(pthread_join(thread, NULL), 0);
+	ck_assert(!filter_is_known());
+	return known;
+}
+
+START_TEST(a_filter_that_another_thread_was_installing_is_not_known_in_the_child)
+{
+	ck_assert(!child_knows_filter(ways[_i]));
+}
+END_TEST
+
+START_TEST(a_filter_for_all_threads_may_be_in_force_in_the_child)
+{
+	ck_assert(child_knows_filter(for_all_threads));
+}
+END_TEST
+
 Suite *suite_of_module(void)
 {
 	Suite *suite = suite_create("interpose");
@@ -262,5 +344,8 @@ Suite *suite_of_module(void)
 	tcase_add_test(cases, calls_before_the_library_is_loaded_are_made);
 	tcase_add_loop_test(cases, strict_mode_is_known_however_it_is_entered, 0, WAYS);
 	tcase_add_loop_test(cases, a_filter_of_a_vfork_child_is_not_known, 0, WAYS);
+	tcase_add_loop_test(cases,
+		a_filter_that_another_thread_was_installing_is_not_known_in_the_child, 0, WAYS);
+	tcase_add_test(cases, a_filter_for_all_threads_may_be_in_force_in_the_child);
 	return suite;
 }

@@ -777,7 +777,7 @@ static void install(struct sock_filter *code, size_t length)
 	struct filter_installation attempt;
 
 	ck_assert_int_eq(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
-	attempt = filter_install_begin();
+	attempt = filter_install_begin(false);
 	ck_assert_int_eq(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program), 0);
 	filter_install_end(attempt, true, &program);
 }

@@ -1399,7 +1399,7 @@ static void forbid_by_filter(unsigned int call)
 	};
 	const struct sock_fprog program = {sizeof(code) / sizeof(code[0]), code};
 
-	filter_install_end(filter_install_begin(), true, &program);
+	filter_install_end(filter_install_begin(false), true, &program);
 }
 
 START_TEST(a_claim_is_recognised_if_a_filter_forbids_locks)
@@ -2484,12 +2484,32 @@ END_TEST
 
 /* ---- forks of other threads ---- */
 
+static void *fork_once(void *about)
+{
+	held_before_fork();
+	held_after_fork_in_parent();
+	return about;
+}
+
+static void *stay_in_fork(void *about)
+{
+	held_before_fork();
+	return about;
+}
+
+static void run_in_thread(void *(*act)(void *about))
+{
+	pthread_t thread;
+
+	ck_assert_int_eq(pthread_create(&thread, NULL, act, NULL), 0);
+	ck_assert_int_eq(pthread_join(thread, NULL), 0);
+}
+
 static void fork_elsewhere(void)
 {
 	int saved = errno;
 
-	held_before_fork();
-	held_after_fork_in_parent();
+	run_in_thread(fork_once);
 	errno = saved;
 }
 
@@ -2527,14 +2547,18 @@ END_TEST
 /* The same if the opening waits for the fork. */
 START_TEST(an_opening_waits_for_no_fork_without_end)
 {
+	struct lockfile lock = init_lock("s");
 	int before = count_descriptors();
 
 	replace_system_calls(sleepless_syscall);
-	held_before_fork();
-	ck_assert_int_eq(try_lock("s"), LOCKFILE_BUSY);
+	run_in_thread(stay_in_fork);
+	ck_assert_int_eq(KEEPS_ERRNO(lockfile_try_lock(&lock)), LOCKFILE_BUSY);
+	ck_assert(lock.fork_hangs);
+	ck_assert(!exists(FILE_OF_S));
 	ck_assert_int_eq(count_descriptors(), before);
-	held_after_fork_in_parent();
-	ck_assert_int_eq(try_lock("s"), LOCKFILE_HELD);
+	held_after_fork_in_child(); /* no other thread is inside fork any more */
+	ck_assert_int_eq(lockfile_try_lock(&lock), LOCKFILE_HELD);
+	ck_assert(!lock.fork_hangs);
 }
 END_TEST
 

@@ -596,6 +596,60 @@ START_TEST(a_thread_may_be_cancelled_while_it_waits)
 }
 END_TEST
 
+/* ---- forks ---- */
+
+/* As in a signal handler that interrupts fork. */
+START_TEST(a_step_inside_fork_does_not_wait_for_it)
+{
+	struct step step;
+
+	held_before_fork();
+	step = step_on("a", "b");
+	ck_assert(step_lock(&step)); /* or the case times out */
+	ck_assert_int_ge(step.lock[FROM].fd, 0);
+	ck_assert_int_ge(step.lock[TO].fd, 0);
+	step_unlock(&step);
+	step_end(&step);
+	held_after_fork_in_parent();
+}
+END_TEST
+
+static unsigned long sleeps;
+
+static long do_not_sleep(long number, const long arguments[6])
+{
+#ifdef SYS_nanosleep
+	bool sleep = number == SYS_nanosleep;
+#else
+	bool sleep = number == SYS_clock_nanosleep_time64;
+#endif
+
+	sleeps += sleep;
+	return sleep ? 0 : make_call(number, arguments);
+}
+
+static void *stay_in_fork(void *about)
+{
+	held_before_fork();
+	return about;
+}
+
+/* Its handler for pthread_atfork(3) waits for a lock that this thread has. */
+START_TEST(a_fork_that_does_not_end_ends_the_step)
+{
+	pthread_t thread;
+	struct step step;
+
+	ck_assert_int_eq(pthread_create(&thread, NULL, stay_in_fork, NULL), 0);
+	ck_assert_int_eq(pthread_join(thread, NULL), 0);
+	replace_system_calls(do_not_sleep);
+	step = step_on(NULL, "b");
+	ck_assert(!KEEPS_ERRNO(step_lock(&step)));
+	ck_assert_uint_eq(sleeps, 300000); /* 30 seconds, once */
+	step_end(&step);
+}
+END_TEST
+
 Suite *suite_of_module(void)
 {
 	Suite *suite = suite_create("step");
@@ -614,6 +668,8 @@ Suite *suite_of_module(void)
 	ADD_ROOT_TEST(cases, the_mutex_of_an_untrusted_file_stays_skipped);
 	ADD_ROOT_TEST(cases, a_free_mutex_of_an_untrusted_file_is_acquired);
 	tcase_add_test(cases, signals_arrive_and_nothing_is_open_while_it_waits);
+	tcase_add_test(cases, a_step_inside_fork_does_not_wait_for_it);
+	tcase_add_test(cases, a_fork_that_does_not_end_ends_the_step);
 	tcase_add_test(cases, a_claim_on_descriptor_0_is_borrowed);
 	ADD_ROOT_TEST(cases, a_forked_process_waits_for_the_mutex_of_an_alternate);
 	ADD_ROOT_TEST(cases, after_a_change_of_the_user_the_claim_on_an_alternate_is_borrowed);

@@ -33,7 +33,8 @@ unit_tests = \
 	tests/unit/check_sockdiag \
 	tests/unit/check_starttime \
 	tests/unit/check_step \
-	tests/unit/check_text
+	tests/unit/check_text \
+	tests/unit/check_threads
 unit_cflags = $(AM_CFLAGS) $(CHECK_CFLAGS)
 unit_libs = tests/unit/libsuite.la libpreload.la libcore.la $(CHECK_LIBS)
 check_PROGRAMS += $(unit_tests)
@@ -164,6 +165,8 @@ tests_unit_check_locktable_CFLAGS = $(unit_cflags)
 tests_unit_check_locktable_LDADD = $(unit_libs)
 tests_unit_check_text_CFLAGS = $(unit_cflags)
 tests_unit_check_text_LDADD = $(unit_libs)
+tests_unit_check_threads_CFLAGS = $(unit_cflags)
+tests_unit_check_threads_LDADD = $(unit_libs)
 else
 TESTS += tests/unit/no_check.sh
 endif
