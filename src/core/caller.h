@@ -28,7 +28,7 @@ struct caller {
 	bool (*has_any)(void);
 	enum owned (*check)(const struct inode *inode, const struct lockfile *lock);
 	int (*find_claim)(const struct file_id *file);
-	void (*add)(const struct inode *inode, const struct file_id *lockfile, int claim,
+	bool (*add)(const struct inode *inode, const struct file_id *lockfile, int claim,
 		uint64_t cookie, bool foreign);
 	void (*remove)(const struct inode *inode, const struct file_id *lockfile);
 

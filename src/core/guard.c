@@ -487,6 +487,21 @@ static int stat_flags(const struct call *call)
 }
 
 /*
+ * Claims a path under its mutex, and adds it to the paths that we own. A path of a foreign socket
+ * is ours only by the claim.
+ */
+static void claim_path(const struct inode *inode, struct lockfile *lock,
+	const struct record *record, bool foreign)
+{
+	int claim = lockfile_claim(lock, record);
+
+	if (foreign && claim < 0)
+		return;
+	if (!owned_add(inode, &lock->file, claim, record->cookie, foreign) && claim >= 0)
+		lock->claimed_by_us = false; /* lockfile_release gives the claim up */
+}
+
+/*
  * Claims the new path. If we own the socket, we own the new path like the old one. If another
  * process does, we own only the new path: we may remove it again.
  */
@@ -496,7 +511,6 @@ static void claim_linked(struct step *step)
 	struct inode inode;
 	struct record record;
 	bool owns_socket;
-	int claim;
 
 	if (!step->guarded[TO] ||
 		inode_identify(step->location[TO].parent, step->location[TO].name, &inode) != 0)
@@ -504,9 +518,7 @@ static void claim_linked(struct step *step)
 	owns_socket = owned_check(&inode, &step->lock[FROM]) == OWNED_SOCKET;
 	if (!owns_socket || !lockfile_read_record(&step->lock[FROM], &record))
 		record_describe_caller(&record, -1);
-	claim = lockfile_claim(to, &record);
-	if (owns_socket || claim >= 0)
-		owned_add(&inode, &to->file, claim, record.cookie, !owns_socket);
+	claim_path(&inode, to, &record, !owns_socket);
 }
 
 /* One attempt, under both mutexes. */
@@ -618,7 +630,7 @@ static void claim_bound(int fd, const struct location *location, struct lockfile
 	if (inode_identify(location->parent, location->name, &inode) != 0)
 		return;
 	record_describe_caller(&record, fd);
-	owned_add(&inode, &lock->file, lockfile_claim(lock, &record), record.cookie, false);
+	claim_path(&inode, lock, &record, false);
 }
 
 static enum outcome again_if_absent(void)
@@ -650,8 +662,10 @@ static enum outcome unlink_stale(const struct location *location, struct lockfil
 		return again_if_absent();
 	}
 	lockfile_unlink(lock);
-	if (owned_check(&inode, lock))
+	if (owned_check(&inode, lock)) {
+		lockfile_release(lock); /* it may be locked through the claim that we close */
 		owned_remove(&inode, &lock->file);
+	}
 	return AGAIN;
 }
 

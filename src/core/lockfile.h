@@ -161,8 +161,9 @@ bool lockfile_is_claimed_elsewhere(struct lockfile *lock, const struct superbloc
 /*
  * Writes the record and acquires a claim, both through the open file description that holds the
  * mutex. Returns the claim's descriptor, high and close-on-exec, which the caller must release with
- * lockfile_release_claim. Returns -1 if the record cannot be written, since there is no claim
- * without a record, or if the descriptor is borrowed.
+ * lockfile_release_claim after lockfile_release. To give the claim up earlier, the caller clears
+ * claimed_by_us instead, and lockfile_release closes the descriptor. Returns -1 if the record
+ * cannot be written, since there is no claim without a record, or if the descriptor is borrowed.
  */
 int lockfile_claim(struct lockfile *lock, const struct record *record);
 

@@ -253,7 +253,7 @@ static int table_find_claim(const struct file_id *file)
 	return -1;
 }
 
-static void table_add(const struct inode *inode, const struct file_id *lockfile, int claim,
+static bool table_add(const struct inode *inode, const struct file_id *lockfile, int claim,
 	uint64_t cookie, bool foreign)
 {
 	struct owned_path entry;
@@ -266,8 +266,7 @@ static void table_add(const struct inode *inode, const struct file_id *lockfile,
 	if (claim >= 0)
 		entry.lockfile = *lockfile;
 	close_void_claims();
-	if (!(ensure_table() && insert(&entry)) && claim >= 0)
-		lockfile_release_claim(claim);
+	return ensure_table() && insert(&entry);
 }
 
 static void table_remove(const struct inode *inode, const struct file_id *lockfile)
@@ -405,10 +404,10 @@ bool owned_claims_as_other_user(const struct kernel_file *found)
 	return !lockfile_is_own(found) && owned_claims(found);
 }
 
-void owned_add(const struct inode *inode, const struct file_id *lockfile, int claim,
+bool owned_add(const struct inode *inode, const struct file_id *lockfile, int claim,
 	uint64_t cookie, bool foreign)
 {
-	caller->add(inode, lockfile, claim, cookie, foreign);
+	return caller->add(inode, lockfile, claim, cookie, foreign);
 }
 
 void owned_remove(const struct inode *inode, const struct file_id *lockfile)
@@ -523,7 +522,8 @@ static void add_adopted(int fd, const struct inode *inode, struct lockfile *lock
 	bool ours = lockfile_read_record(lock, &record) && record_names_socket(&record, lock, fd);
 	int claim = ours ? lockfile_join_claim(lock, &file) : -1;
 
-	owned_add(inode, &file, claim, ours ? record.cookie : 0, false);
+	if (!owned_add(inode, &file, claim, ours ? record.cookie : 0, false) && claim >= 0)
+		lockfile_release_claim(claim);
 }
 
 static bool adopt_if_bound(int fd, void *about)

@@ -47,11 +47,14 @@ bool owned_claims(const struct kernel_file *found);
 bool owned_claims_as_other_user(const struct kernel_file *found);
 
 /*
- * Adds a path. The table takes ownership of `claim`, the descriptor of its claim; -1 if there is
- * none. `cookie` is the socket's, as in the record; 0 if unknown. `foreign`: the socket is another
- * process's. Then only the claim proves that the path is ours, never the inode.
+ * Adds a path. `claim` is the descriptor of its claim; -1 if there is none. `cookie` is the
+ * socket's, as in the record; 0 if unknown. `foreign`: the socket is another process's. Then only
+ * the claim proves that the path is ours, never the inode.
+ *
+ * If it returns true, the table owns the claim. If the table is full, returns false and leaves the
+ * claim alone: it may be the descriptor of a mutex, which only lockfile_release may close.
  */
-void owned_add(const struct inode *inode, const struct file_id *lockfile, int claim,
+bool owned_add(const struct inode *inode, const struct file_id *lockfile, int claim,
 	uint64_t cookie, bool foreign);
 
 /* Whether the socket that this record names by its cookie is ours: bound by us, or open here. */

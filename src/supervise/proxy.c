@@ -247,23 +247,25 @@ static enum owned check_ownership(const struct inode *inode, const struct lockfi
 	return OWNED_NOT;
 }
 
-static void add_claim(const struct inode *inode, const struct file_id *lockfile, int claim,
+static bool add_claim(const struct inode *inode, const struct file_id *lockfile, int claim,
 	uint64_t cookie, bool foreign)
 {
 	int copy;
 
 	(void)inode, (void)cookie, (void)foreign;
 	if (claim < 0)
-		return;
+		return true;
 	copy = copy_claim(lockfile);
 	if (copy < 0) {
-		if (claim_count < CLAIMS)
-			claims[claim_count++] = claim;
-		return;
+		if (claim_count == CLAIMS)
+			return false;
+		claims[claim_count++] = claim;
+		return true;
 	}
 	/* The caller has a descriptor of the file, but may have released the claim on it. */
 	lockfile_acquire_claim(copy);
 	kernel_close(copy);
+	return true;
 }
 
 static void remove_claim(const struct inode *inode, const struct file_id *lockfile)

@@ -1132,6 +1132,70 @@ START_TEST(a_stale_path_that_cannot_be_removed_is_in_use_as_without_the_guard)
 }
 END_TEST
 
+/* Another thread reuses each number at once that the guard closes. */
+static bool recycled[1024];
+static int misuses;
+
+static long reuse_closed(long number, const long arguments[6])
+{
+	int fd = (int)arguments[0];
+	long result;
+
+	if ((number == SYS_close || number == CALL_LOCK) && fd >= 0 && fd < 1024)
+		misuses += recycled[fd];
+	result = make_call(number, arguments);
+	if (number == SYS_close && result == 0 && fd < 1024)
+		recycled[fd] = dup2(STDIN_FILENO, fd) == fd;
+	return result;
+}
+
+/* Fills the table of owned paths with paths that all have the same claim. */
+static void fill_table(void)
+{
+	struct kernel_file found;
+	int claim = open("claim", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+
+	ck_assert_int_eq(inode_stat(AT_FDCWD, "claim", &found), 0);
+	for (ino_t i = 1; i <= 3 * 4096; i++) {
+		struct inode inode = {.file = {.dev = 1, .ino = i}};
+		struct file_id file = file_id_of(&found);
+
+		owned_add(&inode, &file, claim, 0, false);
+	}
+}
+
+START_TEST(a_claim_that_does_not_fit_in_the_table_is_closed_once)
+{
+	int fd = new_socket(false);
+
+	fill_table();
+	replace_system_calls(reuse_closed);
+	ASSERT_SUCCEEDS(g_bind_fd(fd, "s"));
+	ASSERT_SUCCEEDS(g_link("s", "t"));
+	ck_assert_int_eq(misuses, 0);
+	ck_assert(!exists(FILE_OF("s")));
+	ck_assert(!exists(FILE_OF("t")));
+	ASSERT_SUCCEEDS(g_unlink("s")); /* it still holds the socket */
+	ck_assert_int_eq(misuses, 0);
+}
+END_TEST
+
+static int replaces_own_stale_path(const void *path)
+{
+	replace_system_calls(reuse_closed);
+	ASSERT_SUCCEEDS(g_bind_fd(new_socket(true), path));
+	return misuses;
+}
+
+/* Its mutex is locked through the claim, because another user may not open the lock file. */
+START_TEST(a_claim_is_not_used_after_its_path_was_replaced)
+{
+	ck_assert_int_eq(chmod(".", 0777), 0);
+	close(guarded_listener("s"));
+	ck_assert_int_eq(run_as_stranger(replaces_own_stale_path, "s"), 0);
+}
+END_TEST
+
 /* An unguarded process unlinks s once, just before the guard makes this system call. */
 static long unlinked_before;
 
@@ -2263,6 +2327,8 @@ static void add_bind(TCase *cases)
 	tcase_add_test(cases, bind_to_an_own_bound_path_fails);
 	tcase_add_test(cases, bind_to_a_stale_path_fails_as_without_the_guard);
 	tcase_add_test(cases, so_reuseaddr_replaces_a_stale_path);
+	tcase_add_test(cases, a_claim_that_does_not_fit_in_the_table_is_closed_once);
+	ADD_ROOT_TEST(cases, a_claim_is_not_used_after_its_path_was_replaced);
 	tcase_add_loop_test(cases, a_stale_path_that_is_removed_during_the_check_may_be_bound, 0,
 		2);
 	tcase_add_test(cases, reuse_always_replaces_a_stale_path);

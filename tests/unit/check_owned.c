@@ -75,16 +75,16 @@ static int add_with_claim(const struct inode *inode, const char *path, bool fore
 	int claim = lockfile_claim(&lock, &sample);
 
 	ck_assert_int_ge(claim, 0);
-	KEEPS_ERRNO_VOID(owned_add(inode, &lock.file, claim, sample.cookie, foreign));
+	ck_assert(KEEPS_ERRNO(owned_add(inode, &lock.file, claim, sample.cookie, foreign)));
 	if (file)
 		*file = lock.file;
 	lockfile_release(&lock);
 	return claim;
 }
 
-static void add_without_claim(const struct inode *inode)
+static bool add_without_claim(const struct inode *inode)
 {
-	KEEPS_ERRNO_VOID(owned_add(inode, NULL, -1, 0, false));
+	return KEEPS_ERRNO(owned_add(inode, NULL, -1, 0, false));
 }
 
 /* Whether this process owns a path that leads to this inode. */
@@ -395,13 +395,17 @@ static int count_owned(int names)
 START_TEST(a_path_that_does_not_fit_is_dropped_with_its_claim)
 {
 	struct inode late = inode_of_same_slots(REACH);
-	int claim;
+	struct lockfile lock = lock_to_claim("late");
+	int claim = lockfile_claim(&lock, &sample);
 
 	fill_slots();
 	ck_assert_int_eq(count_owned(REACH), REACH);
-	claim = add_with_claim(&late, "late", false, NULL);
-	ck_assert(!is_owned(&late, "late"));
+	ck_assert(!KEEPS_ERRNO(owned_add(&late, &lock.file, claim, sample.cookie, false)));
+	ck_assert(is_open(claim)); /* it is still the mutex's */
+	lock.claimed_by_us = false;
+	lockfile_release(&lock);
 	ck_assert(!is_open(claim));
+	ck_assert(!is_owned(&late, "late"));
 	ck_assert(!is_claimed("late"));
 	ck_assert_int_eq(count_owned(REACH), REACH);
 }
@@ -412,7 +416,7 @@ START_TEST(a_path_that_does_not_fit_may_have_no_claim)
 	struct inode late = inode_of_same_slots(REACH);
 
 	fill_slots();
-	add_without_claim(&late);
+	ck_assert(!add_without_claim(&late));
 	ck_assert(!is_owned(&late, "late"));
 	ck_assert_int_eq(count_owned(REACH), REACH);
 }
@@ -1097,6 +1101,29 @@ START_TEST(the_claim_of_a_held_listener_is_joined)
 }
 END_TEST
 
+START_TEST(a_claim_that_does_not_fit_is_released)
+{
+	struct lockfile full = lock_to_claim("full");
+	int claim = lockfile_claim(&full, &sample);
+	struct lockfile lock;
+	struct pin pin;
+	int before, fd;
+
+	for (uint64_t i = 1; i <= 3 * SLOTS; i++) {
+		struct inode inode = nonexistent_inode(i);
+
+		owned_add(&inode, &full.file, claim, 0, false);
+	}
+	listen_with_a_claim(&fd);
+	ck_assert_int_eq(inode_pin(AT_FDCWD, "s", &pin), 0);
+	lock = lock_path("s");
+	before = count_descriptors();
+	ck_assert(KEEPS_ERRNO(owned_adopt_held(&pin, &lock)));
+	ck_assert_int_eq(owned_find_claim(&lock.file), -1);
+	ck_assert_int_eq(count_descriptors(), before);
+}
+END_TEST
+
 /* Without privileges, the kernel does not report which inode a socket is bound to. */
 static int adopts_if_inode_is_unknown(const void *pin)
 {
@@ -1417,6 +1444,7 @@ static void add_held(TCase *cases)
 	ADD_ROOT_TEST(cases, a_listener_of_another_process_is_not_held_without_privilege);
 	tcase_add_test(cases, a_renamed_listener_is_held);
 	tcase_add_test(cases, the_claim_of_a_held_listener_is_joined);
+	tcase_add_test(cases, a_claim_that_does_not_fit_is_released);
 }
 
 static void add_twins(TCase *cases)
