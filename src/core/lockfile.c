@@ -34,6 +34,7 @@ static void reset_state(struct lockfile *lock)
 	lock->known_unclaimed = false;
 	lock->has_content = false;
 	lock->untrusted = false;
+	lock->lacks_descriptor = false;
 }
 
 void lockfile_init(struct lockfile *lock, int dirfd, const char *path)
@@ -615,6 +616,7 @@ enum lockfile_state lockfile_try_lock(struct lockfile *lock)
 	}
 	if (state == LOCKFILE_NONE && errno == EAGAIN)
 		state = LOCKFILE_BUSY;
+	lock->lacks_descriptor = state == LOCKFILE_NONE && (errno == EMFILE || errno == ENFILE);
 	errno = saved;
 	return state;
 }

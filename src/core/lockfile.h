@@ -52,6 +52,8 @@ struct lockfile {
 	 * hold the mutex for any length of time and write anything into the record.
 	 */
 	bool untrusted;
+	/* lockfile_try_lock had no descriptor for it. Another process may hold the mutex. */
+	bool lacks_descriptor;
 	enum { DIRECTORY_UNKNOWN, DIRECTORY_PRIVATE, DIRECTORY_SHARED } directory;
 	size_t length; /* of the plain name in path, see shared.h */
 	char path[LOCKFILE_PATH];
