@@ -622,6 +622,10 @@ static bool wants_reuse(int fd)
 	return on != 0;
 }
 
+/*
+ * Claims the socket at the path. It is not the new one if the directory changed just before the
+ * bind. To notice that, every bind would need another system call.
+ */
 static void claim_bound(int fd, const struct location *location, struct lockfile *lock)
 {
 	struct inode inode;

@@ -82,6 +82,15 @@ static void fill_in_owner(const struct lockfile *lock, struct judgement *judgeme
 }
 
 /*
+ * Whether a descriptor was missing for the lock file. One may be free by now, since another thread
+ * has closed one. Without the mutex, a path that is stale now may be a rival's in an instant.
+ */
+static bool lacks_mutex(const struct lockfile *lock)
+{
+	return lock->fd < 0 && lock->lacks_descriptor;
+}
+
+/*
  * Stale or not, as the kernel answers; unknown counts as live. But if a filter of this process
  * forbids the question, the call is not refused: the process must not be worse off than without the
  * guard.
@@ -97,6 +106,10 @@ static enum verdict judge_by_kernel(const struct pin *pin, const struct location
 		fill_in_owner(lock, judgement);
 		if (liveness == LIVENESS_UNKNOWN && judgement->reason == REASON_OWNER_UNRECORDED)
 			judgement->reason = REASON_UNDETERMINED;
+		return VERDICT_IN_USE;
+	}
+	if (lacks_mutex(lock)) {
+		judgement->reason = REASON_UNDETERMINED;
 		return VERDICT_IN_USE;
 	}
 	if (is_claimed_remotely(lock, &judgement->record)) {
@@ -234,7 +247,8 @@ bool judge_is_stale(const struct location *location, struct lockfile *lock)
 		return false;
 	}
 	liveness = liveness_of(&pin, location->dirfd, location->path);
-	stale = liveness_is_stale(liveness) && !is_claimed_remotely(lock, &record) &&
+	stale = liveness_is_stale(liveness) && !lacks_mutex(lock) &&
+		!is_claimed_remotely(lock, &record) &&
 		!is_live_through_view(&pin, location, lock, &record) &&
 		(liveness == LIVENESS_STALE ||
 			!is_claimed_elsewhere(&pin, location, lock, &record));

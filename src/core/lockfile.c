@@ -35,6 +35,7 @@ static void reset_state(struct lockfile *lock)
 	lock->has_content = false;
 	lock->untrusted = false;
 	lock->fork_hangs = false;
+	lock->lacks_descriptor = false;
 }
 
 void lockfile_init(struct lockfile *lock, int dirfd, const char *path)
@@ -396,12 +397,13 @@ static bool is_error_of_file(int error)
  * have put anything at its name since, so the failure says nothing about a lock file of ours,
  * unless the same file was there before and after.
  */
-static int open_found(const struct lockfile *lock)
+static int open_found(struct lockfile *lock, bool *created)
 {
 	struct kernel_file found;
 	struct file_id file;
 	int error, fd;
 
+	*created = false;
 	if (inode_stat(lock->dirfd, lock->path, &found) != 0) {
 		errno = EAGAIN;
 		return -1;
@@ -416,44 +418,12 @@ static int open_found(const struct lockfile *lock)
 	return fd;
 }
 
-/*
- * In a directory where other users may create names: opens our own file, or creates one. If another
- * user's file has the plain name, ours gets an alternate name. That user may create and remove the
- * file at any time; resolve_duplicates handles what follows from that.
- */
-static int open_or_create_shared(struct lockfile *lock, bool *created)
+static int create_only(struct lockfile *lock, bool *created)
 {
-	enum shared found;
-	int error;
-	int fd;
-
-	if (kernel_euid() == UNMAPPED) {
-		errno = EINVAL;
-		return -1;
-	}
-	lock->path[lock->length] = '\0';
 	*created = true;
-	fd = create(lock);
-	error = errno;
-	if (fd >= 0 || (error != EEXIST && error != ENOSPC && error != EDQUOT))
-		return fd;
-	found = shared_find(lock->dirfd, lock->path, lock->length, lockfile_is_own, NULL);
-	*created = found != SHARED_FOUND;
-	if (!*created)
-		return open_found(lock);
-	if (error != EEXIST || found == SHARED_UNREADABLE) {
-		/* If it is unreadable, no process could find an alternate name later. */
-		errno = error == EEXIST ? EINVAL : error;
-		return -1;
-	}
-	shared_make_alternate(lock->path, lock->length);
-	fd = create(lock);
-	if (fd < 0 && errno == EEXIST)
-		errno = EAGAIN;
-	return fd;
+	return create(lock);
 }
 
-/* Opens a file that shared_find has just found. */
 static int open_candidate(struct lockfile *lock, bool *created)
 {
 	*created = false;
@@ -493,6 +463,44 @@ static int open_registered(struct lockfile *lock, int (*open)(struct lockfile *,
 	return -1;
 }
 
+/*
+ * In a directory where other users may create names: opens our own file, or creates one. If another
+ * user's file has the plain name, ours gets an alternate name. That user may create and remove the
+ * file at any time; resolve_duplicates handles what follows from that.
+ *
+ * The directory is listed between two openings, because every fork(2) of this process waits for an
+ * opening, and that user may fill the directory.
+ */
+static int open_or_create_shared(struct lockfile *lock, bool *created)
+{
+	enum shared found;
+	int error;
+	int fd;
+
+	if (kernel_euid() == UNMAPPED) {
+		errno = EINVAL;
+		return -1;
+	}
+	lock->path[lock->length] = '\0';
+	fd = open_registered(lock, create_only, created);
+	error = errno;
+	if (fd >= 0 || (error != EEXIST && error != ENOSPC && error != EDQUOT))
+		return fd;
+	found = shared_find(lock->dirfd, lock->path, lock->length, lockfile_is_own, NULL);
+	if (found == SHARED_FOUND)
+		return open_registered(lock, open_found, created);
+	if (error != EEXIST || found == SHARED_UNREADABLE) {
+		/* If it is unreadable, no process could find an alternate name later. */
+		errno = error == EEXIST ? EINVAL : error;
+		return -1;
+	}
+	shared_make_alternate(lock->path, lock->length);
+	fd = open_registered(lock, create_only, created);
+	if (fd < 0 && errno == EEXIST)
+		errno = EAGAIN;
+	return fd;
+}
+
 static void close_registered(int fd)
 {
 	int saved = errno;
@@ -507,8 +515,8 @@ static enum lockfile_state open_and_lock(struct lockfile *lock)
 {
 	enum lockfile_state state = LOCKFILE_NONE;
 	bool created = false;
-	int fd = open_registered(lock,
-		in_shared_directory(lock) ? open_or_create_shared : open_or_create, &created);
+	int fd = in_shared_directory(lock) ? open_or_create_shared(lock, &created)
+					   : open_registered(lock, open_or_create, &created);
 
 	if (fd < 0)
 		return errno == EBUSY ? LOCKFILE_BUSY : LOCKFILE_NONE;
@@ -622,6 +630,7 @@ enum lockfile_state lockfile_try_lock(struct lockfile *lock)
 	}
 	if (state == LOCKFILE_NONE && errno == EAGAIN)
 		state = LOCKFILE_BUSY;
+	lock->lacks_descriptor = state == LOCKFILE_NONE && (errno == EMFILE || errno == ENFILE);
 	errno = saved;
 	return state;
 }

@@ -53,6 +53,8 @@ struct lockfile {
 	 */
 	bool untrusted;
 	bool fork_hangs; /* BUSY: not opened, because another thread's fork did not end in 30 s */
+	/* lockfile_try_lock had no descriptor for it. Another process may hold the mutex. */
+	bool lacks_descriptor;
 	enum { DIRECTORY_UNKNOWN, DIRECTORY_PRIVATE, DIRECTORY_SHARED } directory;
 	size_t length; /* of the plain name in path, see shared.h */
 	char path[LOCKFILE_PATH];

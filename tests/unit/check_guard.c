@@ -587,6 +587,45 @@ START_TEST(with_few_descriptors_no_live_path_is_unlinked)
 }
 END_TEST
 
+static int lack;
+
+/* No descriptor is left for a lock file, but then another thread closes some. */
+static long lock_files_lack_descriptors(long number, const long arguments[6])
+{
+	if (number != SYS_openat || !lockfile_has_suffix((const char *)arguments[1]))
+		return make_call(number, arguments);
+	errno = lack;
+	return -1;
+}
+
+/* A rival may hold the mutex, and bind the path at any moment. */
+START_TEST(a_stale_path_without_a_descriptor_for_its_mutex_is_not_unlinked)
+{
+	static const int errors[] = {EMFILE, ENFILE};
+
+	make_stale("s");
+	write_file("other", "");
+	lack = errors[_i % 2];
+	if (_i >= 2) /* also where the lock file may have another name */
+		ck_assert_int_eq(chmod(".", 01777), 0);
+	replace_system_calls(lock_files_lack_descriptors);
+	ASSERT_FAILS(g_unlink("s"), EADDRINUSE);
+	ASSERT_FAILS(g_rename("other", "s"), EADDRINUSE);
+	ASSERT_FAILS(g_bind_fd(new_socket(true), "s"), EADDRINUSE);
+	ck_assert(exists("s"));
+}
+END_TEST
+
+START_TEST(an_own_path_without_a_descriptor_for_its_mutex_is_unlinked)
+{
+	lack = EMFILE;
+	replace_system_calls(lock_files_lack_descriptors);
+	guarded_listener("s"); /* has no lock file */
+	ASSERT_SUCCEEDS(g_unlink("s"));
+	ck_assert(!exists("s"));
+}
+END_TEST
+
 START_TEST(with_few_descriptors_an_own_path_is_unlinked)
 {
 	guarded_listener("s");
@@ -2296,6 +2335,9 @@ static void add_unlink(TCase *cases)
 			RIVALS);
 	tcase_add_test(cases, without_a_lock_file_the_kernel_decides);
 	tcase_add_loop_test(cases, with_few_descriptors_no_live_path_is_unlinked, 0, RIVALS * FEW);
+	tcase_add_loop_test(cases, a_stale_path_without_a_descriptor_for_its_mutex_is_not_unlinked,
+		0, 4);
+	tcase_add_test(cases, an_own_path_without_a_descriptor_for_its_mutex_is_unlinked);
 	tcase_add_loop_test(cases, with_few_descriptors_an_own_path_is_unlinked, 0, FEW);
 	tcase_add_test(cases, the_wait_for_a_mutex_ends);
 	tcase_add_test(cases, every_call_waits_for_a_bounded_time);

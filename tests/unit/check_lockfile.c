@@ -2562,6 +2562,28 @@ START_TEST(an_opening_waits_for_no_fork_without_end)
 }
 END_TEST
 
+static long fork_during_listing(long number, const long arguments[6])
+{
+	if (number == SYS_getdents64) {
+		disturbances++;
+		held_before_fork();
+		held_after_fork_in_parent();
+	}
+	return sleepless_syscall(number, arguments);
+}
+
+/* Other users decide how long a listing takes. A fork that waited for one would end it as above. */
+START_TEST(a_fork_does_not_wait_for_the_listing_of_a_directory)
+{
+	make_sticky();
+	ck_assert_int_eq(mkdir("sticky/" FILE_OF_S, 0700), 0);
+	disturbances = 0;
+	replace_system_calls(fork_during_listing);
+	ck_assert_int_eq(try_lock("sticky/s"), LOCKFILE_HELD);
+	ck_assert_int_gt(disturbances, 0);
+}
+END_TEST
+
 static void add_ownership_and_races(TCase *cases)
 {
 	tcase_add_test(cases, a_lock_file_names_its_socket);
@@ -2603,6 +2625,7 @@ static void add_ownership_and_races(TCase *cases)
 	ADD_ROOT_TEST(cases, an_alternate_that_was_just_created_is_used);
 	tcase_add_test(cases, a_file_that_is_opened_during_a_fork_is_closed_again);
 	tcase_add_test(cases, an_opening_waits_for_no_fork_without_end);
+	tcase_add_test(cases, a_fork_does_not_wait_for_the_listing_of_a_directory);
 }
 
 static void add_names(TCase *cases)
