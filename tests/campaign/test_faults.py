@@ -16,6 +16,7 @@ import errno
 import os
 import re
 import sys
+import unittest
 
 import injection
 from injection import harness
@@ -163,6 +164,7 @@ class Faults(harness.Case):
             print(f"# {what}: {count}")
 
 
+@unittest.skipUnless(os.geteuid() == 0, "needs root")
 class WithoutProc(harness.Case):
     """Each scenario in a mount namespace where /proc is empty."""
 
@@ -197,8 +199,7 @@ class WithoutProc(harness.Case):
 
 CHOSEN = list(injection.scenarios())
 injection.add_tests(Faults, CHOSEN)
-if os.geteuid() == 0:
-    injection.add_tests(WithoutProc, CHOSEN)
+injection.add_tests(WithoutProc, CHOSEN)
 
 if __name__ == "__main__":
     if not injection.STRACE:

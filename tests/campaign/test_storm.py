@@ -25,6 +25,16 @@ SEED = os.environ.get("SOCKGUARD_STORM_SEED")
 # length counts thousands, even on a busy machine.
 ENOUGH = 50
 
+unless_only_mixed = unittest.skipIf(os.environ.get("SOCKGUARD_STORM") == "mixed",
+                                    "SOCKGUARD_STORM=mixed")
+
+
+def has_supervisor():
+    if not os.path.exists(harness.COMMAND):
+        return False
+    return b"syscalls" in subprocess.run([harness.COMMAND, "run", "--help"], capture_output=True,
+                                         check=False).stdout
+
 
 class StormCase(harness.Case):
     def storm(self, seconds, *words):
@@ -60,6 +70,7 @@ class StormCase(harness.Case):
             return subprocess.CompletedProcess(words, run.returncode, output_of(out), output_of(err))
 
 
+@unless_only_mixed
 class Storm(StormCase):
     def test_guarded(self):
         """guarded: no theft, no false alarm, no litter"""
@@ -75,6 +86,7 @@ class Storm(StormCase):
         self.assertGreater(counts["thefts"], 0)
 
 
+@unless_only_mixed
 @unittest.skipUnless(os.geteuid() == 0, "needs root")
 class Hostile(StormCase):
     """A process of another user creates, leases, locks and exchanges lock files during the
@@ -113,6 +125,7 @@ class Hostile(StormCase):
                                    "--until-alarm")
 
 
+@unittest.skipUnless(has_supervisor(), "this build has no supervisor")
 class Mixed(StormCase):
     """Preloaded, supervised and statically linked servers; supervisors are killed too."""
 
@@ -166,6 +179,7 @@ class Mixed(StormCase):
         self.assertGreater(counts["thefts"], 0)
 
 
+@unless_only_mixed
 @unittest.skipUnless(os.geteuid() == 0, "needs root")
 class SimultaneousUsers(harness.Case):
     """Two processes start at the same instant on a stale path in a directory that both may write
@@ -204,12 +218,6 @@ class SimultaneousUsers(harness.Case):
         """
         print(f"# thefts of {self.ROUNDS}: {self.thefts(self.FIRST, self.SECOND, True)} with the guard")
 
-
-if not os.path.exists(harness.COMMAND) or b"syscalls" not in subprocess.run(
-        [harness.COMMAND, "run", "--help"], capture_output=True, check=False).stdout:
-    del Mixed  # this build has no supervisor
-if os.environ.get("SOCKGUARD_STORM") == "mixed":
-    del Storm, Hostile, SimultaneousUsers
 
 if __name__ == "__main__":
     raise SystemExit(harness.main())
