@@ -2432,11 +2432,23 @@ static long fchmodat_fails(long number, const long arguments[6])
 	return number == SYS_fchmodat ? -1 : make_call(number, arguments);
 }
 
+static long pin_fails(long number, const long arguments[6])
+{
+	errno = ENOENT;
+	return number == SYS_openat && (arguments[2] & O_PATH) ? -1 : make_call(number, arguments);
+}
+
+static long fstat_fails(long number, const long arguments[6])
+{
+	errno = EIO;
+	return number == CALL_FSTAT ? -1 : make_call(number, arguments);
+}
+
 START_TEST(only_the_mode_of_the_lock_file_is_changed)
 {
 	static long (*const replacements[])(long, const long[6]) = {
-		replace_by_symlink, replace_when_pinned, fchmodat_fails};
-	static const char *const names[] = {"other", FILE_OF_S, "other"};
+		replace_by_symlink, replace_when_pinned, fchmodat_fails, pin_fails, fstat_fails};
+	static const char *const names[] = {"other", FILE_OF_S, FILE_OF_S, FILE_OF_S, FILE_OF_S};
 
 	write_closed_file(FILE_OF_S, STRANGER, 0);
 	write_closed_file("other", STRANGER, 0);
@@ -2617,7 +2629,7 @@ static void add_ownership_and_races(TCase *cases)
 	ADD_ROOT_TEST(cases, another_users_file_without_permissions_is_not_used);
 	if (suite_is_root("an_own_file_without_permissions_is_used")) {
 		tcase_add_loop_test(cases, an_own_file_without_permissions_is_used, 0, 4);
-		tcase_add_loop_test(cases, only_the_mode_of_the_lock_file_is_changed, 0, 3);
+		tcase_add_loop_test(cases, only_the_mode_of_the_lock_file_is_changed, 0, 5);
 	}
 	tcase_add_test(cases, what_replaced_an_own_file_for_a_moment_only_is_bypassed);
 	tcase_add_loop_test(cases, without_space_an_existing_alternate_is_used, 0, 2);
