@@ -259,8 +259,8 @@ def inject(bed, of_keeper, results):
                              f"{problem}")
 
 
-# If strace makes these fail, they are not executed, which leaves a state that never occurs. The keeper
-# kills only its own children, and nothing forbids getsid(0).
+# If strace makes these fail, they are not executed, which leaves a state that never occurs. The
+# keeper kills only its own children, and nothing forbids getsid(0).
 NEVER_FAIL = ("close", "exit_group", "rt_sigprocmask", "rt_sigaction", "rt_sigreturn", "getpid", "munmap",
               "clone", "restart_syscall", "ioctl", "kill", "getsid")
 

@@ -2066,14 +2066,15 @@ static int gate[2];
 static void close_and_bind_again_later(const void *path)
 {
 	char byte;
+	bool bound;
 
 	close(guarded_listener(path));
 	if (fork() != 0)
 		return;
 	ck_assert_int_eq(read(gate[0], &byte, 1), 1);
 	ck_assert_int_eq(unlink(path), 0); /* without the guard */
-	byte = g_bind_fd(new_socket(false), path) == 0;
-	ck_assert_int_eq(write(gate[0], &byte, 1), 1);
+	bound = g_bind_fd(new_socket(false), path) == 0;
+	ck_assert_int_eq(write(gate[0], &bound, 1), 1);
 	_exit(0);
 }
 
