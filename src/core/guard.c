@@ -3,6 +3,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <signal.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -87,6 +89,30 @@ static __attribute__((noinline)) int perform_unless_socket(const struct call *ca
 }
 
 /*
+ * The length of a path that the kernel has not read yet, because a filter forbade the lookup. 0 if
+ * the path cannot be read.
+ */
+static size_t readable_length(const char *path)
+{
+	const uintptr_t page = 4096; /* or a multiple */
+	size_t length = 0;
+
+	while (length < PATH_MAX) {
+		uintptr_t at = (uintptr_t)path + length;
+		size_t rest = page - at % page;
+		size_t found;
+
+		if (!kernel_can_read(at - at % (_NSIG / 8)))
+			return 0;
+		found = strnlen(path + length, rest);
+		length += found;
+		if (found < rest)
+			break;
+	}
+	return length;
+}
+
+/*
  * The lookup of a path failed with errno, usually because the path is absent. The program must get
  * the errno of its own call (EROFS takes precedence over ENOENT, for one). But if the call were
  * made as it is, a rival could bind the path first, and the call would remove the rival's socket.
@@ -100,10 +126,11 @@ static bool perform_after_failed_lookup(const struct call *call, int saved, int 
 	bool unusable = lookup_error == EFAULT || lookup_error == ENOTDIR ||
 			lookup_error == ENAMETOOLONG ||
 			lookup_error == ELOOP; /* for every process */
-	/* Without a lookup, the kernel has not checked that the path can be read. */
-	bool filtered = filter_is_known() || kernel_is_forbidden(lookup_error);
-	size_t length = unusable || filtered ? 0 : strlen(call->path);
+	size_t length = 0;
 
+	if (!unusable && !filter_is_known())
+		length = kernel_is_forbidden(lookup_error) ? readable_length(call->path)
+							   : strlen(call->path);
 	errno = saved;
 	/*
 	 * The call is made as it is if it cannot remove a socket; if the path is too long for a

@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include "config.h"
 #include "guard.h"
@@ -495,6 +496,60 @@ START_TEST(no_path_to_a_live_socket_is_unlinked)
 	ASSERT_FAILS(g_unlink(absolute_path("dir/s")), EADDRINUSE);
 	ASSERT_FAILS(g_unlinkat(dir, "s"), EADDRINUSE);
 	ck_assert(is_served("dir/s"));
+}
+END_TEST
+
+/* A page that precedes an unreadable one. */
+static char *last_readable_page(void)
+{
+	size_t page = (size_t)sysconf(_SC_PAGESIZE);
+	char *pages =
+		mmap(NULL, 2 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	ck_assert_ptr_ne(pages, MAP_FAILED);
+	ck_assert_int_eq(munmap(pages + page, page), 0);
+	return memset(pages, 'x', page);
+}
+
+/* A filter keeps the guard from checking the path. */
+START_TEST(a_path_is_read_no_further_than_its_end)
+{
+	size_t page = (size_t)sysconf(_SC_PAGESIZE);
+	char *path = last_readable_page() + page - 10;
+
+	forbid(CALL_FSTATAT);
+	ASSERT_FAILS(g_unlink(path), EFAULT);
+	path[9] = '\0';
+	ASSERT_FAILS(g_unlink(path), ENOENT);
+}
+END_TEST
+
+/* A filter forbids one lookup only. */
+static long forbid_first_lookup(long number, const long arguments[6])
+{
+	static bool forbidden;
+
+	if (number != CALL_FSTATAT || forbidden)
+		return make_call(number, arguments);
+	forbidden = true;
+	errno = EPERM;
+	return -1;
+}
+
+START_TEST(a_forbidden_lookup_does_not_remove_a_live_path)
+{
+	char *crossing =
+		mmap(NULL, 1 << 16, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	const char *path = crossing + 4096 - 300;
+
+	ck_assert_ptr_ne(crossing, MAP_FAILED);
+	for (int i = 0; i < 600; i += 2)
+		memcpy(crossing + 4096 - 300 + i, "./", 2);
+	strcpy(crossing + 4096 - 300 + 600, "s");
+	start_rival(0, "s");
+	replace_system_calls(forbid_first_lookup);
+	ASSERT_FAILS(g_unlink(path), EPERM);
+	ck_assert(is_served("s"));
 }
 END_TEST
 
@@ -2327,6 +2382,8 @@ static void add_unlink(TCase *cases)
 	tcase_add_test(cases, a_slash_after_a_socket_fails_with_enotdir);
 	tcase_add_test(cases, no_path_to_a_live_socket_is_unlinked);
 	tcase_add_loop_test(cases, an_unreadable_path_fails_with_efault, 0, 2);
+	tcase_add_test(cases, a_path_is_read_no_further_than_its_end);
+	tcase_add_test(cases, a_forbidden_lookup_does_not_remove_a_live_path);
 	tcase_add_test(cases, an_ignored_path_is_left_to_libc);
 	if (suite_is_root("without_connect_permission_a_live_path_is_refused"))
 		tcase_add_loop_test(cases, without_connect_permission_a_live_path_is_refused, 0,
