@@ -8,6 +8,7 @@ import signal
 import struct
 import subprocess
 import sys
+import time
 
 import jsonschema
 
@@ -257,6 +258,7 @@ class ProcessesToCheck(SupervisedCase):
         first = self.start_orphan(self.path, "and another process")
         self.assert_checked(first, 0, "guarded", "syscalls")
         os.kill(first, signal.SIGKILL)
+        time.sleep(0.02)  # the times are in hundredths of a second
         os.waitpid(first, 0)  # harness.main() made the test the parent of orphans
         pid = fork_with_pid(first)
         if pid == 0:
