@@ -14,9 +14,6 @@
 #include "shared.h"
 #include "text.h"
 
-/* The bytes locked. Every claim begins at CLAIM and ends before FORKS; claim_size is its length. */
-enum { MUTEX = 0, CLAIM = 1, FORKS = 0x7fffffff };
-
 /* The limit on starting over, which happens only if another process made or unlinked the file. */
 #define MAX_TRIES 64
 
@@ -280,7 +277,7 @@ static bool path_leads_to(const struct lockfile *lock, const struct file_id *fil
 
 static bool try_mutex(int fd)
 {
-	return kernel_lock(fd, F_OFD_SETLK, F_WRLCK, MUTEX, 1) >= 0;
+	return kernel_lock(fd, F_OFD_SETLK, F_WRLCK, LOCKFILE_MUTEX, 1) >= 0;
 }
 
 /* Unlocking fails with ENOLCK if the kernel is out of memory. */
@@ -289,7 +286,7 @@ static bool release_mutex(int fd)
 	bool released = false;
 
 	for (int i = 0; i < 2 && !released; i++)
-		released = kernel_lock(fd, F_OFD_SETLK, F_UNLCK, MUTEX, 1) >= 0;
+		released = kernel_lock(fd, F_OFD_SETLK, F_UNLCK, LOCKFILE_MUTEX, 1) >= 0;
 	return released;
 }
 
@@ -675,12 +672,12 @@ bool lockfile_open_readonly_valid(struct lockfile *lock)
  */
 static bool exclude_forks(int claim)
 {
-	return kernel_lock(claim, F_SETLK, F_WRLCK, FORKS, 1) >= 0 || errno != EAGAIN;
+	return kernel_lock(claim, F_SETLK, F_WRLCK, LOCKFILE_FORKS, 1) >= 0 || errno != EAGAIN;
 }
 
 static void admit_forks(int claim)
 {
-	kernel_lock(claim, F_SETLK, F_UNLCK, FORKS, 1);
+	kernel_lock(claim, F_SETLK, F_UNLCK, LOCKFILE_FORKS, 1);
 }
 
 /* A descriptor that is not a lock file's is not locked. */
@@ -768,7 +765,7 @@ static int type_of_claim_lock(const struct lockfile *lock)
 	if (lock->known_unclaimed || lock->claimed_by_us)
 		return lock->claimed_by_us ? F_RDLCK : F_UNLCK;
 	if (lock->fd >= 0)
-		type = kernel_lock(lock->fd, F_OFD_GETLK, F_WRLCK, CLAIM, 1);
+		type = kernel_lock(lock->fd, F_OFD_GETLK, F_WRLCK, LOCKFILE_CLAIM, 1);
 	errno = saved;
 	return type;
 }
@@ -828,7 +825,8 @@ static uint32_t claim_size(uint64_t netns)
 
 static bool acquire_claim(int fd, const struct record *record)
 {
-	return kernel_lock(fd, F_OFD_SETLK, F_RDLCK, CLAIM, claim_size(record->netns)) >= 0;
+	return kernel_lock(fd, F_OFD_SETLK, F_RDLCK, LOCKFILE_CLAIM, claim_size(record->netns)) >=
+	       0;
 }
 
 static bool read_record(int fd, struct record *record)
@@ -857,8 +855,8 @@ bool lockfile_is_claimed_elsewhere(struct lockfile *lock, const struct superbloc
 	bool claimed = lock->path[0] != '\0' && !in_shared_directory(lock) &&
 		       inode_stat(lock->dirfd, lock->path, &found) == 0 && S_ISREG(found.mode) &&
 		       found.nlink == 1 && filesystem_device_matches(superblock, found.dev) &&
-		       locktable_has_shared_lock(superblock->dev, found.ino, CLAIM,
-			       CLAIM + claim_size(netns) - 1);
+		       locktable_has_shared_lock(superblock->dev, found.ino, LOCKFILE_CLAIM,
+			       LOCKFILE_CLAIM + claim_size(netns) - 1);
 
 	errno = saved;
 	return claimed;
@@ -958,7 +956,7 @@ void lockfile_release_claim(int claim)
 	int saved = errno;
 
 	/* All bytes: the mutex may have been locked through this descriptor. */
-	kernel_lock(claim, F_OFD_SETLK, F_UNLCK, MUTEX, 0);
+	kernel_lock(claim, F_OFD_SETLK, F_UNLCK, LOCKFILE_MUTEX, 0);
 	kernel_close(claim);
 	errno = saved;
 }

@@ -36,6 +36,12 @@
  */
 #define LOCKFILE_PATH 288
 
+/*
+ * The bytes of the file that are locked. Every claim begins at LOCKFILE_CLAIM and ends before
+ * LOCKFILE_FORKS; claim_size() in lockfile.c is its length.
+ */
+enum { LOCKFILE_MUTEX = 0, LOCKFILE_CLAIM = 1, LOCKFILE_FORKS = 0x7fffffff };
+
 struct lockfile {
 	int dirfd;
 	int fd; /* -1: not open */

@@ -19,7 +19,7 @@
 #include "sockdiag.h"
 #include "text.h"
 
-enum { MUTEX = 0, CLAIMS = 8, LINK = 512 };
+enum { CLAIMS = 8, LINK = 512 };
 
 /* Longer than a worker keeps a duplicate of another process's socket open while it searches. */
 enum { COPY_NS = 10000000 };
@@ -30,10 +30,10 @@ static size_t claim_count;
 
 static void (*on_attempt)(void);
 
+extern const struct caller proxy;
+
 void proxy_act_for(const struct target *who, void (*between_attempts)(void))
 {
-	extern const struct caller proxy;
-
 	target = who;
 	on_attempt = between_attempts;
 	caller = &proxy;
@@ -277,7 +277,6 @@ static void remove_claim(const struct inode *inode, const struct file_id *lockfi
 		lockfile_release_claim(fd);
 }
 
-extern const struct caller proxy;
 const struct caller proxy = {
 	.pid = inner_pid,
 	.pid_namespace = inner_pid_namespace,
@@ -295,14 +294,18 @@ const struct caller proxy = {
  * Parses a line of fdinfo such as "lock:\t1: OFDLCK ADVISORY  WRITE -1 fe:00:1234 0 0". Returns
  * true if it shows a lock of this kind that begins at this byte.
  */
-static bool is_lock(const char *line, const char *kind, const char *type, const char *first)
+static bool is_lock(const char *line, const char *kind, const char *type, uint64_t first)
 {
 	char found[3][16];
+	uint64_t byte;
+	const char *end;
 
-	return sscanf(line, "lock:\t%*s %15s %*s %15s %*s %*s %15s", found[0], found[1],
-		       found[2]) == 3 &&
-	       strcmp(found[0], kind) == 0 && strcmp(found[1], type) == 0 &&
-	       strcmp(found[2], first) == 0;
+	if (sscanf(line, "lock:\t%*s %15s %*s %15s %*s %*s %15s", found[0], found[1], found[2]) !=
+			3 ||
+		strcmp(found[0], kind) != 0 || strcmp(found[1], type) != 0)
+		return false;
+	end = text_read_number(found[2], &byte);
+	return end && *end == '\0' && byte == first;
 }
 
 /*
@@ -318,9 +321,9 @@ static bool shows_held_mutex(char *fdinfo)
 	char *rest = NULL;
 
 	for (char *line = strtok_r(fdinfo, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {
-		mutex = mutex || is_lock(line, "OFDLCK", "WRITE", "0");
-		claim = claim || is_lock(line, "OFDLCK", "READ", "1");
-		excludes_forks = excludes_forks || is_lock(line, "POSIX", "WRITE", "2147483647");
+		mutex = mutex || is_lock(line, "OFDLCK", "WRITE", LOCKFILE_MUTEX);
+		claim = claim || is_lock(line, "OFDLCK", "READ", LOCKFILE_CLAIM);
+		excludes_forks = excludes_forks || is_lock(line, "POSIX", "WRITE", LOCKFILE_FORKS);
 	}
 	return mutex && (!claim || excludes_forks);
 }
@@ -392,7 +395,7 @@ static bool mutex_may_be_held(struct lockfile *lock)
 	if (!opened)
 		return shared ? may_use_other(lock, NULL)
 			      : inode_stat(lock->dirfd, lock->path, &found) == 0;
-	may_be_held = kernel_lock(lock->fd, F_OFD_GETLK, F_WRLCK, MUTEX, 1) != F_UNLCK ||
+	may_be_held = kernel_lock(lock->fd, F_OFD_GETLK, F_WRLCK, LOCKFILE_MUTEX, 1) != F_UNLCK ||
 		      kernel_fstat(lock->fd, &found) != 0;
 	kernel_close(lock->fd);
 	if (may_be_held || !shared)
