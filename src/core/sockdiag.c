@@ -242,15 +242,18 @@ static int send_request(uint16_t flags, uint32_t socket_ino, uint32_t show)
 	return fd;
 }
 
-/* Compares all sockets, and counts the pieces of the dump. */
-static enum sockdiag dump_once(const struct wanted *wanted, uint32_t show, int *pieces)
+/*
+ * Compares all sockets, and counts the pieces of the dump; or, if `pieces` is NULL, compares the
+ * socket with the wanted number.
+ */
+static enum sockdiag request_and_compare(const struct wanted *wanted, uint32_t show, int *pieces)
 {
 	int saved = errno;
-	int fd = send_request(NLM_F_DUMP, 0, show);
+	int fd = pieces ? send_request(NLM_F_DUMP, 0, show) : send_request(0, wanted->socket, show);
 	enum sockdiag answer = SOCKDIAG_UNKNOWN;
 
 	if (fd >= 0) {
-		answer = read_dump(fd, wanted, pieces);
+		answer = pieces ? read_dump(fd, wanted, pieces) : read_one(fd, wanted);
 		kernel_close(fd);
 	}
 	errno = saved;
@@ -266,24 +269,16 @@ static enum sockdiag dump_once(const struct wanted *wanted, uint32_t show, int *
 static enum sockdiag dump_and_compare(const struct wanted *wanted, uint32_t show)
 {
 	int pieces = 0;
-	enum sockdiag answer = dump_once(wanted, show, &pieces);
+	enum sockdiag answer = request_and_compare(wanted, show, &pieces);
 
-	return answer == SOCKDIAG_NO && pieces > 1 ? dump_once(wanted, show, &pieces) : answer;
+	if (answer == SOCKDIAG_NO && pieces > 1)
+		answer = request_and_compare(wanted, show, &pieces);
+	return answer;
 }
 
-/* Compares the socket with the wanted number. */
 static enum sockdiag query_and_compare(const struct wanted *wanted)
 {
-	int saved = errno;
-	int fd = send_request(0, wanted->socket, UDIAG_SHOW_VFS);
-	enum sockdiag answer = SOCKDIAG_UNKNOWN;
-
-	if (fd >= 0) {
-		answer = read_one(fd, wanted);
-		kernel_close(fd);
-	}
-	errno = saved;
-	return answer;
+	return request_and_compare(wanted, UDIAG_SHOW_VFS, NULL);
 }
 
 enum sockdiag sockdiag_any_bound_to(const struct pin *pin, int dirfd, const char *path)
@@ -316,7 +311,6 @@ static struct wanted wanted_socket(ino_t socket, uint64_t cookie)
 enum sockdiag sockdiag_socket_exists(ino_t socket, uint64_t cookie)
 {
 	struct wanted wanted = wanted_socket(socket, cookie);
-
 	enum sockdiag answer = query_and_compare(&wanted);
 
 	/*
