@@ -107,13 +107,6 @@ static long call(long number, const uint64_t *arguments)
 #define POINTER(value)    ((uint64_t)(uintptr_t)(value))
 #define CALL(number, ...) call(number, (const uint64_t[6]){__VA_ARGS__})
 
-/* The call that kernel_fstat makes. */
-#ifdef SYS_STAT_FD
-#define SYS_FSTAT_USED SYS_STAT_FD
-#else
-#define SYS_FSTAT_USED SYS_statx
-#endif
-
 #ifdef SYS_STAT_AT
 static int copy_stat(long result, const stat_result *found, struct kernel_file *file)
 {
@@ -359,7 +352,7 @@ bool kernel_permits_lockfiles(void)
 	const uint64_t look[6] = {0};
 	int saved = errno;
 	bool permits = allowed(SYS_FCNTL, lock) && allowed(SYS_unlinkat, unlink) &&
-		       allowed(SYS_FSTAT_USED, look);
+		       allowed(SYS_STAT_FD, look);
 
 	errno = saved;
 	return permits;
